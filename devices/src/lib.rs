@@ -1,0 +1,2 @@
+//! Device models of the classic PC.
+#![forbid(unsafe_code)]

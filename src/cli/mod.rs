@@ -1,0 +1,1 @@
+//! The option grammar and the table of all options; produces a [`MachineConfig`](crate::config), opens nothing.

@@ -1,0 +1,1 @@
+//! Instructions that KVM does not emulate, performed in user space.

@@ -1,0 +1,10 @@
+//! natoma, a virtual machine monitor for Linux/KVM: everything that touches the kernel, the host or the user.
+//!
+//! Dependencies run one way: `main -> cli -> config`, `main -> machine -> {boot, kvm, host, monitor} -> devices`.
+
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod kvm;
+pub mod machine;

@@ -1,0 +1,1 @@
+//! The board: memory layout, firmware tables, and the wiring of all devices.

@@ -1,0 +1,2 @@
+//! The `natoma` program.
+fn main() {}
