@@ -1,0 +1,3 @@
+//! What devices need of the host, as traits, with doubles in memory for tests.
+
+pub mod char;

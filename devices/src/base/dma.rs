@@ -1,0 +1,131 @@
+//! Bus-master access to guest RAM.
+//!
+//! A handle reaches RAM only: a device can't be re-entered through its own transfers. While the gate of its function
+//! (Bus Master Enable) is closed every access fails, which the device reports as its data sheet says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryMmap};
+
+/// The guest's RAM.
+pub type GuestRam = Arc<GuestMemoryMmap<()>>;
+
+/// The gate in front of a function's transfers: bit 2 of its PCI command register, or always open off PCI.
+#[derive(Clone, Debug)]
+pub struct BusMaster(Arc<AtomicBool>);
+
+impl BusMaster {
+    /// A gate that stays open, for masters on the board itself.
+    #[must_use]
+    pub fn always() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// A closed gate.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// Opens or closes the gate.
+    pub fn set(&self, open: bool) {
+        self.0.store(open, Ordering::Release);
+    }
+
+    /// Whether transfers pass.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Why a transfer failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DmaError {
+    /// Bus Master Enable is clear.
+    #[error("bus mastering is disabled")]
+    Disabled,
+    /// Part of the range is not RAM.
+    #[error("guest address {address:#x}+{len:#x} is not RAM")]
+    NotRam {
+        /// First guest-physical address of the transfer.
+        address: u64,
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+/// A device's way to guest RAM.
+#[derive(Clone)]
+pub struct Dma {
+    ram: GuestRam,
+    gate: BusMaster,
+}
+
+impl Dma {
+    /// Access to `ram` through `gate`.
+    #[must_use]
+    pub fn new(ram: GuestRam, gate: BusMaster) -> Self {
+        Self { ram, gate }
+    }
+
+    /// Reads guest RAM at `address`.
+    ///
+    /// # Errors
+    /// The gate is closed or part of the range is not RAM; `data` is then undefined.
+    pub fn read(&self, address: u64, data: &mut [u8]) -> Result<(), DmaError> {
+        self.check()?;
+        let len = data.len();
+        self.ram.read_slice(data, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len })
+    }
+
+    /// Writes guest RAM at `address`.
+    ///
+    /// # Errors
+    /// The gate is closed or part of the range is not RAM; what lies before that part has been written.
+    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), DmaError> {
+        self.check()?;
+        self.ram.write_slice(data, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len: data.len() })
+    }
+
+    /// Reads one value, in the guest's (little-endian) representation.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_value<T: ByteValued>(&self, address: u64) -> Result<T, DmaError> {
+        self.check()?;
+        self.ram.read_obj(GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
+    }
+
+    /// Writes one value, in the guest's (little-endian) representation.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_value<T: ByteValued>(&self, address: u64, value: T) -> Result<(), DmaError> {
+        self.check()?;
+        self.ram.write_obj(value, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
+    }
+
+    fn check(&self) -> Result<(), DmaError> {
+        if self.gate.is_open() { Ok(()) } else { Err(DmaError::Disabled) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_gate_and_holes_are_errors() {
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+        let gate = BusMaster::closed();
+        let dma = Dma::new(Arc::new(ram), gate.clone());
+        assert!(matches!(dma.write(0, &[1]), Err(DmaError::Disabled)));
+        gate.set(true);
+        dma.write_value(0xffc, 0x1234_5678_u32).unwrap();
+        assert_eq!(dma.read_value::<u16>(0xffe).unwrap(), 0x1234);
+        assert!(matches!(dma.read_value::<u32>(0xffe), Err(DmaError::NotRam { address: 0xffe, len: 4 })));
+        assert!(dma.write(u64::MAX, &[0; 2]).is_err());
+    }
+}

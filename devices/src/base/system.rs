@@ -1,0 +1,30 @@
+//! What devices ask of the machine as a whole.
+
+/// Why a reset is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetCause {
+    /// The Reset Control register of the PIIX3 (port CF9h).
+    ResetControl,
+    /// Bit 0 of port 92h.
+    Port92,
+    /// The keyboard controller's reset output.
+    KeyboardController,
+}
+
+/// A wish of a device that concerns the whole machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemRequest {
+    /// Reset the platform.
+    Reset(ResetCause),
+    /// Soft off (ACPI S5).
+    PowerOff,
+    /// End the process with this exit status (isa-debug-exit).
+    Exit(u8),
+}
+
+/// The machine as a device sees it. A request is a message: it returns at once and is carried out by the main loop
+/// after the access that caused it has been completed.
+pub trait SystemControl: Send + Sync {
+    /// Posts a request.
+    fn request(&self, request: SystemRequest);
+}
