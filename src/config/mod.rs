@@ -1,1 +1,100 @@
-//! The description of one machine as plain typed data.
+//! The description of a machine: plain typed data, the only thing the rest of the program is built from.
+//!
+//! The command line produces a [`MachineConfig`], the machine is built from it, and a saved machine carries it. Nothing
+//! here opens a file, asks the host anything or knows the syntax of an option. Defaults, sugar (`-no-reboot`,
+//! `-nographic`, `-mem-path` ...) and `-global` are already resolved when a configuration leaves the command line: a
+//! reader of these types never has to know which option a value came from.
+
+mod chardev;
+mod cpu;
+mod device;
+mod memory;
+mod platform;
+mod rtc;
+mod run;
+
+pub use chardev::{Chardev, ChardevBackend, SocketAddress};
+pub use cpu::{CpuConfig, CpuProperty, Smp};
+pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
+pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
+pub use platform::{
+    Accel, BootConfig, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint,
+};
+pub use rtc::{RtcBase, RtcClock, RtcConfig};
+pub use run::{
+    Actions, Identity, LogConfig, LogItem, MonitorConfig, PanicAction, RebootAction, RunConfig, ShutdownAction,
+    WatchdogAction,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Number of serial ports a PC has: COM1 to COM4.
+pub const SERIAL_PORTS: usize = 4;
+
+/// Everything that describes one virtual machine and how its process behaves.
+///
+/// References between parts are by id (a serial port names its character device); every id in a configuration that
+/// comes from the command line resolves, and each character device that is not a multiplexer has at most one user.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineConfig {
+    /// Name and UUID of the guest.
+    pub identity: Identity,
+    /// The board: machine type, accelerator and the options of the chipset.
+    pub platform: PlatformConfig,
+    /// CPU model and its properties.
+    pub cpu: CpuConfig,
+    /// Number and topology of the CPUs.
+    pub smp: Smp,
+    /// Guest RAM and what it is made of.
+    pub memory: MemoryConfig,
+    /// What the machine boots.
+    pub boot: BootConfig,
+    /// Real-time clock.
+    pub rtc: RtcConfig,
+    /// Character devices of the host, in the order in which they were defined. Ids are unique.
+    pub chardevs: Vec<Chardev>,
+    /// The character device behind each of COM1 to COM4 (index 0 is COM1); `None`: the port does not exist.
+    pub serials: [Option<String>; SERIAL_PORTS],
+    /// Monitors, in the order in which they were asked for.
+    pub monitors: Vec<MonitorConfig>,
+    /// Devices added to those of the board, in command-line order.
+    pub devices: Vec<DeviceConfig>,
+    /// How the process behaves: actions, daemon, start state.
+    pub run: RunConfig,
+    /// Log and trace output.
+    pub log: LogConfig,
+}
+
+impl MachineConfig {
+    /// The character device with this id.
+    pub fn chardev(&self, id: &str) -> Option<&Chardev> {
+        self.chardevs.iter().find(|chardev| chardev.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_configuration_loads_again_and_unknown_fields_are_refused() {
+        let config = MachineConfig {
+            chardevs: vec![Chardev {
+                id: "serial0".into(),
+                backend: ChardevBackend::Stdio { signal: true },
+                mux: true,
+                logfile: None,
+                logappend: false,
+            }],
+            serials: [Some("serial0".into()), None, None, None],
+            devices: vec![DeviceConfig::IsaDebugExit(IsaDebugExit::default())],
+            ..MachineConfig::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<MachineConfig>(&text).unwrap(), config);
+
+        let unknown = text.replacen("{", "{\"sound\":true,", 1);
+        assert!(serde_json::from_str::<MachineConfig>(&unknown).unwrap_err().to_string().contains("sound"));
+    }
+}

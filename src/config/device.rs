@@ -1,0 +1,70 @@
+//! Devices that are added to those of the board.
+
+use serde::{Deserialize, Serialize};
+
+/// A device of `-device`, with every property resolved (command line, then `-global`, then the device's default).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DeviceConfig {
+    /// Port that ends the process when the guest writes to it.
+    IsaDebugExit(IsaDebugExit),
+    /// Port that sends each byte written to it to a character device.
+    IsaDebugcon(IsaDebugcon),
+    /// A 16550A UART.
+    IsaSerial(IsaSerial),
+}
+
+/// `isa-debug-exit`: a write of `v` ends the process with status `(v << 1) | 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IsaDebugExit {
+    /// Name of the device, if it was given one.
+    pub id: Option<String>,
+    /// First I/O port.
+    pub iobase: u16,
+    /// Number of ports: 1, 2 or 4.
+    pub iosize: u16,
+}
+
+impl Default for IsaDebugExit {
+    fn default() -> Self {
+        Self { id: None, iobase: 0x501, iosize: 2 }
+    }
+}
+
+/// `isa-debugcon`, also made by `-debugcon`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IsaDebugcon {
+    /// Name of the device, if it was given one.
+    pub id: Option<String>,
+    /// The I/O port.
+    pub iobase: u16,
+    /// What a read of the port gives.
+    pub readback: u8,
+    /// Id of the character device that receives the bytes.
+    pub chardev: String,
+}
+
+impl IsaDebugcon {
+    /// A debug console on the port Bochs and QEMU give it, 0xe9.
+    pub fn new(chardev: &str) -> Self {
+        Self { id: None, iobase: 0xe9, readback: 0xe9, chardev: chardev.into() }
+    }
+}
+
+/// `isa-serial`: a UART beside those of `-serial`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IsaSerial {
+    /// Name of the device, if it was given one.
+    pub id: Option<String>,
+    /// Which of COM1 to COM4 it is (0 to 3); never that of another UART of the configuration.
+    pub index: u8,
+    /// First of its eight I/O ports; `None`: that of COM port `index`.
+    pub iobase: Option<u16>,
+    /// ISA interrupt, 0 to 15; `None`: that of COM port `index`.
+    pub irq: Option<u8>,
+    /// Id of its character device.
+    pub chardev: String,
+}

@@ -1,0 +1,100 @@
+//! Guest RAM and the host memory it is made of.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Guest RAM. Its size is that of `ram`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// The backend of the main RAM: the one named by `-machine memory-backend=`, or one made up from `-m`, `-mem-path`
+    /// and `-mem-prealloc` with the id `pc.ram`.
+    pub ram: MemoryBackend,
+    /// Further backends that were defined and that nothing uses yet.
+    pub spare: Vec<MemoryBackend>,
+}
+
+impl MemoryConfig {
+    /// RAM of a machine that does not ask for a size, in bytes.
+    pub const DEFAULT_SIZE: u64 = 128 << 20;
+
+    /// Size of guest RAM in bytes.
+    pub fn size(&self) -> u64 {
+        self.ram.size
+    }
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { ram: MemoryBackend::anonymous("pc.ram", Self::DEFAULT_SIZE), spare: Vec::new() }
+    }
+}
+
+/// A piece of host memory that can become guest memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryBackend {
+    /// Unique name.
+    pub id: String,
+    /// What the memory is.
+    pub kind: MemoryBackendKind,
+    /// Size in bytes: above 0, a multiple of 4 KiB.
+    pub size: u64,
+    /// Map it shared (another process can see the guest's writes) instead of private.
+    pub share: bool,
+    /// Let the host merge identical pages (KSM, `MADV_MERGEABLE`).
+    pub merge: bool,
+    /// Include it in core dumps of the process (otherwise `MADV_DONTDUMP`).
+    pub dump: bool,
+    /// Touch every page before the guest starts.
+    pub prealloc: bool,
+    /// Threads that touch pages when `prealloc` is set: at least 1.
+    pub prealloc_threads: u32,
+    /// Reserve swap space (otherwise `MAP_NORESERVE`).
+    pub reserve: bool,
+}
+
+impl MemoryBackend {
+    /// A private, lazily allocated anonymous mapping with QEMU's defaults.
+    pub fn anonymous(id: &str, size: u64) -> Self {
+        Self {
+            id: id.into(),
+            kind: MemoryBackendKind::Ram,
+            size,
+            share: false,
+            merge: true,
+            dump: true,
+            prealloc: false,
+            prealloc_threads: 1,
+            reserve: true,
+        }
+    }
+}
+
+/// What a memory backend is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MemoryBackendKind {
+    /// Anonymous memory (`memory-backend-ram`).
+    Ram,
+    /// A file (`memory-backend-file`), on tmpfs or hugetlbfs as a rule.
+    File {
+        /// The file, or a directory in which an unnamed file is made.
+        path: PathBuf,
+        /// Alignment of the mapping in bytes: a power of two; 0: the page size of the file's file system.
+        align: u64,
+        /// Discard the file's contents at exit instead of keeping them.
+        discard_data: bool,
+        /// Open the file read-only. The guest's writes stay private to it.
+        readonly: bool,
+    },
+    /// An anonymous file of the kernel (`memory-backend-memfd`) that can be handed to another process.
+    Memfd {
+        /// Use huge pages.
+        hugetlb: bool,
+        /// Size of the huge pages in bytes, a power of two; 0: the host's default.
+        hugetlbsize: u64,
+        /// Seal it against growing and shrinking.
+        seal: bool,
+    },
+}

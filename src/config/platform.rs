@@ -1,0 +1,145 @@
+//! The board: machine type, accelerator, chipset options and what is booted.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The board and its chipset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformConfig {
+    /// Which board.
+    pub machine: MachineType,
+    /// What runs the guest's instructions.
+    pub accel: Accel,
+    /// Where the interrupt controllers and the PIT live.
+    pub kernel_irqchip: KernelIrqchip,
+    /// ACPI tables and the ACPI side of the power management function exist.
+    pub acpi: bool,
+    /// The HPET exists.
+    pub hpet: bool,
+    /// The keyboard controller exists.
+    pub i8042: bool,
+    /// The machine has a display. False with `-nographic`: firmware then uses the serial port as its console.
+    pub graphics: bool,
+    /// Devices that QEMU's `pc` has by default (display, network, parallel port, CD-ROM, floppy drive) exist.
+    pub default_devices: bool,
+    /// Highest address in bytes of RAM below 4 GiB; more RAM continues at 4 GiB. At most 4 GiB; `None`: the board's
+    /// own split.
+    pub max_ram_below_4g: Option<u64>,
+    /// Form of the SMBIOS entry point.
+    pub smbios_entry_point: SmbiosEntryPoint,
+    /// OEM id of the ACPI tables: at most 6 bytes; `None`: natoma's.
+    pub acpi_oem_id: Option<String>,
+    /// OEM table id of the ACPI tables: at most 8 bytes; `None`: natoma's.
+    pub acpi_oem_table_id: Option<String>,
+    /// What the in-kernel PIT does with timer interrupts the guest was too slow for (`delay` or `discard`).
+    pub pit_lost_ticks: LostTickPolicy,
+    /// Sleep states of the power management function.
+    pub power: PowerConfig,
+}
+
+impl Default for PlatformConfig {
+    fn default() -> Self {
+        Self {
+            machine: MachineType::Pc,
+            accel: Accel::Kvm,
+            kernel_irqchip: KernelIrqchip::On,
+            acpi: true,
+            hpet: true,
+            i8042: true,
+            graphics: true,
+            default_devices: true,
+            max_ram_below_4g: None,
+            smbios_entry_point: SmbiosEntryPoint::V21,
+            acpi_oem_id: None,
+            acpi_oem_table_id: None,
+            pit_lost_ticks: LostTickPolicy::Delay,
+            power: PowerConfig::default(),
+        }
+    }
+}
+
+/// The boards natoma has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineType {
+    /// i440FX and PIIX3: QEMU's `pc`.
+    #[default]
+    Pc,
+}
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accel {
+    /// The host kernel's KVM.
+    #[default]
+    Kvm,
+}
+
+/// Where the interrupt controllers live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelIrqchip {
+    /// PIC, IOAPIC, local APICs and PIT in the kernel.
+    #[default]
+    On,
+    /// Local APICs in the kernel; PIC, IOAPIC and PIT in natoma.
+    Split,
+    /// All of them in natoma.
+    Off,
+}
+
+/// Form of the SMBIOS entry point structure (SMBIOS specification 3.x, section 5.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SmbiosEntryPoint {
+    /// The 32-bit `_SM_` anchor (SMBIOS 2.1).
+    #[default]
+    V21,
+    /// The 64-bit `_SM3_` anchor (SMBIOS 3.0).
+    V30,
+}
+
+/// What a periodic timer does with ticks that the guest was too slow to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostTickPolicy {
+    /// They are lost.
+    Discard,
+    /// They are delivered later at the normal rate: the guest's time lags behind.
+    Delay,
+    /// They are delivered later at a higher rate until the guest has caught up.
+    Slew,
+}
+
+/// Sleep states of the PIIX4 power management function, as QEMU's `PIIX4_PM` properties.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PowerConfig {
+    /// Do not offer S3 (suspend to RAM).
+    pub disable_s3: bool,
+    /// Do not offer S4 (suspend to disk).
+    pub disable_s4: bool,
+    /// `SLP_TYP` value that means S4: 0 to 7.
+    pub s4_value: u8,
+}
+
+impl Default for PowerConfig {
+    fn default() -> Self {
+        Self { disable_s3: false, disable_s4: false, s4_value: 2 }
+    }
+}
+
+/// What the machine boots. Without a kernel it runs the built-in guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootConfig {
+    /// Kernel image: bzImage, ELF, PVH or multiboot.
+    pub kernel: Option<PathBuf>,
+    /// Initial RAM disk exactly as given. For a multiboot kernel it is a list of modules separated by commas, each a
+    /// file name and optional arguments after a space; for every other kernel it is one file name.
+    pub initrd: Option<String>,
+    /// Kernel command line; empty: none.
+    pub append: String,
+}
