@@ -1,1 +1,23 @@
-//! PCI: configuration space, functions and the bus.
+//! PCI: configuration space, functions, and the bus (PCI Local Bus Specification 2.1, conventional PCI).
+
+pub mod bus;
+pub mod config;
+pub mod mechanism1;
+
+pub use bus::{PciAddress, PciBus, SlotError};
+pub use config::{Bar, BarKind, PciConfig, PciConfigBuilder, PciConfigState};
+
+use crate::base::IoDevice;
+
+/// One function on the bus. Its BARs are windows of its [`IoDevice`].
+pub trait PciFunction: IoDevice {
+    /// Its configuration space.
+    fn config(&self) -> &PciConfig;
+
+    /// Its configuration space, to be written.
+    fn config_mut(&mut self) -> &mut PciConfig;
+
+    /// The guest has written `len` bytes at `offset` of the configuration space. Called after the write, for
+    /// registers that do something.
+    fn config_written(&mut self, _offset: u8, _len: u8) {}
+}
