@@ -7,4 +7,5 @@
 
 pub mod backend;
 pub mod base;
+pub mod chipset;
 pub mod pci;
