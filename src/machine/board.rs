@@ -1,0 +1,80 @@
+//! The numbers of the board: which port, interrupt or address each part of the i440FX + PIIX3 machine sits at.
+//!
+//! Device models know none of these; the board gives them to the models, and the firmware tables tell them to the guest.
+
+/// Interrupt inputs shared by the 8259 pair and the I/O APIC (GSI = ISA IRQ).
+pub mod irq {
+    /// i8042 keyboard port.
+    pub const KEYBOARD: u8 = 1;
+    /// COM1 to COM4.
+    pub const COM: [u8; 4] = [4, 3, 4, 3];
+    /// Floppy controller.
+    pub const FDC: u8 = 6;
+    /// LPT1.
+    pub const LPT: u8 = 7;
+    /// MC146818 real-time clock.
+    pub const RTC: u8 = 8;
+    /// ACPI system control interrupt: wired to the input itself, not through the PIRQ router.
+    pub const SCI: u8 = 9;
+    /// i8042 auxiliary (mouse) port.
+    pub const MOUSE: u8 = 12;
+    /// I/O APIC input of the 8254, whose 8259 input is 0.
+    pub const PIT_GSI: u8 = 2;
+    /// Interrupts that a PIRQ may be routed to, besides the SCI; the guest's choice among them.
+    pub const PIRQ_CHOICES: [u8; 3] = [5, 10, 11];
+    /// What firmware routes PIRQA to PIRQD to.
+    pub const PIRQ_DEFAULT: [u8; 4] = [10, 10, 11, 11];
+}
+
+/// I/O port bases.
+pub mod port {
+    /// i8042 data register.
+    pub const KBC_DATA: u16 = 0x60;
+    /// i8042 command and status register.
+    pub const KBC_COMMAND: u16 = 0x64;
+    /// MC146818 index register; data follows at +1.
+    pub const RTC: u16 = 0x70;
+    /// APM control register: a write raises an SMI where there is one.
+    pub const APM_CONTROL: u16 = 0xb2;
+    /// LPT1.
+    pub const LPT: u16 = 0x378;
+    /// COM1 to COM4.
+    pub const COM: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
+    /// Floppy controller: the digital output register and the three that follow it.
+    pub const FDC: u16 = 0x3f2;
+    /// Floppy controller: digital input and configuration control register.
+    pub const FDC_DIR: u16 = 0x3f7;
+    /// QEMU's firmware configuration device.
+    pub const FW_CFG: u16 = 0x510;
+    /// Where firmware puts the 64-byte power management block of the PIIX4 (PMBA).
+    pub const PM: u16 = 0x600;
+    /// Reset control register (RC) of the PIIX3.
+    pub const RESET_CONTROL: u16 = 0xcf9;
+    /// Configuration mechanism #1: CONFADD, with CONFDATA at +4.
+    pub const PCI_CONFIG: u16 = 0xcf8;
+    /// General purpose event block 0 of the PIIX4: two bytes of status, two of enables.
+    pub const GPE0: u16 = 0xafe0;
+}
+
+/// PCI addresses of the built-in functions: (device, function) on bus 0.
+pub mod pci {
+    /// PIIX3 PCI-to-ISA bridge.
+    pub const ISA_BRIDGE: (u8, u8) = (1, 0);
+    /// PIRQRCA of the ISA bridge; PIRQRCB to PIRQRCD follow.
+    pub const PIRQRCA: u8 = 0x60;
+    /// Devices a bus can hold.
+    pub const SLOTS: u8 = 32;
+
+    /// The PIRQ (0 = PIRQA) that interrupt pin `pin` (0 = INTA#) of device `slot` is wired to.
+    pub const fn pirq(slot: u8, pin: u8) -> u8 {
+        slot.wrapping_add(pin).wrapping_sub(1) & 3
+    }
+}
+
+/// Commands that firmware without system management mode never needs and firmware with it answers to.
+pub mod smi {
+    /// Written to the APM control register: hand the power management registers to the operating system.
+    pub const ACPI_ENABLE: u8 = 0xf1;
+    /// Written to the APM control register: take them back.
+    pub const ACPI_DISABLE: u8 = 0xf0;
+}
