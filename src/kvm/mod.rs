@@ -1,5 +1,14 @@
 //! The kernel side: VM, memory slots, interrupt chip, vCPUs, CPUID, and what KVM leaves to user space.
 
+pub mod address_space;
+pub mod control;
 pub mod cpuid;
 pub mod fallback;
+pub mod irq;
+pub mod memory;
+pub mod open;
 pub mod quirks;
+pub mod report;
+mod run_page;
+pub mod vcpu;
+pub mod vm;

@@ -1,0 +1,219 @@
+//! Steering vCPU threads from outside: park, run, end, and jobs to be done on the thread itself.
+//!
+//! A vCPU is kicked out of the guest by a signal; the `immediate_exit` flag closes the gap between the last look at
+//! the orders and KVM_RUN.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::thread::JoinHandleExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use devices::base::lock;
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+
+use super::run_page::RunPage;
+use super::vcpu::Vcpu;
+
+/// What a vCPU is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Park,
+    Run,
+    End,
+}
+
+type Job = Box<dyn FnOnce(&mut Vcpu) + Send>;
+
+struct Orders {
+    order: Order,
+    parked: bool,
+    jobs: VecDeque<Job>,
+    /// Gone once the thread has ended, and the page with it.
+    page: Option<RunPage>,
+}
+
+struct Control {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    /// Set while the thread should look at its orders.
+    attention: AtomicBool,
+}
+
+impl Control {
+    fn wait<'a>(&self, orders: MutexGuard<'a, Orders>) -> MutexGuard<'a, Orders> {
+        self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The other threads' end of a vCPU thread.
+pub struct VcpuHandle {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Lets vCPUs be parked by whoever holds it, without waiting.
+#[derive(Clone)]
+pub struct VcpuParker(Vec<(Arc<Control>, libc::pthread_t)>);
+
+/// Installs the handler of the kick signal. It does nothing: its arrival is what matters.
+///
+/// # Errors
+/// The kernel refuses the handler.
+pub fn install_kick_handler() -> io::Result<()> {
+    extern "C" fn ignore(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+    register_signal_handler(SIGRTMIN(), ignore).map_err(|error| io::Error::from_raw_os_error(error.errno()))
+}
+
+fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
+    control.attention.store(true, Ordering::SeqCst);
+    // With the lock held, so that the thread has not ended.
+    if let Some(page) = orders.page {
+        page.set_immediate_exit(true);
+        // SAFETY: the thread has not ended, as it takes the page away before it does.
+        let result = unsafe { libc::pthread_kill(thread, SIGRTMIN()) };
+        debug_assert_eq!(result, 0);
+    }
+}
+
+impl VcpuHandle {
+    /// Starts a thread for `vcpu`, parked.
+    ///
+    /// # Errors
+    /// The host has no more threads to give.
+    pub fn spawn(mut vcpu: Vcpu) -> io::Result<Self> {
+        let orders = Orders { order: Order::Park, parked: false, jobs: VecDeque::new(), page: Some(vcpu.run_page()) };
+        let control =
+            Arc::new(Control { orders: Mutex::new(orders), changed: Condvar::new(), attention: AtomicBool::new(true) });
+        let theirs = Arc::clone(&control);
+        // The name of QEMU's vCPU threads, which tools that pin them look for.
+        let name = format!("CPU {}/KVM", vcpu.index());
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&mut vcpu, &theirs))?;
+        Ok(Self { control, thread: Some(thread) })
+    }
+
+    fn order(&self, order: Order) {
+        let mut orders = lock(&self.control.orders);
+        orders.order = order;
+        if let Some(thread) = &self.thread {
+            kick(&self.control, &orders, thread.as_pthread_t());
+        }
+        self.control.changed.notify_all();
+    }
+
+    /// Orders the vCPU to leave the guest and wait.
+    pub fn park(&self) {
+        self.order(Order::Park);
+    }
+
+    /// Waits until the vCPU has left the guest and has nothing half done. It must have been ordered to park.
+    pub fn wait_parked(&self) {
+        let mut orders = lock(&self.control.orders);
+        while !orders.parked && orders.page.is_some() {
+            orders = self.control.wait(orders);
+        }
+    }
+
+    /// Lets the vCPU run.
+    pub fn run(&self) {
+        self.order(Order::Run);
+    }
+
+    /// Does something with the vCPU on its own thread, between two instructions of the guest, and waits for the
+    /// result. `None` if the thread has ended.
+    pub fn with<R: Send + 'static>(&self, job: impl FnOnce(&mut Vcpu) -> R + Send + 'static) -> Option<R> {
+        let (sender, receiver) = mpsc::channel();
+        {
+            let mut orders = lock(&self.control.orders);
+            orders.page?;
+            orders.jobs.push_back(Box::new(move |vcpu| {
+                // The receiver waits below and can't be gone.
+                let _ = sender.send(job(vcpu));
+            }));
+            if let Some(thread) = &self.thread {
+                kick(&self.control, &orders, thread.as_pthread_t());
+            }
+            self.control.changed.notify_all();
+        }
+        receiver.recv().ok()
+    }
+}
+
+impl Drop for VcpuHandle {
+    fn drop(&mut self) {
+        self.order(Order::End);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl VcpuParker {
+    /// A parker for these vCPUs, which must outlive it.
+    #[must_use]
+    pub fn new(vcpus: &[VcpuHandle]) -> Self {
+        let entry = |vcpu: &VcpuHandle| Some((Arc::clone(&vcpu.control), vcpu.thread.as_ref()?.as_pthread_t()));
+        Self(vcpus.iter().filter_map(entry).collect())
+    }
+
+    /// Orders all vCPUs to park. A vCPU that calls this finishes its present instruction and no more.
+    pub fn park_all(&self) {
+        for (control, thread) in &self.0 {
+            let mut orders = lock(&control.orders);
+            if orders.order == Order::Run {
+                orders.order = Order::Park;
+                kick(control, &orders, *thread);
+            }
+        }
+    }
+}
+
+/// The thread: carries out orders and runs the guest in between.
+fn run(vcpu: &mut Vcpu, control: &Control) {
+    while !control.attention.load(Ordering::SeqCst) || serve(vcpu, control) {
+        if !vcpu.run_guest() {
+            // It has reported why; others decide what becomes of the machine.
+            let mut orders = lock(&control.orders);
+            if orders.order == Order::Run {
+                orders.order = Order::Park;
+            }
+            control.attention.store(true, Ordering::SeqCst);
+        }
+    }
+    let mut orders = lock(&control.orders);
+    orders.page = None;
+    orders.jobs.clear();
+    drop(orders);
+    control.changed.notify_all();
+}
+
+/// Carries out orders until there is one to run (`true`) or to end.
+fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
+    let mut orders = lock(&control.orders);
+    loop {
+        if let Some(job) = orders.jobs.pop_front() {
+            drop(orders);
+            vcpu.finish_access();
+            job(vcpu);
+            orders = lock(&control.orders);
+            continue;
+        }
+        match orders.order {
+            Order::End => return false,
+            Order::Run => {
+                orders.parked = false;
+                control.attention.store(false, Ordering::SeqCst);
+                vcpu.run_page().set_immediate_exit(false);
+                return true;
+            }
+            Order::Park if !orders.parked => {
+                vcpu.finish_access();
+                orders.parked = true;
+                control.changed.notify_all();
+            }
+            Order::Park => orders = control.wait(orders),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The `kvm_run` page of a vCPU, as far as it has to be seen beside kvm-ioctls' own view of it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use kvm_bindings::kvm_run;
+use kvm_ioctls::VcpuFd;
+
+/// A pointer to the page that the kernel shares with the vCPU's thread.
+///
+/// The `VcpuFd` it was taken from must outlive every use, which the owner of both sees to.
+#[derive(Clone, Copy)]
+pub struct RunPage(*mut kvm_run);
+
+// SAFETY: only fields that the kernel and other threads may change at any time are accessed, and those atomically or by
+// the vCPU's own thread.
+unsafe impl Send for RunPage {}
+
+impl RunPage {
+    /// The page of `vcpu`.
+    pub fn new(vcpu: &mut VcpuFd) -> Self {
+        Self(vcpu.get_kvm_run())
+    }
+
+    /// Makes the next, or the present, KVM_RUN return at once with EINTR; or lets it run again.
+    pub fn set_immediate_exit(self, exit: bool) {
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw mut (*self.0).immediate_exit };
+        // SAFETY: the field is a byte of shared memory that is never accessed other than atomically while shared.
+        let flag = unsafe { AtomicU8::from_ptr(field) };
+        flag.store(u8::from(exit), Ordering::SeqCst);
+    }
+
+    /// The size in bytes of one element of a port access. Valid after an exit for port I/O, on the vCPU's thread.
+    #[must_use]
+    pub fn io_size(self) -> usize {
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw const (*self.0).__bindgen_anon_1.io.size };
+        // SAFETY: plain bytes of the page; the kernel does not write them while the vCPU is not running.
+        usize::from(unsafe { field.read() })
+    }
+
+    /// Suberror and data of an internal error. Valid after such an exit, on the vCPU's thread.
+    #[must_use]
+    pub fn internal_error(self) -> (u32, Vec<u64>) {
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw const (*self.0).__bindgen_anon_1.internal };
+        // SAFETY: plain bytes of the page; the kernel does not write them while the vCPU is not running.
+        let internal = unsafe { field.read() };
+        let len = (internal.ndata as usize).min(internal.data.len());
+        (internal.suberror, internal.data[..len].to_vec())
+    }
+}
