@@ -9,3 +9,4 @@ pub mod backend;
 pub mod base;
 pub mod chipset;
 pub mod pci;
+pub mod serial;

@@ -2,7 +2,8 @@
 //!
 //! Nothing blocks. Output that the host can't take yet is refused and announced later by
 //! [`CharEvent::Writable`]; input that the device can't take yet stays with the host until the device calls
-//! [`CharBackend::input_wanted`].
+//! [`CharBackend::input_wanted`]. So that this call is never missed, a host that finds no room makes a note of it
+//! before it lets go of the device's lock.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,26 @@ pub enum Parity {
     Space,
 }
 
+/// The modem status inputs of a serial port, `true` when active. By default they are those of a null modem cable
+/// with somebody at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModemInputs {
+    /// Clear to send.
+    pub cts: bool,
+    /// Data set ready.
+    pub dsr: bool,
+    /// Ring indicator.
+    pub ri: bool,
+    /// Data carrier detect.
+    pub dcd: bool,
+}
+
+impl Default for ModemInputs {
+    fn default() -> Self {
+        Self { cts: true, dsr: true, ri: false, dcd: true }
+    }
+}
+
 /// The host's end of a character device, as the device sees it. Calls come with the device's lock held: an
 /// implementation must not call the device.
 pub trait CharBackend: Send {
@@ -44,7 +65,7 @@ pub trait CharBackend: Send {
     /// [`CharEvent::Writable`] follows when there is room again.
     fn write(&mut self, data: &[u8]) -> usize;
 
-    /// The device has room for input again.
+    /// The device has room for input again, after [`CharClient::can_receive`] was 0.
     fn input_wanted(&mut self);
 
     /// The guest changed the parameters of the line.
@@ -66,6 +87,8 @@ pub enum CharEvent {
     Closed,
     /// A break was received.
     Break,
+    /// The modem status lines changed (a real serial port of the host).
+    ModemInputs(ModemInputs),
     /// Output is accepted again.
     Writable,
 }

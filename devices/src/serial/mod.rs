@@ -1,0 +1,6 @@
+//! Serial ports.
+
+mod registers;
+mod uart;
+
+pub use uart::Uart;
