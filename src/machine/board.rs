@@ -26,6 +26,12 @@ pub mod irq {
     pub const PIRQ_DEFAULT: [u8; 4] = [10, 10, 11, 11];
 }
 
+/// Channels of the 8237 pair.
+pub mod dma {
+    /// Floppy controller.
+    pub const FDC: u8 = 2;
+}
+
 /// I/O port bases.
 pub mod port {
     /// i8042 data register.

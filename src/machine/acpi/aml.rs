@@ -1,0 +1,99 @@
+//! The little of AML that the `acpi_tables` crate lacks, and short forms of what the DSDT is full of.
+
+use acpi_tables::aml::{Device, EISAName, Method, Name, Scope};
+use acpi_tables::{Aml, AmlSink};
+
+/// AML in its final form.
+pub(super) struct Raw(Vec<u8>);
+
+impl Raw {
+    /// The bytes of `term`.
+    pub(super) fn of(term: &dyn Aml) -> Self {
+        let mut bytes = Vec::new();
+        term.to_aml_bytes(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl Aml for Raw {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.vec(&self.0);
+    }
+}
+
+/// `Name (path, value)`.
+pub(super) fn name(path: &str, value: &dyn Aml) -> Raw {
+    Raw::of(&Name::new(path.into(), value))
+}
+
+/// `Name (_HID, EisaId (id))`.
+pub(super) fn hid(id: &str) -> Raw {
+    name("_HID", &EISAName::new(id))
+}
+
+/// `Method (path, args) { body }`, with no names created in it, so that it need not be serialized.
+pub(super) fn method(path: &str, args: u8, body: Vec<&dyn Aml>) -> Raw {
+    Raw::of(&Method::new(path.into(), args, false, body))
+}
+
+/// `Device (path) { children }`.
+pub(super) fn device(path: &str, children: &[Raw]) -> Raw {
+    Raw::of(&Device::new(path.into(), terms(children)))
+}
+
+/// `Scope (path) { children }`.
+pub(super) fn scope(path: &str, children: &[Raw]) -> Raw {
+    Raw::of(&Scope::new(path.into(), terms(children)))
+}
+
+fn terms(raw: &[Raw]) -> Vec<&dyn Aml> {
+    raw.iter().map(|term| term as &dyn Aml).collect()
+}
+
+/// The use of a field by its name.
+pub(super) struct FieldRef(pub [u8; 4]);
+
+impl Aml for FieldRef {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.vec(&self.0);
+    }
+}
+
+/// `IRQNoFlags () {n}`: an edge triggered, active high ISA interrupt.
+pub(super) struct IrqNoFlags(pub u8);
+
+impl Aml for IrqNoFlags {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.byte(0x22);
+        sink.word(1 << self.0);
+    }
+}
+
+/// `DMA (Compatibility, NotBusMaster, Transfer8) {n}`.
+pub(super) struct Dma8(pub u8);
+
+impl Aml for Dma8 {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.vec(&[0x2a, 1 << self.0, 0]);
+    }
+}
+
+/// `Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) {list}`.
+pub(super) struct LevelInterrupts<'a>(pub &'a [u8]);
+
+impl LevelInterrupts<'_> {
+    /// Offset of the first interrupt number in a resource template that begins with this descriptor.
+    pub(super) const NUMBER: u8 = 5;
+}
+
+impl Aml for LevelInterrupts<'_> {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.byte(0x89);
+        sink.word(2 + 4 * self.0.len() as u16);
+        sink.byte(1 << 0 | 1 << 3); // consumer, shared; level and active high are zeros
+        sink.byte(self.0.len() as u8);
+        for &irq in self.0 {
+            sink.dword(irq.into());
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The tables against the specification's own tools (iasl and acpiexec of ACPICA) and against QEMU's.
+//!
+//! Where a tool is not installed its tests say so and pass.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use acpi_tables::Aml;
+
+use super::*;
+use crate::machine::layout::Rules;
+use crate::machine::testing::{self, Scratch};
+
+const BASE: u32 = 0x07fe_0000;
+
+fn layout() -> MemoryLayout {
+    let rules = Rules {
+        ram_size: 128 << 20,
+        max_ram_below_4g: None,
+        phys_bits: 40,
+        amd: false,
+        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
+    };
+    MemoryLayout::new(&rules).unwrap()
+}
+
+fn cpus(n: u32) -> Vec<Cpu> {
+    (0..n).map(|apic_id| Cpu { apic_id, present: true }).collect()
+}
+
+const ALL: Devices = Devices {
+    hpet: true,
+    i8042: true,
+    vga: true,
+    com: [true; 4],
+    lpt: true,
+    fdc: Some([true, false]),
+    fw_cfg: true,
+    smm: true,
+};
+
+fn place(cpus: &[Cpu], devices: Devices) -> PlacedTables {
+    let inputs = Inputs { oem: Oem::default(), cpus, layout: &layout(), devices };
+    AcpiTables::build(&inputs).place(BASE)
+}
+
+fn sum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The table at `address` of an image that lies at `base`.
+fn table_at(image: &[u8], base: u32, address: u64) -> Vec<u8> {
+    let bytes = &image[usize::try_from(address - u64::from(base)).unwrap()..];
+    bytes[..u32_at(bytes, 4) as usize].to_vec()
+}
+
+/// Follow the pointers as an operating system does, by the RSDT or the XSDT. Returns the tables by signature.
+fn walk(rsdp: &[u8], image: &[u8], base: u32, xsdt: bool) -> BTreeMap<String, Vec<u8>> {
+    let (root, width) = if xsdt { (u64_at(rsdp, 24), 8) } else { (u32_at(rsdp, 16).into(), 4) };
+    let root = table_at(image, base, root);
+    let mut tables = BTreeMap::new();
+    let mut add = |table: Vec<u8>| {
+        tables.insert(String::from_utf8(table[..4].to_vec()).unwrap(), table);
+    };
+    for entry in root[36..].chunks(width) {
+        let address = if xsdt { u64_at(entry, 0) } else { u32_at(entry, 0).into() };
+        let table = table_at(image, base, address);
+        if table.starts_with(b"FACP") {
+            let (facs, dsdt) = if xsdt {
+                (u64_at(&table, 132), u64_at(&table, 140))
+            } else {
+                (u32_at(&table, 36).into(), u32_at(&table, 40).into())
+            };
+            add(table_at(image, base, facs));
+            add(table_at(image, base, dsdt));
+        }
+        add(table);
+    }
+    add(root);
+    tables
+}
+
+fn tables(placed: &PlacedTables) -> BTreeMap<String, Vec<u8>> {
+    walk(&placed.rsdp, &placed.tables, BASE, true)
+}
+
+#[test]
+fn both_roots_lead_to_the_same_tables() {
+    let placed = place(&cpus(2), ALL);
+    assert_eq!(&placed.rsdp[..8], b"RSD PTR ");
+    assert_eq!((sum(&placed.rsdp[..20]), sum(&placed.rsdp)), (0, 0));
+    let mut by_xsdt = walk(&placed.rsdp, &placed.tables, BASE, true);
+    let mut by_rsdt = walk(&placed.rsdp, &placed.tables, BASE, false);
+    for (signature, table) in by_xsdt.iter().chain(&by_rsdt).filter(|(signature, _)| *signature != "FACS") {
+        assert_eq!(sum(table), 0, "{signature}");
+    }
+    assert!(by_xsdt.remove("XSDT").is_some() && by_rsdt.remove("RSDT").is_some());
+    assert_eq!(by_xsdt, by_rsdt);
+    assert_eq!(Vec::from_iter(by_xsdt.keys()), ["APIC", "DSDT", "FACP", "FACS", "HPET", "WAET"]);
+}
+
+#[test]
+fn leaves_out_what_is_not_there() {
+    let tables = tables(&place(&cpus(1), Devices::default()));
+    assert!(!tables.contains_key("HPET"));
+    let (dsdt, fadt) = (&tables["DSDT"], &tables["FACP"]);
+    let named = |name: &[u8]| dsdt.windows(name.len()).any(|bytes| bytes == name);
+    for absent in [b"KBD_", b"MOU_", b"FDC0", b"LPT1", b"COM1", b"COM4", b"FWCF", b"HPET"] {
+        assert!(!named(absent), "{}", String::from_utf8_lossy(absent));
+    }
+    assert!(named(b"RTC_"));
+    assert_eq!(fadt[48..54], [0; 6], "SMI command port and its values");
+    assert_eq!(fadt[109..111], [0b101, 0], "legacy devices, but neither keyboard controller nor VGA");
+}
+
+/// ACPI 4.0, table 5-22 (processor local x2APIC): for ids that a local APIC entry can't hold, of which 255 is one.
+#[test]
+fn numbers_processors_beyond_eight_bits() {
+    let cpus: Vec<_> = [254, 255, 0x1_0000].map(|apic_id| Cpu { apic_id, present: apic_id != 255 }).into();
+    let madt = &tables(&place(&cpus, ALL))["APIC"];
+    let mut expected = vec![0, 8, 0, 254, 1, 0, 0, 0];
+    expected.extend([9, 16, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    expected.extend([9, 16, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
+    assert_eq!(madt[44..][..expected.len()], expected);
+    assert!(madt.ends_with(&[10, 12, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0]), "NMI for x2APICs");
+}
+
+/// Every table, with everything there is and with as little as possible, read by iasl and compiled from what it read.
+#[test]
+fn iasl_reads_and_compiles_them_without_complaint() {
+    if !testing::installed("iasl") {
+        return;
+    }
+    let scratch = Scratch::new("iasl");
+    let absent_too = [0, 1, 254, 255, 256, 1023].map(|apic_id| Cpu { apic_id, present: apic_id < 256 });
+    for (n, placed) in [place(&absent_too, ALL), place(&cpus(1), Devices::default())].iter().enumerate() {
+        for (signature, table) in tables(placed) {
+            let stem = scratch.path(format!("{signature}{n}"));
+            let [aml, dsl] = ["aml", "dsl"].map(|suffix| stem.with_extension(suffix));
+            fs::write(&aml, &table).unwrap();
+            let read = testing::output(Command::new("iasl").arg("-d").arg(&aml), "");
+            assert!(!read.contains("Error") && !read.contains("Warning"), "iasl -d {signature}:\n{read}");
+            let compiled = testing::output(Command::new("iasl").arg("-w3").arg("-p").arg(&stem).arg(&dsl), "");
+            assert!(compiled.contains("0 Errors") && compiled.contains(" 0 Warnings"), "{signature}:\n{compiled}");
+        }
+    }
+}
+
+/// Run commands of ACPICA's debugger on a DSDT and return what it prints. `\\PRTE n` evaluates to an entry of `_PRT`,
+/// all of which are more than the debugger's buffer holds.
+fn acpiexec(scratch: &Scratch, dsdt: &[u8], commands: &str) -> String {
+    use acpi_tables::aml::{Arg, DeRefOf, Index, Method, Path, Return, ZERO};
+    use acpi_tables::sdt::Sdt;
+    let routing = Path::new("\\_SB_.PCI0._PRT");
+    let mut probe = Sdt::new(*b"SSDT", 36, 2, *b"PROBE ", *b"PROBE   ", 1);
+    Method::new("PRTE".into(), 1, false, vec![&Return::new(&DeRefOf::new(&Index::new(&ZERO, &routing, &Arg(0))))])
+        .to_aml_bytes(&mut probe);
+    probe.update_checksum();
+    let [dsdt_file, probe_file] = ["dsdt.aml", "probe.aml"].map(|name| scratch.path(name));
+    fs::write(&dsdt_file, dsdt).unwrap();
+    fs::write(&probe_file, probe.as_slice()).unwrap();
+    testing::output(Command::new("acpiexec").arg(dsdt_file).arg(probe_file), commands)
+}
+
+/// The link device of each entry of `_PRT` that was evaluated, after checking that entry `n` is for pin `n % 4` of
+/// slot `n / 4`.
+fn links(evaluated: &str) -> Vec<String> {
+    let value = |line: &str| line.split_once("= ").unwrap().1.to_owned();
+    let entries = evaluated.split("[Package] Contains 4 Elements:\n").skip(1);
+    entries
+        .enumerate()
+        .map(|(n, entry)| {
+            let lines: Vec<_> = entry.lines().take(4).collect();
+            assert_eq!(value(lines[0]), format!("{:016X}", ((n / 4) << 16) + 0xffff));
+            assert_eq!(value(lines[1]), format!("{:016X}", n % 4));
+            assert_eq!(value(lines[3]), format!("{:016X}", 0));
+            lines[2].split_once("Name ").unwrap().1.replace(" Device", "")
+        })
+        .collect()
+}
+
+fn evaluate_routing(n: usize) -> String {
+    (0..n).map(|n| format!("evaluate \\PRTE {n:#x}\n")).collect()
+}
+
+/// The wiring of the PIIX3: PIRQ = (slot + pin - 1) mod 4, but for pin A of its own slot, which is the SCI.
+#[test]
+fn acpiexec_finds_the_routing_of_every_slot() {
+    if !testing::installed("acpiexec") {
+        return;
+    }
+    let scratch = Scratch::new("prt");
+    let dsdt = &tables(&place(&cpus(2), ALL))["DSDT"];
+    let links = links(&acpiexec(&scratch, dsdt, &evaluate_routing(128)));
+    let expected = (0..32).flat_map(|slot| {
+        let in_turn = ["LNKD", "LNKA", "LNKB", "LNKC"];
+        let mut pins = [0, 1, 2, 3].map(|pin| in_turn[(slot + pin) % 4]);
+        if slot == 1 {
+            pins[0] = "LNKS";
+        }
+        pins
+    });
+    assert_eq!(links, Vec::from_iter(expected));
+}
+
+/// ACPICA's own check of every predefined name, and no message while it loads the table.
+#[test]
+fn acpiexec_accepts_every_predefined_name() {
+    if !testing::installed("acpiexec") {
+        return;
+    }
+    let scratch = Scratch::new("predefined");
+    let dsdt = &tables(&place(&cpus(2), ALL))["DSDT"];
+    let output = acpiexec(&scratch, dsdt, "test predefined\n");
+    for complaint in ["Error", "Warning", "Exception", "Could not"] {
+        assert!(!output.contains(complaint), "{output}");
+    }
+    let results: Vec<_> = output.lines().filter(|line| line.contains(" returned ")).collect();
+    assert!(results.len() > 60, "{output}");
+    assert!(results.iter().all(|line| line.ends_with("AE_OK")), "{output}");
+}
+
+/// `_SRS` routes a PIRQ, `_DIS` cuts it, and `_STA` and `_CRS` tell. The debugger's registers begin as zeros.
+#[test]
+fn acpiexec_routes_a_pirq() {
+    if !testing::installed("acpiexec") {
+        return;
+    }
+    let scratch = Scratch::new("links");
+    let dsdt = &tables(&place(&cpus(2), ALL))["DSDT"];
+    let script = "evaluate \\_SB.LNKB._SRS (89 06 00 09 01 0B 00 00 00 79 00)
+        evaluate \\_SB.PRQA\nevaluate \\_SB.PRQB\nevaluate \\_SB.PRQC
+        evaluate \\_SB.LNKB._STA\nevaluate \\_SB.LNKB._CRS
+        evaluate \\_SB.LNKB._DIS\nevaluate \\_SB.PRQB
+        evaluate \\_SB.LNKB._STA\nevaluate \\_SB.LNKB._CRS\n";
+    let output = acpiexec(&scratch, dsdt, script);
+    let values: Vec<_> = output.lines().filter_map(|line| line.trim().strip_prefix("[Integer] = ")).collect();
+    let expected = [0, 0x0b, 0, 0x0b, 0x80, 0x09].map(|value| format!("{value:016X}"));
+    assert_eq!(values, expected, "{output}");
+    let buffers: Vec<_> = output.lines().filter(|line| line.contains("[Buffer]")).collect();
+    assert_eq!(buffers.len(), 2, "{output}");
+    assert!(buffers[0].contains("89 06 00 09 01 0B 00 00 00 79 00"), "{output}");
+    assert!(buffers[1].contains("89 06 00 09 01 00 00 00 00 79 00"), "{output}");
+}
+
+/// The tables that QEMU 7.2 gives its `pc` machine, but for revisions and what hangs on them.
+#[test]
+fn says_what_qemu_says() {
+    let Some(qemu) = testing::qemu_memory("acpi", &["-smp", "2", "-serial", "null", "-vga", "std"]) else { return };
+    let (rsdp_at, rsdp) = qemu.find_in_bios_segment(b"RSD PTR ").expect("SeaBIOS places an RSDP");
+    assert_eq!(rsdp_at % 16, 0);
+    let theirs = walk(rsdp, &qemu.ram, 0, false);
+    let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([false, false]), ..ALL };
+    let ours = tables(&place(&cpus(2), devices));
+
+    for signature in ["HPET", "WAET"] {
+        assert_eq!(ours[signature], theirs[signature], "{signature}");
+    }
+    // Revision and checksum differ.
+    assert_eq!(ours["APIC"][10..], theirs["APIC"][10..], "APIC");
+    // From the power management profile to the boot flags, which are later.
+    assert_eq!(ours["FACP"][45..109], theirs["FACP"][45..109], "FACP");
+    // Flags: QEMU says that the RTC wakes from S4, we say that there is a reset register.
+    assert_eq!(u32_at(&ours["FACP"], 112) & !(1 << 10), u32_at(&theirs["FACP"], 112) & !(1 << 7), "flags");
+
+    if !testing::installed("acpiexec") {
+        return;
+    }
+    let scratch = Scratch::new("qemu-prt");
+    // Slots 0 to 4 hold every case, and QEMU's routing takes long to evaluate.
+    let [ours, theirs] =
+        [&ours, &theirs].map(|tables| links(&acpiexec(&scratch, &tables["DSDT"], &evaluate_routing(20))));
+    assert_eq!(ours.len(), 20);
+    assert_eq!(ours, theirs);
+}
