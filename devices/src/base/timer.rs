@@ -74,6 +74,14 @@ impl TimerQueue {
         inner.alarm = Some(alarm);
     }
 
+    /// Tells the alarm the earliest deadline again: after it went off, or after the clock was started.
+    pub fn rearm(&self) {
+        let inner = lock(&self.inner);
+        if let Some(alarm) = &inner.alarm {
+            alarm.set(inner.earliest());
+        }
+    }
+
     /// Timers for one device, which is connected later by [`Self::attach`].
     #[must_use]
     pub fn timers(&self) -> DeviceTimers {

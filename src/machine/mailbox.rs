@@ -1,0 +1,116 @@
+//! Messages to the main loop from vCPU threads and devices.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Mutex, OnceLock};
+
+use devices::base::{SystemControl, SystemRequest, lock};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::kvm::control::VcpuParker;
+use crate::kvm::report::Report;
+use crate::kvm::vcpu::{SystemEvent, VcpuEvents};
+
+/// Something the main loop has to see to.
+#[derive(Debug)]
+pub enum Message {
+    /// A device asks for something that concerns the whole machine.
+    Request(SystemRequest),
+    /// A vCPU met a triple fault.
+    TripleFault {
+        /// Its number.
+        vcpu: u32,
+    },
+    /// The guest used a paravirtual interface of KVM.
+    SystemEvent(SystemEvent),
+    /// A vCPU can't go on.
+    Failed(Box<Report>),
+    /// The user asks for something.
+    User(UserRequest),
+}
+
+/// What a user can ask of a running machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserRequest {
+    /// End the process now.
+    Quit,
+    /// End because of this signal.
+    Signal(i32),
+}
+
+/// The main loop's mailbox. A message that changes the course of the machine also parks the vCPUs, so that no guest
+/// instruction runs between the cause and its effect.
+pub struct Mailbox {
+    messages: Mutex<VecDeque<Message>>,
+    bell: EventFd,
+    parker: OnceLock<VcpuParker>,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    ///
+    /// # Errors
+    /// The host has no file descriptor left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { messages: Mutex::default(), bell: EventFd::new(EFD_NONBLOCK)?, parker: OnceLock::new() })
+    }
+
+    /// Connects the vCPUs once they exist.
+    pub fn connect(&self, parker: VcpuParker) {
+        // Set once, by the machine's constructor.
+        let _ = self.parker.set(parker);
+    }
+
+    /// Leaves a message without disturbing the vCPUs.
+    pub fn post(&self, message: Message) {
+        lock(&self.messages).push_back(message);
+        // The counter of an event descriptor overflows after 2^64 - 2 unread messages.
+        let _ = self.bell.write(1);
+    }
+
+    /// Leaves a message and parks the vCPUs.
+    fn interrupt(&self, message: Message) {
+        self.post(message);
+        if let Some(parker) = self.parker.get() {
+            parker.park_all();
+        }
+    }
+
+    /// Takes the oldest message.
+    pub fn take(&self) -> Option<Message> {
+        lock(&self.messages).pop_front()
+    }
+
+    /// Clears the bell that woke the main loop.
+    pub fn silence(&self) {
+        // It may not have rung at all.
+        let _ = self.bell.read();
+    }
+}
+
+impl AsRawFd for Mailbox {
+    fn as_raw_fd(&self) -> RawFd {
+        self.bell.as_raw_fd()
+    }
+}
+
+impl SystemControl for Mailbox {
+    fn request(&self, request: SystemRequest) {
+        self.interrupt(Message::Request(request));
+    }
+}
+
+impl VcpuEvents for Mailbox {
+    fn triple_fault(&self, vcpu: u32) {
+        self.interrupt(Message::TripleFault { vcpu });
+    }
+
+    fn system_event(&self, _vcpu: u32, event: SystemEvent) {
+        self.interrupt(Message::SystemEvent(event));
+    }
+
+    fn failed(&self, report: Report) {
+        self.interrupt(Message::Failed(Box::new(report)));
+    }
+}
