@@ -1,1 +1,3 @@
 //! What the guest sees in CPUID.
+
+pub mod topology;
