@@ -1,0 +1,74 @@
+//! Compiles the guests of `tests/guest` and hands them on: natoma embeds one, tests and benchmarks load the others.
+//!
+//! A guest is a freestanding program. It is built by calling rustc directly, for natoma's own target (whose `core` is
+//! certainly installed) but with flags of its own: what is set for natoma (`RUSTFLAGS`, profile, instrumentation) must
+//! not reach code that has no operating system below it. Paths are given relative to the package and nothing here
+//! depends on the time, so the same sources and compiler give the same bytes wherever they lie.
+
+use std::{
+    env,
+    error::Error,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where the sources are, relative to the package.
+const SOURCE: &str = "tests/guest";
+
+/// The programs, and the root file of each.
+const PROGRAMS: [(&str, &str); 2] = [("tour", "src/bin/tour/main.rs"), ("bench", "src/bin/bench.rs")];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for part in ["src", "guest.ld"] {
+        println!("cargo::rerun-if-changed={SOURCE}/{part}");
+    }
+    let out = PathBuf::from(required("OUT_DIR")?);
+
+    let library = out.join("libguest.rlib");
+    run(rustc("guest", "src/lib.rs", &library)?.arg("--crate-type=rlib"))?;
+
+    for (name, root) in PROGRAMS {
+        let elf = out.join(name).with_extension("elf");
+        let mut command = rustc(name, root, &elf)?;
+        command.arg("--crate-type=bin").arg("--extern").arg(concat("guest=", &library));
+        for argument in ["-nostdlib", "-nostartfiles", "-static", "-no-pie", "-Wl,--build-id=none,-z,norelro"] {
+            command.arg(format!("-Clink-arg={argument}"));
+        }
+        command.arg(format!("-Clink-arg=-Wl,-T,{SOURCE}/guest.ld"));
+        if let Some(linker) = env::var_os("RUSTC_LINKER") {
+            command.arg(concat("-Clinker=", linker));
+        }
+        run(&mut command)?;
+        println!("cargo::rustc-env=NATOMA_GUEST_{}={}", name.to_uppercase(), elf.display());
+    }
+    Ok(())
+}
+
+/// The compiler that cargo uses, told what the library and the programs have in common.
+fn rustc(name: &str, root: &str, output: &Path) -> Result<Command, Box<dyn Error>> {
+    let mut command = Command::new(required("RUSTC")?);
+    command.current_dir(required("CARGO_MANIFEST_DIR")?);
+    command.args(["--edition=2024", "--crate-name", name]).arg("--target").arg(required("TARGET")?);
+    for option in ["opt-level=2", "panic=abort", "relocation-model=static", "codegen-units=1", "strip=debuginfo"] {
+        command.arg(format!("-C{option}"));
+    }
+    command.arg(format!("{SOURCE}/{root}")).arg("-o").arg(output);
+    Ok(command)
+}
+
+fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
+    let status = command.status().map_err(|error| format!("can't start {command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{status} from {command:?}").into()) }
+}
+
+/// The value of a variable that cargo sets for every build script.
+fn required(variable: &str) -> Result<OsString, Box<dyn Error>> {
+    env::var_os(variable).ok_or_else(|| format!("{variable} is not set: this program is for cargo to run").into())
+}
+
+fn concat(prefix: &str, value: impl Into<OsString>) -> OsString {
+    let mut text = OsString::from(prefix);
+    text.push(value.into());
+    text
+}
