@@ -16,6 +16,7 @@
 //! A kernel is never given the addresses it would find by BIOS calls; the board's memory map, RSDP and reserved ranges
 //! come in by [`Platform`].
 
+pub mod builtin;
 mod bzimage;
 mod cmdline;
 pub mod e820;
