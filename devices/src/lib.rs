@@ -8,5 +8,6 @@
 pub mod backend;
 pub mod base;
 pub mod chipset;
+pub mod input;
 pub mod pci;
 pub mod serial;
