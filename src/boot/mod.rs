@@ -27,6 +27,7 @@ mod format;
 mod guest;
 mod image;
 mod linux;
+pub mod mtrr;
 mod multiboot;
 mod place;
 mod pvh;

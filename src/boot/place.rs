@@ -16,8 +16,8 @@ const CONVENTIONAL: Range<u64> = 0x1000..0xa_0000;
 
 const MIB: u64 = 1 << 20;
 
-/// Smallest distance between the end of RAM below 4 GiB and 4 GiB on this machine: more `-m` does not move it further up.
-const PCI_HOLE: u64 = 1 << 30;
+/// With more than this, part of RAM is above 4 GiB, and what is below does not grow with `-m` any more.
+const MOST_LOW_RAM: u64 = 3 << 30;
 
 /// RAM that nobody has claimed.
 pub(super) struct FreeRam {
@@ -132,7 +132,7 @@ impl FreeRam {
     /// Why `range` can't be had: too little memory, or the wrong memory.
     pub(super) fn refusal(&self, range: Range<u64>) -> PlaceError {
         let needed = range.end.saturating_add(self.beyond_low_ram);
-        if range.start >= MIB && range.end > self.end_of_low_ram && needed <= BELOW_4G.end - PCI_HOLE {
+        if range.start >= MIB && range.end > self.end_of_low_ram && needed <= MOST_LOW_RAM {
             PlaceError::TooLittleRam { end: range.end, mib: needed.div_ceil(MIB) }
         } else {
             PlaceError::Unavailable { start: range.start, end: range.end }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
@@ -204,4 +204,21 @@ fn multiboot_starts_in_protected_mode_with_its_magic() {
     let Some([eax, ebx, _]) = check_protected_mode(&machine, &entry) else { return };
     assert_eq!(eax, 0x2bad_b002);
     assert_eq!(machine.u32(ebx.into()), 0b10_0100_1111);
+}
+
+#[test]
+fn a_cpu_takes_the_memory_type_registers() {
+    let machine = Machine::new(64);
+    let entry = machine.boot(BzImage::default().build(), None, "").unwrap();
+    let Some(vm) = vm(&machine.mem, &entry) else { return };
+    let cpuid = vm.vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).unwrap();
+    let address_sizes = cpuid.as_slice().iter().find(|e| e.function == 0x8000_0008).unwrap();
+    let phys_bits = address_sizes.eax as u8;
+    for low_ram_end in [64 << 20, 2100 << 20, 3300 << 20, (1 << 32) - 4096] {
+        let entries: Vec<_> = crate::boot::mtrr::mtrrs(low_ram_end, phys_bits)
+            .into_iter()
+            .map(|(index, data)| kvm_msr_entry { index, data, ..Default::default() })
+            .collect();
+        assert_eq!(vm.vcpu.set_msrs(&Msrs::from_entries(&entries).unwrap()).unwrap(), entries.len());
+    }
 }

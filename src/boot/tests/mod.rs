@@ -10,6 +10,7 @@ mod linux;
 mod multiboot;
 mod pvh;
 mod random;
+mod real;
 
 use std::ops::Range;
 
