@@ -122,6 +122,8 @@ impl LocalApic {
 
     /// Starts the timer: one interrupt after `ticks`, or none but just the count.
     pub fn start_timer(&self, ticks: u32, vector: Option<u8>) {
+        // Stopped first: KVM delivers what expired while masked when the mask goes.
+        self.write(TIMER_INITIAL, 0);
         self.write(TIMER_DIVIDE, DIVIDE_BY_1);
         self.write(LVT_TIMER, vector.map_or(LVT_MASKED, u32::from));
         self.write(TIMER_INITIAL, ticks);

@@ -25,10 +25,12 @@ static ANSWER: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn show(machine: &Machine, rate: Option<Rate>, report: &mut Report) -> Vec<u32> {
     println!("\nProcessors");
     let (family, model, stepping) = cpu::family_model_stepping();
-    let name = cpu::brand().map_or(String::new(), |brand| format!(": {}", text(&brand)));
-    println!("  {} family {family} model {model} stepping {stepping}{name}", text(&cpu::vendor()));
+    println!("  {} family {family} model {model} stepping {stepping}", text(&cpu::vendor()));
+    if let Some(brand) = cpu::brand() {
+        println!("  called {:?}", text(&brand));
+    }
     if let Some(hypervisor) = cpu::hypervisor() {
-        println!("  under {}", text(&hypervisor));
+        println!("  under {:?}", text(&hypervisor));
     }
     let Some(lapic) = &machine.local_apic else {
         println!("  There is no local APIC, and so no way to start other processors.");
