@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod base;
 pub mod chipset;
+pub mod debug;
 pub mod input;
 pub mod pci;
 pub mod serial;

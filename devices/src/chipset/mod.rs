@@ -3,3 +3,4 @@
 pub mod i440fx;
 pub mod piix3;
 pub mod pirq;
+pub mod port92;
