@@ -102,6 +102,10 @@ impl Loaded {
     fn finish(mut self, initrd: Option<&mut Image>, cmdline: &[u8], guest: &mut Guest<'_>) -> Result<Entry, LoadError> {
         let cpu = CpuPage::take(&mut guest.free)?;
         let zero_page = guest.free.take_for_boot_data(PAGE, PAGE)?;
+        // What is for the boot loader to write may be anything in the file.
+        self.params.hdr.ramdisk_image = 0;
+        self.params.hdr.ramdisk_size = 0;
+        self.params.hdr.setup_data = 0;
         self.params.hdr.type_of_loader = LOADER_WITHOUT_NUMBER;
         self.params.hdr.vid_mode = cmdline::video_mode(cmdline);
         self.params.hdr.cmd_line_ptr = guest.put_string(cmdline)? as u32;

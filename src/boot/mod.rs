@@ -13,8 +13,8 @@
 //!    32-bit start-up code, and the zero page can carry what `hvm_start_info` cannot (a random seed, so that the guest's
 //!    generator is ready at once; an initrd above 4 GiB). Any other kernel needs a PVH note, as in QEMU.
 //!
-//! A kernel is never given the addresses it would find by BIOS calls; the board's memory map, RSDP and reserved ranges
-//! come in by [`Platform`].
+//! There is no BIOS that a kernel started this way could ask. What it would ask for (where RAM is, where the tables are) the
+//! board gives in a [`Platform`]; [`mtrr`] has what firmware would have set in each processor.
 
 pub mod builtin;
 mod bzimage;
@@ -229,21 +229,20 @@ fn recognise(image: &Image) -> Result<Format, KernelError> {
         return Err(format::not_a_kernel(&head));
     }
     let elf = Elf::parse(image, &head)?;
-    match (multiboot, elf.pvh_entry) {
-        (Some(header), None) => Multiboot::parse(&header, Some(elf), image).map(Format::Multiboot),
-        (Some(header), Some(_)) if !elf.is_64bit => Multiboot::parse(&header, Some(elf), image).map(Format::Multiboot),
-        _ if elf.is_linux64() => {
-            elf.entry()?;
-            Ok(Format::Vmlinux(elf))
-        }
-        (_, Some(entry)) => {
-            if !elf.loads(entry.into()) {
-                return Err(ElfError::EntryOutside(entry.into()).into());
-            }
-            Ok(Format::Pvh(elf, entry))
-        }
-        (None, None) => Err(ElfError::NoProtocol.into()),
+    if let Some(header) = multiboot
+        && !(elf.is_64bit && elf.pvh_entry.is_some())
+    {
+        return Ok(Format::Multiboot(Multiboot::parse(&header, Some(elf), image)?));
     }
+    if elf.is_linux64() {
+        elf.entry()?;
+        return Ok(Format::Vmlinux(elf));
+    }
+    let entry = elf.pvh_entry.ok_or(ElfError::NoProtocol)?;
+    if !elf.loads(entry.into()) {
+        return Err(ElfError::EntryOutside(entry.into()).into());
+    }
+    Ok(Format::Pvh(elf, entry))
 }
 
 /// Splits a list of modules at its commas, of which a doubled one stands for itself, and each module at its first space:

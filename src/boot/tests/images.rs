@@ -78,7 +78,8 @@ impl BzImage {
         put(0x20e, &0x300u16.to_le_bytes()); // kernel_version, at 0x500
         put(0x210, &[0, self.loadflags, 0, 0]);
         put(0x214, &self.code32_start.to_le_bytes());
-        put(0x218, &[0; 20]);
+        put(0x218, &[0xee; 8]); // ramdisk_image, ramdisk_size: to be overwritten
+        put(0x220, &[0; 12]);
         put(0x22c, &self.initrd_addr_max.to_le_bytes());
         put(0x230, &self.kernel_alignment.to_le_bytes());
         put(0x234, &[self.relocatable, 21]);
@@ -86,7 +87,7 @@ impl BzImage {
         put(0x238, &self.cmdline_size.to_le_bytes());
         put(0x23c, &[0; 12]);
         put(0x248, &[0; 8]);
-        put(0x250, &[0; 8]);
+        put(0x250, &[0xee; 8]); // setup_data: to be overwritten
         put(0x258, &self.pref_address.to_le_bytes());
         put(0x260, &self.init_size.to_le_bytes());
         put(0x264, &[0; 8]);
