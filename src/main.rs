@@ -1,2 +1,60 @@
-//! The `natoma` program.
-fn main() {}
+//! The `natoma` program: command line, machine, exit status.
+
+use natoma::cli::{self, CpuCatalogue, Environment, Request};
+use natoma::config::CpuConfig;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("natoma: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let environment = Environment { cpus: &Cpus, read_file: &cli::read_file };
+    let command_line = cli::parse(std::env::args_os().skip(1), &environment)?;
+    for warning in &command_line.warnings {
+        eprintln!("natoma: warning: {warning}");
+    }
+    match command_line.request {
+        Request::Print(text) => print(&text)?,
+        Request::Write { path, text } if path == Path::new("-") => print(&text)?,
+        Request::Write { path, text } => {
+            fs::write(&path, text).map_err(|error| anyhow::anyhow!("-writeconfig {}: {error}", path.display()))?;
+        }
+        Request::Run(config) => {
+            natoma::logging::init(&config.log)?;
+            anyhow::bail!("the machine is not built yet");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a text. A reader that has seen enough (`natoma -help | head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// The CPU models, until the machine has its own.
+struct Cpus;
+
+impl CpuCatalogue for Cpus {
+    fn models(&self) -> Vec<(String, String)> {
+        ["qemu64", "kvm64", "host", "max"].map(|name| (name.into(), String::new())).into()
+    }
+
+    fn properties(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn check(&self, _cpu: &CpuConfig) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -17,6 +17,11 @@ pub struct MemoryConfig {
 impl MemoryConfig {
     /// RAM of a machine that does not ask for a size, in bytes.
     pub const DEFAULT_SIZE: u64 = 128 << 20;
+    /// The least RAM a PC has, in bytes.
+    pub const MIN_SIZE: u64 = 1 << 20;
+    /// What the 52 address bits of the architecture can hold beside the hole below 4 GiB, in bytes. The host's own limit
+    /// is usually lower.
+    pub const MAX_SIZE: u64 = (1 << 52) - (1 << 30);
 
     /// Size of guest RAM in bytes.
     pub fn size(&self) -> u64 {

@@ -113,6 +113,16 @@ impl Key {
         }
     }
 
+    /// Reads a value as an element of a list.
+    pub fn entry(&self, text: &str) -> Result<Entry, Problem> {
+        let value = self.read(text)?;
+        let (option, key) = match self.support {
+            Support::Moved(option, key) => (Some(option), key),
+            _ => (None, self.name),
+        };
+        Ok(Entry { option, key, value, written_key: self.name, text: text.into() })
+    }
+
     /// Reads a value.
     fn read(&self, text: &str) -> Result<Value, Problem> {
         if let Support::Missing { harmless, instead } = self.support {
@@ -322,6 +332,16 @@ impl Schema {
         self.read(items)
     }
 
+    /// The variants there are, by name.
+    pub fn find_variant(&self, name: &str) -> Option<&'static Variant> {
+        self.variants.iter().find(|variant| variant.name == name)
+    }
+
+    /// Reads one value for a key that no list was written for.
+    pub fn entry(&self, key: &str, text: &str) -> Result<Entry, Problem> {
+        self.key(None, key)?.entry(text)
+    }
+
     /// Checks the elements of a list.
     pub fn read(&self, items: Vec<Item>) -> Result<KeyValues, Problem> {
         let variant = self.variant(&items)?;
@@ -338,13 +358,7 @@ impl Schema {
             if variant.is_some() && self.implied == Some(key.as_str()) {
                 continue;
             }
-            let key = self.key(variant, &key)?;
-            let value = key.read(&text)?;
-            let (option, name) = match key.support {
-                Support::Moved(option, name) => (Some(option), name),
-                _ => (None, key.name),
-            };
-            list.entries.push(Entry { option, key: name, value, written_key: key.name, text });
+            list.entries.push(self.key(variant, &key)?.entry(&text)?);
         }
         Ok(list)
     }
@@ -364,7 +378,7 @@ impl Schema {
             })
             .filter(|name| !name.is_empty())
             .ok_or_else(|| Problem::NoVariant { noun, key: implied, known: known() })?;
-        if let Some(variant) = self.variants.iter().find(|variant| variant.name == name) {
+        if let Some(variant) = self.find_variant(name) {
             return Ok(Some(variant));
         }
         let name = name.clone();

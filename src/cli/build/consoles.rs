@@ -1,0 +1,182 @@
+//! Who is connected to which character device: serial ports, debug console, monitor, devices.
+
+use super::chardev::{self, ShortForm};
+use super::device::{self, Globals};
+use crate::cli::error::{Origin, UsageError};
+use crate::cli::settings::Settings;
+use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, SERIAL_PORTS};
+
+/// Most users of one multiplexer, as in QEMU.
+const MAX_USERS: usize = 4;
+
+/// The result.
+pub struct Consoles {
+    pub chardevs: Vec<Chardev>,
+    pub serials: [Option<String>; SERIAL_PORTS],
+    pub monitors: Vec<MonitorConfig>,
+    pub devices: Vec<DeviceConfig>,
+}
+
+/// The character devices while they are collected.
+struct Builder {
+    daemonize: bool,
+    chardevs: Vec<(Chardev, Origin)>,
+    users: Vec<(String, String, Origin)>,
+    monitors: Vec<MonitorConfig>,
+}
+
+/// Reads `-chardev`, `-serial`, `-debugcon`, `-device` and `-nographic`.
+pub fn build(settings: &Settings, globals: &Globals, daemonize: bool) -> Result<Consoles, UsageError> {
+    let mut builder = Builder { daemonize, chardevs: Vec::new(), users: Vec::new(), monitors: Vec::new() };
+    for given in settings.all("chardev") {
+        let Some(list) = given.list() else { continue };
+        builder.add(chardev::build(list, &given.origin)?, &given.origin)?;
+    }
+
+    let mut serials: [Option<String>; SERIAL_PORTS] = Default::default();
+    for (number, given) in settings.all("serial").enumerate() {
+        let port = serials.get_mut(number).ok_or_else(|| {
+            given.origin.error("a PC has four serial ports, and this is the fifth: leave one -serial out")
+        })?;
+        let user = format!("COM{}", number + 1);
+        *port = builder.attach(given.text(), &format!("serial{number}"), &user, &given.origin)?;
+    }
+
+    let mut debugcon = None;
+    for given in settings.all("debugcon") {
+        if debugcon.is_some() {
+            return Err(given.origin.error(
+                "there already is a debug console on that port: add another with -device isa-debugcon,iobase=PORT,chardev=ID",
+            ));
+        }
+        let chardev =
+            builder.attach(given.text(), "debugcon", "the debug console", &given.origin)?.ok_or_else(|| {
+                given.origin.error("a debug console needs a character device: use null, or leave -debugcon out")
+            })?;
+        debugcon = Some(DeviceConfig::IsaDebugcon(device::debugcon(&chardev, globals)));
+    }
+
+    let devices = device::build(settings, globals, serials.each_ref().map(Option::is_some))?;
+    for (device, given) in devices.iter().zip(settings.all("device")) {
+        match device {
+            DeviceConfig::IsaDebugExit(_) => {}
+            DeviceConfig::IsaDebugcon(console) => builder.reference(&console.chardev, "isa-debugcon", &given.origin)?,
+            DeviceConfig::IsaSerial(uart) => builder.reference(&uart.chardev, "isa-serial", &given.origin)?,
+        }
+    }
+
+    let has_uart = devices.iter().any(|device| matches!(device, DeviceConfig::IsaSerial(_)));
+    if !settings.has("serial") && !has_uart && !settings.has("nodefaults") {
+        serials[0] = Some(builder.default_serial(settings)?);
+    }
+    builder.check_users()?;
+    Ok(Consoles {
+        chardevs: builder.chardevs.into_iter().map(|(chardev, _)| chardev).collect(),
+        serials,
+        monitors: builder.monitors,
+        devices: debugcon.into_iter().chain(devices).collect(),
+    })
+}
+
+impl Builder {
+    fn add(&mut self, chardev: Chardev, origin: &Origin) -> Result<(), UsageError> {
+        if self.find(&chardev.id).is_some() {
+            return Err(origin.error(format_args!("there are two character devices with the id '{}'", chardev.id)));
+        }
+        if matches!(chardev.backend, ChardevBackend::Stdio { .. }) {
+            if self.daemonize {
+                return Err(
+                    origin.error("-daemonize leaves the terminal, so nothing can use stdio: use pty or a socket")
+                );
+            }
+            if let Some((other, _)) = self.stdio() {
+                return Err(origin.error(format_args!(
+                    "'{}' already uses the terminal; let them share it: -chardev stdio,id=ID,mux=on and chardev:ID for each",
+                    other.id
+                )));
+            }
+        }
+        self.chardevs.push((chardev, origin.clone()));
+        Ok(())
+    }
+
+    fn find(&self, id: &str) -> Option<&Chardev> {
+        self.chardevs.iter().map(|(chardev, _)| chardev).find(|chardev| chardev.id == id)
+    }
+
+    fn stdio(&self) -> Option<&(Chardev, Origin)> {
+        self.chardevs.iter().find(|(chardev, _)| matches!(chardev.backend, ChardevBackend::Stdio { .. }))
+    }
+
+    /// Connects a user to the character device that a short form means; one that is made is called `id`.
+    fn attach(&mut self, text: &str, id: &str, user: &str, origin: &Origin) -> Result<Option<String>, UsageError> {
+        match chardev::short_form(text, origin)? {
+            ShortForm::None => Ok(None),
+            ShortForm::Reference(id) => {
+                self.reference(&id, user, origin)?;
+                Ok(Some(id))
+            }
+            ShortForm::New { backend, monitor } => {
+                let chardev = Chardev { id: id.into(), backend, mux: monitor, logfile: None, logappend: false };
+                self.add(chardev, origin)?;
+                if monitor {
+                    self.monitors.push(MonitorConfig { chardev: id.into() });
+                }
+                self.users.push((id.into(), user.into(), origin.clone()));
+                Ok(Some(id.into()))
+            }
+        }
+    }
+
+    /// Connects a user to a character device that `-chardev` defined.
+    fn reference(&mut self, id: &str, user: &str, origin: &Origin) -> Result<(), UsageError> {
+        if self.find(id).is_none() {
+            return Err(origin
+                .error(format_args!("there is no character device '{id}': define it with -chardev BACKEND,id={id}")));
+        }
+        self.users.push((id.into(), user.into(), origin.clone()));
+        Ok(())
+    }
+
+    /// COM1 when no option speaks of serial ports: on the terminal, shared with the monitor.
+    fn default_serial(&mut self, settings: &Settings) -> Result<String, UsageError> {
+        let nographic = settings.last("nographic").map(|given| &given.origin);
+        if self.daemonize
+            && let Some(origin) = nographic
+        {
+            return Err(origin
+                .error("-daemonize leaves the terminal: use -display none, and -serial with a file, pty or socket"));
+        }
+        // What the user asked for explicitly has the terminal; -nographic asks for it explicitly too.
+        let form = match (self.daemonize || self.stdio().is_some(), nographic, settings.has("monitor")) {
+            (true, None, _) => "null",
+            (_, _, true) => "stdio",
+            _ => "mon:stdio",
+        };
+        let origin = nographic.cloned().unwrap_or_else(|| Origin::bare("the default serial port"));
+        self.attach(form, "serial0", "COM1", &origin)?;
+        Ok("serial0".into())
+    }
+
+    /// A character device has one user, a multiplexer up to four, its monitor among them.
+    fn check_users(&self) -> Result<(), UsageError> {
+        for (chardev, _) in &self.chardevs {
+            let monitors = self.monitors.iter().filter(|monitor| monitor.chardev == chardev.id).count();
+            let mut users = self.users.iter().filter(|(id, ..)| *id == chardev.id);
+            let Some((_, first, _)) = users.next() else { continue };
+            if let (false, Some((_, second, origin))) = (chardev.mux, users.clone().next()) {
+                return Err(origin.error(format_args!(
+                    "character device '{}' is already used by {first}; {second} can share it if it has mux=on",
+                    chardev.id
+                )));
+            }
+            if let Some((.., origin)) = users.nth(MAX_USERS.saturating_sub(1 + monitors)) {
+                return Err(origin.error(format_args!(
+                    "character device '{}' already has {MAX_USERS} users, the most that can share one",
+                    chardev.id
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! `-device` and `-global`: devices beside those of the board, and defaults of their properties.
+
+use super::check_id;
+use crate::cli::error::UsageError;
+use crate::cli::keyval::{Entry, KeyValues, Support};
+use crate::cli::options::{self, BOARD_DRIVERS};
+use crate::cli::settings::{Occurrence, Settings};
+use crate::cli::suggest::did_you_mean;
+use crate::config::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial, LostTickPolicy, PlatformConfig, SERIAL_PORTS};
+
+/// The settings of `-global`.
+pub struct Globals {
+    /// Driver and property, in command-line order.
+    entries: Vec<(&'static str, Entry)>,
+}
+
+impl Globals {
+    /// Reads every `-global`.
+    pub fn read(settings: &Settings) -> Result<Self, UsageError> {
+        let mut entries = Vec::new();
+        for given in settings.all("global") {
+            let error = |message: String| given.origin.error(message);
+            let list = given.list();
+            let text = |key| {
+                list.and_then(|list| list.text(key))
+                    .filter(|text| !text.is_empty())
+                    .ok_or_else(|| error("expected DRIVER.PROPERTY=VALUE, isa-debugcon.iobase=0x402 say".into()))
+            };
+            let (driver, property, value) = (text("driver")?, text("property")?, text("value")?);
+            let drivers =
+                || options::schema("device").map(|schema| schema.variants).into_iter().flatten().chain(BOARD_DRIVERS);
+            let Some(driver) = drivers().find(|known| known.name == driver) else {
+                let meant = did_you_mean(driver, drivers().map(|driver| driver.name));
+                return Err(error(format!("the machine has no device '{driver}'{meant}; -global help lists them")));
+            };
+            let Some(key) = driver.keys.iter().find(|key| key.name == property) else {
+                let works = driver.keys.iter().filter(|key| matches!(key.support, Support::Works)).map(|key| key.name);
+                let meant = did_you_mean(property, works.clone());
+                return Err(error(format!(
+                    "'{}' has no property '{property}'{meant}; it has {}",
+                    driver.name,
+                    works.collect::<Vec<_>>().join(", ")
+                )));
+            };
+            entries.push((driver.name, key.entry(value).map_err(|problem| given.origin.error(problem))?));
+        }
+        Ok(Self { entries })
+    }
+
+    /// The properties of a driver.
+    fn of(&self, driver: &str) -> KeyValues {
+        let entries = self.entries.iter().filter(|(name, _)| *name == driver).map(|(_, entry)| entry.clone());
+        KeyValues { entries: entries.collect(), ..KeyValues::default() }
+    }
+
+    /// Sets the properties of the board's own devices.
+    pub fn apply_to_board(&self, platform: &mut PlatformConfig) {
+        if let Some(policy) = self.of("kvm-pit").choice("lost_tick_policy") {
+            platform.pit_lost_ticks = policy;
+        }
+        let pm = self.of("PIIX4_PM");
+        let flag = |key| pm.number::<u8>(key).map(|number| number != 0);
+        let power = &mut platform.power;
+        power.disable_s3 = flag("disable_s3").unwrap_or(power.disable_s3);
+        power.disable_s4 = flag("disable_s4").unwrap_or(power.disable_s4);
+        power.s4_value = pm.number("s4_val").unwrap_or(power.s4_value);
+    }
+
+    /// What `-global` says about the real-time clock's lost ticks.
+    pub fn rtc_lost_ticks(&self) -> Option<LostTickPolicy> {
+        self.of("mc146818rtc").choice("lost_tick_policy")
+    }
+}
+
+/// Reads every `-device`. `ports` says which COM ports `-serial` has made.
+pub fn build(
+    settings: &Settings,
+    globals: &Globals,
+    ports: [bool; SERIAL_PORTS],
+) -> Result<Vec<DeviceConfig>, UsageError> {
+    let mut devices = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
+    let mut taken = ports;
+    // An explicit index has precedence over one that natoma chooses, wherever it stands.
+    for given in settings.all("device") {
+        if let Some(index) = given.list().and_then(|list| list.number::<usize>("index")) {
+            let port = taken.get_mut(index).filter(|taken| !**taken);
+            *port.ok_or_else(|| {
+                given.origin.error(format_args!("there already is a COM{}: choose another index", index + 1))
+            })? = true;
+        }
+    }
+    for given in settings.all("device") {
+        let device = one(given, globals, &mut taken)?;
+        if let Some(id) = given.list().and_then(|list| list.text("id")) {
+            check_id(&given.origin, id)?;
+            if ids.iter().any(|other| other == id) {
+                return Err(given.origin.error(format_args!("there are two devices with the id '{id}'")));
+            }
+            ids.push(id.into());
+        }
+        devices.push(device);
+    }
+    Ok(devices)
+}
+
+/// The device that `-debugcon` makes.
+pub fn debugcon(chardev: &str, globals: &Globals) -> IsaDebugcon {
+    debugcon_from(&globals.of("isa-debugcon"), None, chardev)
+}
+
+fn debugcon_from(list: &KeyValues, id: Option<String>, chardev: &str) -> IsaDebugcon {
+    let default = IsaDebugcon::new(chardev);
+    IsaDebugcon {
+        id,
+        iobase: list.number("iobase").unwrap_or(default.iobase),
+        readback: list.number("readback").unwrap_or(default.readback),
+        chardev: default.chardev,
+    }
+}
+
+fn one(given: &Occurrence, globals: &Globals, taken: &mut [bool; SERIAL_PORTS]) -> Result<DeviceConfig, UsageError> {
+    let error = |message: &str| given.origin.error(message);
+    let (Some(own), Some(driver)) = (given.list(), given.list().and_then(|list| list.variant)) else {
+        return Err(error("it does not say which device"));
+    };
+    let mut list = globals.of(driver);
+    list.entries.extend(own.entries.iter().cloned());
+    let id = list.text("id").map(str::to_owned);
+    let chardev = || list.text("chardev").ok_or_else(|| error("'chardev' is missing: give chardev=ID of a -chardev"));
+    Ok(match driver {
+        "isa-debug-exit" => {
+            let default = IsaDebugExit::default();
+            let iosize = list.number("iosize").unwrap_or(default.iosize);
+            if !iosize.is_power_of_two() {
+                return Err(error("iosize is the number of ports: 1, 2 or 4"));
+            }
+            DeviceConfig::IsaDebugExit(IsaDebugExit {
+                id,
+                iobase: list.number("iobase").unwrap_or(default.iobase),
+                iosize,
+            })
+        }
+        "isa-debugcon" => DeviceConfig::IsaDebugcon(debugcon_from(&list, id, chardev()?)),
+        "isa-serial" => {
+            let chardev = chardev()?.to_owned();
+            let index = match own.number::<u8>("index") {
+                Some(index) => index,
+                None => {
+                    let free = taken.iter().position(|taken| !taken);
+                    let free =
+                        free.ok_or_else(|| error("a PC has four serial ports, and all are taken: leave one out"))?;
+                    taken[free] = true;
+                    free as u8
+                }
+            };
+            DeviceConfig::IsaSerial(IsaSerial {
+                id,
+                index,
+                iobase: list.number("iobase"),
+                irq: list.number("irq"),
+                chardev,
+            })
+        }
+        other => return Err(error(&format!("'{other}' is not supported yet"))),
+    })
+}

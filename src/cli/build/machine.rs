@@ -1,0 +1,100 @@
+//! `-machine` and `-accel`: the board, and what it boots.
+
+use crate::cli::error::UsageError;
+use crate::cli::settings::{Merged, Settings};
+use crate::cli::suggest::did_you_mean;
+use crate::config::{Accel, BootConfig, MachineType, PlatformConfig};
+
+/// The boards there are: names and descriptions.
+pub const MACHINES: [(&str, &str); 2] =
+    [("pc", "Standard PC (i440FX + PIIX, 1996), as QEMU's pc-i440fx-7.2 (default)"), ("pc-i440fx-7.2", "the same")];
+
+/// The accelerators there are: names and descriptions.
+pub const ACCELERATORS: [(&str, &str); 1] = [("kvm", "the host kernel's KVM (default)")];
+
+/// Accelerators of QEMU's that natoma does not have.
+const OTHER_ACCELERATORS: [&str; 7] = ["tcg", "xen", "hax", "hvf", "nvmm", "whpx", "qtest"];
+
+const FOUR_GIB: u64 = 4 << 30;
+
+/// Reads the options of the board.
+pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
+    let machine = settings.merged("machine");
+    let accel = settings.merged("accel");
+    check_type(&machine)?;
+    check_accel(&accel)?;
+
+    let defaults = PlatformConfig::default();
+    let max_ram_below_4g = machine.size("max-ram-below-4g");
+    if max_ram_below_4g.is_some_and(|size| !(1 << 20..=FOUR_GIB).contains(&size)) {
+        return Err(machine.error("max-ram-below-4g", "max-ram-below-4g is a size from 1M to 4G"));
+    }
+    let oem = |key: &str, most: usize| match machine.text(key) {
+        Some(text) if text.len() > most || !text.is_ascii() => {
+            Err(machine.error(key, format_args!("{key} holds at most {most} ASCII characters")))
+        }
+        text => Ok(text.map(str::to_owned)),
+    };
+    Ok(PlatformConfig {
+        machine: MachineType::Pc,
+        accel: Accel::Kvm,
+        kernel_irqchip: accel.choice("kernel-irqchip").unwrap_or_default(),
+        acpi: machine.choice::<String>("acpi").is_none_or(|acpi| acpi != "off"),
+        hpet: machine.flag("hpet").unwrap_or(defaults.hpet),
+        i8042: machine.flag("i8042").unwrap_or(defaults.i8042),
+        graphics: machine.flag("graphics").unwrap_or(defaults.graphics) && !settings.has("nographic"),
+        default_devices: !settings.has("nodefaults"),
+        max_ram_below_4g,
+        smbios_entry_point: machine.choice("smbios-entry-point-type").unwrap_or_default(),
+        acpi_oem_id: oem("x-oem-id", 6)?,
+        acpi_oem_table_id: oem("x-oem-table-id", 8)?,
+        pit_lost_ticks: defaults.pit_lost_ticks,
+        power: defaults.power,
+    })
+}
+
+fn check_type(machine: &Merged) -> Result<(), UsageError> {
+    let names = || MACHINES.iter().map(|(name, _)| *name);
+    match machine.text("type") {
+        None | Some("") => Ok(()),
+        Some(name) if names().any(|known| known == name) => Ok(()),
+        Some(name) => Err(machine
+            .error("type", format_args!("there is no machine '{name}'; natoma has pc{}", did_you_mean(name, names())))),
+    }
+}
+
+/// As in QEMU, the first accelerator of a list that exists is taken.
+fn check_accel(accel: &Merged) -> Result<(), UsageError> {
+    let mut found = accel.entries.iter().all(|entry| entry.key != "accel");
+    for entry in accel.entries.iter().filter(|entry| entry.key == "accel") {
+        for name in entry.text.split(':') {
+            match name {
+                "kvm" => found = true,
+                other if OTHER_ACCELERATORS.contains(&other) => {}
+                other => {
+                    return Err(accel.error(
+                        "accel",
+                        format_args!(
+                            "there is no accelerator '{other}'; natoma has kvm{}",
+                            did_you_mean(other, ["kvm"])
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    if found { Ok(()) } else { Err(accel.error("accel", "natoma runs on KVM only: use -accel kvm")) }
+}
+
+/// Reads what the machine boots.
+pub fn boot(settings: &Settings) -> Result<BootConfig, UsageError> {
+    let machine = settings.merged("machine");
+    let text = |key| machine.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    let (kernel, initrd, append) = (text("kernel"), text("initrd"), text("append"));
+    for (key, value) in [("initrd", &initrd), ("append", &append)] {
+        if value.is_some() && kernel.is_none() {
+            return Err(machine.error(key, "this needs a kernel: give one with -kernel FILE"));
+        }
+    }
+    Ok(BootConfig { kernel: kernel.map(Into::into), initrd, append: append.unwrap_or_default() })
+}

@@ -1,0 +1,163 @@
+//! `-m`, `-mem-path`, `-mem-prealloc`, `-object memory-backend-*`: guest RAM.
+
+use super::check_id;
+use crate::cli::error::UsageError;
+use crate::cli::keyval::scalar::print_size;
+use crate::cli::settings::{Occurrence, Settings};
+use crate::config::{MemoryBackend, MemoryBackendKind, MemoryConfig, Smp};
+
+/// Sizes of `-m` are rounded up to this many bytes, as in QEMU.
+const RAM_GRANULARITY: u64 = 8 << 10;
+/// Sizes of memory backends are rounded up to this many bytes.
+const PAGE: u64 = 4 << 10;
+/// Id of the backend that is made when none is named.
+const DEFAULT_ID: &str = "pc.ram";
+
+/// What a backend has when its own keys do not say otherwise.
+struct Defaults {
+    merge: bool,
+    dump: bool,
+    prealloc: bool,
+    prealloc_threads: u32,
+}
+
+/// Reads the options of guest RAM.
+pub fn build(settings: &Settings, smp: &Smp) -> Result<MemoryConfig, UsageError> {
+    let machine = settings.merged("machine");
+    let prealloc = settings.has("mem-prealloc");
+    let defaults = Defaults {
+        merge: machine.flag("mem-merge").unwrap_or(true),
+        dump: machine.flag("dump-guest-core").unwrap_or(true),
+        prealloc,
+        // As many threads as the guest has CPUs: the host is meant to have these to spare.
+        prealloc_threads: if prealloc { smp.cpus } else { 1 },
+    };
+
+    let mut spare: Vec<MemoryBackend> = Vec::new();
+    for object in settings.all("object") {
+        let backend = backend(object, &defaults)?;
+        if spare.iter().any(|other| other.id == backend.id) {
+            return Err(object.origin.error(format_args!("there are two objects with the id '{}'", backend.id)));
+        }
+        spare.push(backend);
+    }
+
+    let m = settings.merged("m");
+    let size = match m.size("size").filter(|size| *size != 0) {
+        None => None,
+        Some(size) if size < MemoryConfig::MIN_SIZE => {
+            return Err(m.error("size", "a PC has at least 1M of memory; a size without a suffix counts MiB"));
+        }
+        Some(size) if size > MemoryConfig::MAX_SIZE => {
+            return Err(m.error(
+                "size",
+                format_args!("this is {size} bytes, and x86 has addresses for {} bytes of RAM", MemoryConfig::MAX_SIZE),
+            ));
+        }
+        Some(size) => Some(size.next_multiple_of(RAM_GRANULARITY)),
+    };
+
+    let Some(id) = machine.text("memory-backend") else {
+        if let Some(object) = settings.all("object").find(|object| object_id(object) == Some(DEFAULT_ID)) {
+            return Err(object.origin.error(format_args!(
+                "the id '{DEFAULT_ID}' is that of the default RAM; choose another, or use it with -machine memory-backend={DEFAULT_ID}"
+            )));
+        }
+        let mut ram = MemoryBackend::anonymous(DEFAULT_ID, size.unwrap_or(MemoryConfig::DEFAULT_SIZE));
+        (ram.merge, ram.dump) = (defaults.merge, defaults.dump);
+        (ram.prealloc, ram.prealloc_threads) = (defaults.prealloc, defaults.prealloc_threads);
+        if let Some(path) = settings.last("mem-path") {
+            ram.kind =
+                MemoryBackendKind::File { path: path.text().into(), align: 0, discard_data: false, readonly: false };
+        }
+        return Ok(MemoryConfig { ram, spare });
+    };
+
+    if let Some(path) = settings.last("mem-path") {
+        return Err(path
+            .origin
+            .error("-machine memory-backend= says what guest RAM is made of: leave one of the two out"));
+    }
+    let Some(at) = spare.iter().position(|backend| backend.id == id) else {
+        return Err(machine.error(
+            "memory-backend",
+            format_args!(
+                "there is no memory backend '{id}': define it with -object memory-backend-ram,id={id},size=SIZE"
+            ),
+        ));
+    };
+    let ram = spare.remove(at);
+    if let Some(size) = size.filter(|size| *size != ram.size) {
+        return Err(m.error(
+            "size",
+            format_args!(
+                "this is {}, but memory backend '{id}' has {}: make them equal, or leave -m out",
+                print_size(size),
+                print_size(ram.size)
+            ),
+        ));
+    }
+    Ok(MemoryConfig { ram, spare })
+}
+
+fn object_id(object: &Occurrence) -> Option<&str> {
+    object.list()?.text("id")
+}
+
+/// Reads one `-object memory-backend-*`.
+fn backend(object: &Occurrence, defaults: &Defaults) -> Result<MemoryBackend, UsageError> {
+    let error = |message: String| object.origin.error(message);
+    let Some(list) = object.list() else { return Err(error("its keys are missing".into())) };
+    let id = list.text("id").ok_or_else(|| error("'id' is missing: give id=NAME".into()))?;
+    check_id(&object.origin, id)?;
+    let size = match list.size("size") {
+        None => return Err(error("'size' is missing: give size=SIZE, size=512M say".into())),
+        Some(size) if size == 0 || size > MemoryConfig::MAX_SIZE => {
+            return Err(error(format!("size={size}: expected a size from 1 to {} bytes", MemoryConfig::MAX_SIZE)));
+        }
+        Some(size) => size.next_multiple_of(PAGE),
+    };
+    let power_of_two = |key: &str| match list.size(key).unwrap_or(0) {
+        size if size == 0 || size.is_power_of_two() => Ok(size),
+        size => Err(error(format!("{key}={}: expected a power of two", print_size(size)))),
+    };
+    let kind = match list.variant {
+        Some("memory-backend-file") => {
+            let path = list.text("mem-path").filter(|path| !path.is_empty());
+            MemoryBackendKind::File {
+                path: path.ok_or_else(|| error("'mem-path' is missing: give mem-path=PATH".into()))?.into(),
+                align: power_of_two("align")?,
+                discard_data: list.flag("discard-data").unwrap_or(false),
+                readonly: list.flag("readonly").unwrap_or(false),
+            }
+        }
+        Some("memory-backend-memfd") => {
+            let hugetlb = list.flag("hugetlb").unwrap_or(false);
+            let hugetlbsize = power_of_two("hugetlbsize")?;
+            if hugetlbsize != 0 && !hugetlb {
+                return Err(error("hugetlbsize says how large huge pages are: it needs hugetlb=on".into()));
+            }
+            if hugetlbsize != 0 && size % hugetlbsize != 0 {
+                return Err(error(format!(
+                    "the size {} is no multiple of hugetlbsize={}",
+                    print_size(size),
+                    print_size(hugetlbsize)
+                )));
+            }
+            MemoryBackendKind::Memfd { hugetlb, hugetlbsize, seal: list.flag("seal").unwrap_or(true) }
+        }
+        _ => MemoryBackendKind::Ram,
+    };
+    let share = list.flag("share").unwrap_or(matches!(kind, MemoryBackendKind::Memfd { .. }));
+    Ok(MemoryBackend {
+        id: id.into(),
+        kind,
+        size,
+        share,
+        merge: list.flag("merge").unwrap_or(defaults.merge),
+        dump: list.flag("dump").unwrap_or(defaults.dump),
+        prealloc: list.flag("prealloc").unwrap_or(defaults.prealloc),
+        prealloc_threads: list.number("prealloc-threads").unwrap_or(defaults.prealloc_threads),
+        reserve: list.flag("reserve").unwrap_or(true),
+    })
+}

@@ -1,0 +1,74 @@
+//! From options to a machine: defaults, inference, and the rules that span several options.
+
+mod chardev;
+mod consoles;
+mod cpu;
+mod device;
+mod log;
+mod machine;
+mod memory;
+mod rtc;
+mod run;
+mod smp;
+
+pub use cpu::CpuCatalogue;
+pub use log::ITEMS as LOG_ITEMS;
+pub use machine::{ACCELERATORS, MACHINES};
+
+use super::error::{Origin, UsageError};
+use super::settings::Settings;
+use crate::config::MachineConfig;
+use std::io;
+use std::path::Path;
+
+/// What the options are read with.
+pub struct Environment<'a> {
+    /// The CPU models there are.
+    pub cpus: &'a dyn CpuCatalogue,
+    /// Reads a small text file.
+    pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+/// Builds the machine that the options describe. Advice that is no error is added to `warnings`.
+pub fn machine(
+    settings: &Settings,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<MachineConfig, UsageError> {
+    let globals = device::Globals::read(settings)?;
+    let smp = smp::build(settings)?;
+    let mut platform = machine::platform(settings)?;
+    globals.apply_to_board(&mut platform);
+    let run = run::run(settings)?;
+    let consoles = consoles::build(settings, &globals, run.daemonize)?;
+    Ok(MachineConfig {
+        identity: run::identity(settings)?,
+        platform,
+        cpu: cpu::build(settings, environment.cpus, warnings)?,
+        smp,
+        memory: memory::build(settings, &smp)?,
+        boot: machine::boot(settings)?,
+        rtc: rtc::build(settings, &globals)?,
+        chardevs: consoles.chardevs,
+        serials: consoles.serials,
+        monitors: consoles.monitors,
+        devices: consoles.devices,
+        run,
+        log: log::build(settings, environment.read_file)?,
+    })
+}
+
+/// Checks a name that other options refer to: QEMU's rule is letters, digits, `-`, `.` and `_`, beginning with a letter.
+fn check_id<'a>(origin: &Origin, id: &'a str) -> Result<&'a str, UsageError> {
+    let well_formed = id.starts_with(|c: char| c.is_ascii_alphabetic())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    if well_formed {
+        Ok(id)
+    } else {
+        Err(origin
+            .error(format_args!("'{id}' is no id: use letters, digits, '-', '.' and '_', beginning with a letter")))
+    }
+}
+
+#[cfg(test)]
+mod tests;
