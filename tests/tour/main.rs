@@ -167,10 +167,7 @@ fn every_processor_is_started() {
         let count = places.len();
         line(&processors, &format!("{count} of the {count} in the MADT are running: ok"));
         let others = count - 1;
-        line(
-            &section(&text, "Interrupts"),
-            &format!("IPI, one to each   to {others} processors        {others} of {others}"),
-        );
+        line(&section(&text, "Interrupts"), &format!("IPI, one to each   other processor        {others} of {others}"));
     }
 }
 

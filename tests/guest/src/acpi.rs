@@ -23,14 +23,21 @@ pub struct Table {
     pub bytes: &'static [u8],
 }
 
+/// At this address, to which another table points, there is no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTable {
+    /// Guest-physical address.
+    pub address: u64,
+}
+
 impl Table {
-    fn at(address: u64) -> Option<Self> {
+    fn at(address: u64) -> Result<Self, NoTable> {
         // SAFETY: firmware's memory, which nobody writes to any more.
-        let header = unsafe { memory::slice::<u8>(address, 8) }?;
-        let length = u32_at(header, 4).filter(|length| (8..=LARGEST_TABLE).contains(length))?;
+        let header = unsafe { memory::slice::<u8>(address, 8) }.ok_or(NoTable { address })?;
+        let length = u32_at(header, 4).filter(|length| (8..=LARGEST_TABLE).contains(length)).unwrap_or(0);
         // SAFETY: the same.
-        let bytes = unsafe { memory::slice::<u8>(address, length as usize) }?;
-        Some(Self { address, bytes })
+        let bytes = unsafe { memory::slice::<u8>(address, length as usize) };
+        bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| Self { address, bytes }).ok_or(NoTable { address })
     }
 
     /// The four letters by which tables are known.
@@ -70,34 +77,34 @@ impl Acpi {
         let revision = first[15];
         let extended = bytes.get(..RSDP_SIZE.1).filter(|all| revision >= 2 && sum(all) == 0);
         let xsdt = extended.and_then(|all| u64_at(all, 24)).filter(|xsdt| *xsdt != 0);
-        let root = Table::at(xsdt.unwrap_or(u32_at(first, 16)?.into()))?;
+        let root = Table::at(xsdt.unwrap_or(u32_at(first, 16)?.into())).ok()?;
         Some(Self { root_pointer: address, revision, root })
     }
 
     /// Every table: the root table, those it lists, and those that the FADT points to.
-    pub fn tables(&self) -> impl Iterator<Item = Table> + use<> {
+    pub fn tables(&self) -> impl Iterator<Item = Result<Table, NoTable>> + use<> {
         let root = *self;
         let fadt = root.table("FACP");
         // DSDT and FACS: a 32-bit pointer, and in later versions a 64-bit one that may stand in for it.
         let behind_fadt = [(40, 140), (36, 132)].into_iter().filter_map(move |(narrow, wide)| {
             let fadt = fadt?.bytes;
-            Table::at(u32_at(fadt, narrow)?.into()).or_else(|| Table::at(u64_at(fadt, wide)?))
+            let pointers = [u32_at(fadt, narrow).map(u64::from), u64_at(fadt, wide)];
+            pointers.into_iter().flatten().find(|pointer| *pointer != 0).map(Table::at)
         });
-        [root.root].into_iter().chain(root.listed()).chain(behind_fadt)
+        [Ok(root.root)].into_iter().chain(root.listed()).chain(behind_fadt)
     }
 
     /// The tables that the RSDT or XSDT lists.
-    fn listed(&self) -> impl Iterator<Item = Table> + use<> {
+    fn listed(&self) -> impl Iterator<Item = Result<Table, NoTable>> + use<> {
         let wide = self.root.signature() == "XSDT";
         let entries = self.root.bytes.get(HEADER..).unwrap_or_default();
-        entries
-            .chunks_exact(if wide { 8 } else { 4 })
-            .filter_map(move |entry| Table::at(if wide { u64_at(entry, 0)? } else { u32_at(entry, 0)?.into() }))
+        let address = move |entry| if wide { u64_at(entry, 0) } else { u32_at(entry, 0).map(u64::from) };
+        entries.chunks_exact(if wide { 8 } else { 4 }).filter_map(address).map(Table::at)
     }
 
     /// The first table of that signature among those that the root table lists.
     pub fn table(&self, signature: &str) -> Option<Table> {
-        self.listed().find(|table| table.signature() == signature)
+        self.listed().flatten().find(|table| table.signature() == signature)
     }
 
     /// The fixed description.
@@ -112,7 +119,7 @@ impl Acpi {
         const NAME_OP: u8 = 0x08;
         const PACKAGE_OP: u8 = 0x12;
         const BYTE_PREFIX: u8 = 0x0a;
-        let dsdt = self.tables().find(|table| table.signature() == "DSDT")?.bytes;
+        let dsdt = self.tables().flatten().find(|table| table.signature() == "DSDT")?.bytes;
         let name = dsdt.windows(6).position(|window| {
             (window.starts_with(&[NAME_OP, b'_', b'S', b'5', b'_']) && window[5] == PACKAGE_OP)
                 || window == [NAME_OP, b'\\', b'_', b'S', b'5', b'_']

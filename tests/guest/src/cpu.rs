@@ -112,9 +112,7 @@ impl Cpu {
             apic_id,
         }
     }
-}
 
-impl Cpu {
     /// Puts the base of the TSS into its descriptor.
     pub(crate) fn set_tss_base(&self) {
         let base = (&raw const self.tss).addr() as u64;

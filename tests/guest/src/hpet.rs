@@ -28,19 +28,19 @@ pub struct Hpet {
 }
 
 impl Hpet {
-    /// The block that the ACPI table names.
+    /// The block that the ACPI table names. `None` if there is no table, or no block that says how fast it counts.
     pub fn find(acpi: &Acpi) -> Option<Self> {
         let address = u64_at(acpi.table("HPET")?.bytes, 44).filter(|address| *address < 1 << 32)?;
         // SAFETY: the firmware says that it is there; it can't write to memory without MSIs, which nobody enables.
         let this = Self { registers: unsafe { Mmio::new(address, 0x400) } };
         this.configure(ENABLE);
-        Some(this)
+        (this.registers.read(PERIOD) != 0).then_some(this)
     }
 
     /// Rate of the counter.
     pub fn hz(&self) -> u64 {
         let period = u64::from(self.registers.read(PERIOD));
-        (FEMTOSECONDS + period / 2).checked_div(period).unwrap_or(0)
+        (FEMTOSECONDS + period / 2) / period
     }
 
     /// How many comparators there are.

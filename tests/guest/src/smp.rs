@@ -41,7 +41,7 @@ impl fmt::Display for StartError {
 
 /// Starts the processor of that local APIC id. It runs `work` in ring 3, interrupts off, its local APIC enabled in the
 /// same mode as ours, and when that returns it takes interrupts for good. One processor at a time starts others.
-pub fn start(lapic: &LocalApic, apic_id: u32, work: fn(&'static Cpu)) -> Result<&'static Cpu, StartError> {
+pub fn start(lapic: &LocalApic, apic_id: u32, work: fn(&'static Cpu)) -> Result<(), StartError> {
     let page = place_trampoline().ok_or(StartError::NoLowMemory)?;
     let memory = memory::allocate(PAGES).ok_or(StartError::NoMemory)?;
     let cpu = memory.as_ptr().cast::<Cpu>();
@@ -58,7 +58,7 @@ pub fn start(lapic: &LocalApic, apic_id: u32, work: fn(&'static Cpu)) -> Result<
     let begin = tsc::now();
     let mut repeated = false;
     while !STARTING.load(Ordering::Acquire).is_null() {
-        let waited = tsc::now() - begin;
+        let waited = tsc::since(begin);
         if waited > REPEAT && !repeated {
             lapic.send_startup(apic_id, page);
             repeated = true;
@@ -69,7 +69,7 @@ pub fn start(lapic: &LocalApic, apic_id: u32, work: fn(&'static Cpu)) -> Result<
         }
         hint::spin_loop();
     }
-    Ok(cpu)
+    Ok(())
 }
 
 /// Where another processor enters ring 3.

@@ -9,3 +9,8 @@ pub fn now() -> u64 {
     // SAFETY: CR4.TSD is clear.
     unsafe { _rdtsc() }
 }
+
+/// Ticks since an earlier reading.
+pub fn since(begin: u64) -> u64 {
+    now().saturating_sub(begin)
+}

@@ -10,7 +10,7 @@ use core::fmt;
 
 use guest::{cpu, kvmclock, pit, pm_timer, print, println, rtc, tsc};
 
-use crate::{Machine, Report};
+use crate::{Machine, PATIENCE, Report};
 
 const SECOND: u64 = 1_000_000_000;
 /// Length of the interval in nanoseconds.
@@ -147,7 +147,13 @@ pub(crate) fn show(machine: &Machine, report: &mut Report) -> Option<Rate> {
         return None;
     };
     let starts: Vec<_> = counters.iter().map(Counter::reading).collect();
-    while first.nanoseconds(first.ticks(starts[0].value, (first.read)()))? < INTERVAL {}
+    let elapsed = || first.nanoseconds(first.ticks(starts[0].value, (first.read)())).unwrap_or(0);
+    while elapsed() < INTERVAL {
+        if tsc::since(starts[0].tsc) > PATIENCE {
+            println!("  The {} hardly moves: {}", first.name, report.check(false));
+            return None;
+        }
+    }
     let measurements: Vec<_> = counters.iter().zip(&starts).map(|(counter, start)| counter.measure(start)).collect();
 
     let missing = [

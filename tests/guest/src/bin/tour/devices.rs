@@ -1,6 +1,7 @@
 //! What describes itself: PCI functions and ACPI tables.
 
 use guest::{
+    acpi::NoTable,
     pci::{self, register},
     println,
 };
@@ -40,8 +41,16 @@ pub(crate) fn show_acpi(machine: &Machine, report: &mut Report) {
     };
     println!("  RSDP  {:08x}  revision {}", acpi.root_pointer, acpi.revision);
     for table in acpi.tables() {
-        let (signature, address, length) = (table.signature(), table.address, table.bytes.len());
-        println!("  {signature}  {address:08x}  {length:>5} bytes, checksum {}", report.check(table.is_sound()));
+        match table {
+            Ok(table) => {
+                let (signature, address, length) = (table.signature(), table.address, table.bytes.len());
+                println!(
+                    "  {signature}  {address:08x}  {length:>5} bytes, checksum {}",
+                    report.check(table.is_sound())
+                );
+            }
+            Err(NoTable { address }) => println!("  ????  {address:08x}  no table there: {}", report.check(false)),
+        }
     }
     match acpi.sleep_type_s5() {
         Some(value) => println!("  power-off is SLP_TYP {value}"),

@@ -112,7 +112,7 @@ impl Due<'_> {
         let Self { source, way, count, .. } = *self;
         let (before, begin) = self.before;
         let mut seen = 0;
-        while seen < count && tsc::now() - begin < PATIENCE {
+        while seen < count && tsc::since(begin) < PATIENCE {
             let now = interrupts::count(self.vector) - before;
             if now > seen {
                 seen = now;
@@ -190,8 +190,8 @@ fn show_lapic(lapic: LocalApic, may_halt: bool, rate: Option<Rate>, others: &[u3
         for &id in others {
             lapic.send(id, IPI_VECTOR);
         }
-        let (way, count) = (&*format!("to {} processors", others.len()), others.len() as u64);
-        let (source, vector) = ("IPI, one to each", IPI_VECTOR);
+        let (source, way, vector) = ("IPI, one to each", "other processor", IPI_VECTOR);
+        let count = others.len() as u64;
         Due { source, way, vector, before, count, time: 0, acknowledge: &|| {} }.show(false, rate, report);
     }
 }

@@ -101,7 +101,7 @@ fn main() {
         _ => println!("{failed} of {} checks failed: look for FAIL above.", passed + failed),
     }
     if let Some(rate) = rate {
-        println!("The tour took {} ms.", rate.nanoseconds(tsc::now() - begin) / 1_000_000);
+        println!("The tour took {} ms.", rate.nanoseconds(tsc::since(begin)) / 1_000_000);
     }
     println!("To boot a kernel of yours: natoma -nographic -kernel vmlinuz -append console=ttyS0");
     println!("Powering off.");

@@ -74,12 +74,12 @@ fn start(lapic: &LocalApic, id: u32, rate: Option<Rate>) -> (String, bool) {
     if let Err(error) = smp::start(lapic, id, answer) {
         return (format!("not started: {error}"), false);
     }
-    let taken = rate.map_or(String::new(), |rate| format!(" in {} us", rate.nanoseconds(tsc::now() - begin) / 1000));
+    let taken = rate.map_or(String::new(), |rate| format!(" in {} us", rate.nanoseconds(tsc::since(begin)) / 1000));
 
     let asked = tsc::now();
     ASKED.store(u64::from(id) + 1, Ordering::Release);
     while ASKED.load(Ordering::Acquire) != 0 {
-        if tsc::now() - asked > PATIENCE {
+        if tsc::since(asked) > PATIENCE {
             return (format!("started{taken}, then silent"), false);
         }
         hint::spin_loop();
