@@ -499,6 +499,7 @@ proptest! {
         }
         let state = lock(&rig.device).save();
         let twin = Rig::new();
+        twin.step(rig.queue.clock().now());
         lock(&twin.device).load(&state).expect("a reachable state loads");
         prop_assert_eq!(lock(&twin.device).save(), state);
         prop_assert_eq!(twin.irq1.level(), rig.irq1.level());

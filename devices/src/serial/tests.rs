@@ -637,6 +637,7 @@ proptest! {
         }
         let state = lock(&rig.uart).save();
         let twin = Rig::new();
+        twin.step(rig.queue.clock().now());
         lock(&twin.uart).load(&state).expect("a reachable state loads");
         prop_assert_eq!(twin.irq.level(), rig.irq.level());
         prop_assert_eq!(lock(&twin.uart).save(), state);
