@@ -34,6 +34,11 @@ pub mod dma {
 
 /// I/O port bases.
 pub mod port {
+    use std::ops::Range;
+
+    /// Where QEMU's machine has the registers that only its ACPI tables tell of: hot-plug of PCI devices and CPUs, and
+    /// [`GPE0`].
+    pub const ACPI: Range<u16> = 0xae00..0xb000;
     /// i8042 data register.
     pub const KBC_DATA: u16 = 0x60;
     /// i8042 command and status register.

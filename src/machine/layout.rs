@@ -190,20 +190,18 @@ impl MemoryLayout {
             .map(|(guest, offset)| RamRegion { guest, offset })
     }
 
-    /// Where `len` bytes of ACPI tables go when the machine starts without firmware: the top of low RAM, in whole
-    /// pages. `None` if they don't fit between there and the first MiB.
-    pub fn acpi_area(&self, len: u64) -> Option<Range<u64>> {
+    /// The last `len` bytes of low RAM in whole pages, for what has to be kept from the operating system. `None` if they
+    /// reach into the first MiB.
+    pub fn top_of_low_ram(&self, len: u64) -> Option<Range<u64>> {
         let start = self.low_ram.end.checked_sub(len)? & !(PAGE - 1);
         (start >= BIOS_SEGMENT.end).then_some(start..self.low_ram.end)
     }
 
     /// The memory map of a machine that starts without firmware; same ranges as SeaBIOS reports.
     ///
-    /// `acpi` is where the ACPI tables lie ([`Self::acpi_area`]; may be empty), of which the first `nvs` bytes are
-    /// written to by the operating system and have to survive sleep.
-    pub fn e820(&self, acpi: Range<u64>, nvs: u64) -> Vec<E820Entry> {
-        let acpi = if acpi.is_empty() { self.low_ram.end..self.low_ram.end } else { acpi };
-        let nvs_end = acpi.start.saturating_add(nvs).min(acpi.end);
+    /// `top` is what is taken from the top of low RAM ([`Self::top_of_low_ram`]); may be empty.
+    pub fn e820(&self, top: Range<u64>) -> Vec<E820Entry> {
+        let usable_end = if top.is_empty() { self.low_ram.end } else { top.start };
         let mut map = Vec::new();
         let mut add = |range: Range<u64>, kind| {
             if !range.is_empty() {
@@ -213,9 +211,8 @@ impl MemoryLayout {
         add(0..EBDA.start, E820Kind::Ram);
         add(EBDA, E820Kind::Reserved);
         add(BIOS_SEGMENT, E820Kind::Reserved);
-        add(BIOS_SEGMENT.end..acpi.start, E820Kind::Ram);
-        add(acpi.start..nvs_end, E820Kind::Nvs);
-        add(nvs_end..acpi.end, E820Kind::Acpi);
+        add(BIOS_SEGMENT.end..usable_end, E820Kind::Ram);
+        add(usable_end..self.low_ram.end, E820Kind::Reserved);
         add(KVM_RESERVED, E820Kind::Reserved);
         if self.high_ram.start < AMD_HYPERTRANSPORT.start {
             add(self.high_ram.clone(), E820Kind::Ram);
@@ -233,7 +230,7 @@ impl MemoryLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use E820Kind::{Acpi, Nvs, Ram, Reserved};
+    use E820Kind::{Ram, Reserved};
 
     fn rules(ram_size: u64) -> Rules {
         Rules { ram_size, max_ram_below_4g: None, phys_bits: 48, amd: false, pci_hole64_size: Rules::PCI_HOLE64_SIZE }
@@ -279,7 +276,7 @@ mod tests {
         assert_eq!(split(amd.clone()).1, 0x100_0000_0000..0x100_0000_0000 + big - 3 * GIB);
         // The PCI window counts: 1006 GiB of RAM end at 1007 GiB, the window would end at 1009 GiB = fc40000000.
         assert_eq!(split(Rules { amd: true, ..rules(1006 * GIB) }).1.start, FOUR_GIB);
-        let map = MemoryLayout::new(&amd).unwrap().e820(0..0, 0);
+        let map = MemoryLayout::new(&amd).unwrap().e820(0..0);
         let ranges: Vec<_> = map.iter().map(E820Entry::range).collect();
         assert!(ranges.is_sorted_by(|a, b| a.end <= b.start), "{ranges:x?}");
         assert!(ranges.contains(&AMD_HYPERTRANSPORT));
@@ -311,23 +308,21 @@ mod tests {
         assert_eq!(MemoryLayout::new(&rules(GIB)).unwrap().ram_regions().count(), 1);
     }
 
-    /// What SeaBIOS reports under QEMU for `-m 5G`, but for its ROM, which is not there, and the ACPI tables, whose
-    /// kind it does not tell apart.
+    /// What SeaBIOS reports under QEMU for `-m 5G`, but for its ROM, which is not there.
     #[test]
     fn reports_memory_like_seabios() {
         let layout = MemoryLayout::new(&rules(5 * GIB)).unwrap();
-        let acpi = layout.acpi_area(0x1_f000).unwrap();
-        assert_eq!(acpi, 0xbffe_1000..0xc000_0000);
-        let map: Vec<_> = layout.e820(acpi, 0x1000).iter().map(|e| (e.addr, e.size, e.kind)).collect();
+        let top = layout.top_of_low_ram(0x1_f001).unwrap();
+        assert_eq!(top, 0xbffe_0000..0xc000_0000);
+        let map: Vec<_> = layout.e820(top).iter().map(|e| (e.addr, e.size, e.kind)).collect();
         assert_eq!(
             map,
             [
                 (0, 0x9_fc00, Ram),
                 (0x9_fc00, 0x400, Reserved),
                 (0xf_0000, 0x1_0000, Reserved),
-                (0x10_0000, 0xbfee_1000, Ram),
-                (0xbffe_1000, 0x1000, Nvs),
-                (0xbffe_2000, 0x1_e000, Acpi),
+                (0x10_0000, 0xbfee_0000, Ram),
+                (0xbffe_0000, 0x2_0000, Reserved),
                 (0xfeff_c000, 0x4000, Reserved),
                 (0x1_0000_0000, 0x8000_0000, Ram),
             ]
@@ -335,10 +330,10 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_do_not_fit_have_no_place() {
+    fn what_does_not_fit_into_low_ram_has_no_place() {
         let layout = MemoryLayout::new(&rules(2 * MIB)).unwrap();
-        assert_eq!(layout.acpi_area(MIB), Some(MIB..2 * MIB));
-        assert_eq!(layout.acpi_area(MIB + 1), None);
-        assert_eq!(layout.acpi_area(u64::MAX), None);
+        assert_eq!(layout.top_of_low_ram(MIB), Some(MIB..2 * MIB));
+        assert_eq!(layout.top_of_low_ram(MIB + 1), None);
+        assert_eq!(layout.top_of_low_ram(u64::MAX), None);
     }
 }

@@ -31,9 +31,10 @@ pub(super) fn hid(id: &str) -> Raw {
     name("_HID", &EISAName::new(id))
 }
 
-/// `Method (path, args) { body }`, with no names created in it, so that it need not be serialized.
+/// `Method (path, args, Serialized) { body }`. ACPICA parses a method that is not serialized when it loads the table, to
+/// find out whether it ought to be.
 pub(super) fn method(path: &str, args: u8, body: Vec<&dyn Aml>) -> Raw {
-    Raw::of(&Method::new(path.into(), args, false, body))
+    Raw::of(&Method::new(path.into(), args, true, body))
 }
 
 /// `Device (path) { children }`.

@@ -6,13 +6,13 @@
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, And, Arg, BufferData, DeRefOf, EISAName, Field, FieldAccessType, FieldEntry,
+    AddressSpace, AddressSpaceCacheable, And, Arg, BufferData, DeRefOf, Field, FieldAccessType, FieldEntry,
     FieldLockRule, FieldUpdateRule, IO, If, Index, Local, Memory32Fixed, OpRegion, OpRegionSpace, Package,
     PackageBuilder, Path, ResourceTemplate, Return, Store, ZERO,
 };
 
 use super::aml::{Dma8, FieldRef as Register, IrqNoFlags, LevelInterrupts, Raw, device, hid, method, name, scope};
-use super::{Cpu, Devices, Inputs};
+use super::{Cpu, Inputs, PirqRouting};
 use crate::machine::board::{dma, irq, pci, port};
 use crate::machine::layout::{HPET, MemoryLayout, VGA_WINDOW};
 
@@ -32,17 +32,20 @@ const PIRQ_ROUTING: u8 = 0x0f;
 
 /// The definition block without its header.
 pub(super) fn body(inputs: &Inputs<'_>) -> Vec<u8> {
-    let devices = &inputs.devices;
-    // Links come first: not every system resolves the routing table's references to them when it has not met them yet.
-    let mut system_bus: Vec<Raw> =
-        (0..).zip(LINKS).map(|(uid, (link, register))| pirq_link(uid, link, register)).collect();
-    system_bus.push(sci_link());
-    system_bus.push(pci_root(inputs.layout, devices));
-    system_bus.push(pirq_registers());
-    if devices.hpet {
+    let mut system_bus = Vec::new();
+    if inputs.pirqs == PirqRouting::Links {
+        // Before the routing table: not every system resolves references in it to what it has not met yet.
+        system_bus.extend((0..).zip(LINKS).map(|(uid, (link, register))| pirq_link(uid, link, register)));
+        system_bus.push(sci_link());
+    }
+    system_bus.push(pci_root(inputs));
+    if inputs.pirqs == PirqRouting::Links {
+        system_bus.push(pirq_registers());
+    }
+    if inputs.devices.hpet {
         system_bus.push(hpet());
     }
-    system_bus.push(processors(inputs.cpus));
+    system_bus.extend(processors(inputs.cpus));
 
     let mut body = Vec::new();
     scope("\\_SB_", &system_bus).to_aml_bytes(&mut body);
@@ -53,16 +56,15 @@ pub(super) fn body(inputs: &Inputs<'_>) -> Vec<u8> {
 }
 
 /// The host bridge, with the bus it owns.
-fn pci_root(layout: &MemoryLayout, devices: &Devices) -> Raw {
+fn pci_root(inputs: &Inputs<'_>) -> Raw {
     let mut children = vec![
         hid("PNP0A03"),
         name("_UID", &ZERO),
-        name("_CRS", &pci_windows(layout)),
-        name("_PRT", &pci_routing()),
-        isa_bridge(devices),
-        power_management(),
+        name("_CRS", &pci_windows(inputs.layout)),
+        name("_PRT", &pci_routing(inputs)),
+        isa_bridge(inputs),
     ];
-    if devices.fw_cfg {
+    if inputs.devices.fw_cfg {
         let registers = IO::new(port::FW_CFG, port::FW_CFG, 1, 12);
         children.push(device(
             "FWCF",
@@ -76,7 +78,8 @@ fn pci_root(layout: &MemoryLayout, devices: &Devices) -> Raw {
     device("PCI0", &children)
 }
 
-/// Buses, ports and memory that the host bridge passes on.
+/// Buses, ports and memory that the host bridge passes on. The ports of [`port::ACPI`] are left out, so that no base
+/// address register is set to them.
 fn pci_windows(layout: &MemoryLayout) -> Raw {
     use AddressSpaceCacheable::{Cacheable, NotCacheable};
     let [hole32, vga] = [&layout.pci_hole32, &VGA_WINDOW].map(|range| (range.start as u32, range.end as u32 - 1));
@@ -85,43 +88,51 @@ fn pci_windows(layout: &MemoryLayout) -> Raw {
     let buses = AddressSpace::new_bus_number(0u16, 0xff);
     let registers = IO::new(config, config, 1, 8);
     let ports_below = AddressSpace::new_io(0u16, config - 1, None);
-    let ports_above = AddressSpace::new_io(config + 8, 0xffff, None);
+    let ports_above = AddressSpace::new_io(config + 8, port::ACPI.start - 1, None);
+    let ports_on_top = AddressSpace::new_io(port::ACPI.end, 0xffff, None);
     let vga = AddressSpace::new_memory(Cacheable, true, vga.0, vga.1, None);
     let memory32 = AddressSpace::new_memory(NotCacheable, true, hole32.0, hole32.1, None);
     let memory64 = AddressSpace::new_memory(Cacheable, true, hole64.start, hole64.end.saturating_sub(1), None);
-    let mut windows: Vec<&dyn Aml> = vec![&buses, &registers, &ports_below, &ports_above, &vga, &memory32];
+    let mut windows: Vec<&dyn Aml> =
+        vec![&buses, &registers, &ports_below, &ports_above, &ports_on_top, &vga, &memory32];
     if !hole64.is_empty() {
         windows.push(&memory64);
     }
     Raw::of(&ResourceTemplate::new(windows))
 }
 
-/// Which link device each pin of each slot is wired to.
-fn pci_routing() -> PackageBuilder {
+/// Where each pin of each slot goes.
+fn pci_routing(inputs: &Inputs<'_>) -> PackageBuilder {
     let links = LINKS.map(|(link, _)| Path::new(link));
     let sci_link = Path::new(SCI_LINK);
     let mut table = PackageBuilder::new();
-    for slot in 0..pci::SLOTS {
+    for slot in (0..pci::SLOTS).filter(|slot| inputs.slots & 1 << slot != 0) {
         for pin in 0..4u8 {
-            // The power management function of the ISA bridge's slot uses pin A, and that is the SCI.
-            let link = match (slot, pin) {
-                (slot, 0) if slot == pci::ISA_BRIDGE.0 => &sci_link,
-                _ => &links[usize::from(pci::pirq(slot, pin))],
-            };
             let any_function = u32::from(slot) << 16 | 0xffff;
-            table.add_element(&Package::new(vec![&any_function, &pin, link, &ZERO]));
+            // Pin A of the ISA bridge's slot is that of the power management function, which is wired to the SCI.
+            let sci = (slot, pin) == (pci::ISA_BRIDGE.0, 0);
+            let pirq = usize::from(pci::pirq(slot, pin));
+            let (link, interrupt): (&dyn Aml, u8) = match inputs.pirqs {
+                PirqRouting::Links if sci => (&sci_link, 0),
+                PirqRouting::Links => (&links[pirq], 0),
+                PirqRouting::Fixed(_) if sci => (&ZERO, irq::SCI),
+                PirqRouting::Fixed(irqs) => (&ZERO, irqs[pirq]),
+            };
+            table.add_element(&Package::new(vec![&any_function, &pin, link, &interrupt]));
         }
     }
     table
 }
 
 /// The PIIX3 and the devices behind it.
-fn isa_bridge(devices: &Devices) -> Raw {
+fn isa_bridge(inputs: &Inputs<'_>) -> Raw {
+    let devices = &inputs.devices;
     let (slot, function) = pci::ISA_BRIDGE;
-    let mut children = vec![
-        name("_ADR", &(u32::from(slot) << 16 | u32::from(function))),
-        Raw::of(&OpRegion::new("PIRQ".into(), OpRegionSpace::PCIConfig, &pci::PIRQRCA, &LINKS.len())),
-    ];
+    let mut children = vec![name("_ADR", &(u32::from(slot) << 16 | u32::from(function)))];
+    if inputs.pirqs == PirqRouting::Links {
+        let length = LINKS.len();
+        children.push(Raw::of(&OpRegion::new("PIRQ".into(), OpRegionSpace::PCIConfig, &pci::PIRQRCA, &length)));
+    }
     if devices.i8042 {
         let (data, command) = (io(port::KBC_DATA, 1), io(port::KBC_COMMAND, 1));
         children.push(isa_device("KBD_", "PNP0303", None, &[&data, &command, &IrqNoFlags(irq::KEYBOARD)]));
@@ -169,11 +180,6 @@ fn floppy_controller(drives: [bool; 2]) -> Raw {
             name("_FDE", &BufferData::new(present)),
         ],
     )
-}
-
-/// The ports of the power management function, which no base address register tells of.
-fn power_management() -> Raw {
-    isa_device("MBRD", "PNP0C02", None, &[&io(port::PM, 64), &io(port::GPE0, 4)])
 }
 
 /// The PIRQ route control registers, by the names that the link devices use.
@@ -251,14 +257,12 @@ fn hpet() -> Raw {
 }
 
 /// The processors, numbered as in the MADT.
-fn processors(cpus: &[Cpu]) -> Raw {
-    let mut children = vec![name("_HID", &"ACPI0010"), name("_CID", &EISAName::new("PNP0A05"))];
-    for (uid, cpu) in (0u32..).zip(cpus) {
-        let mut cpu_children = vec![name("_HID", &"ACPI0007"), name("_UID", &uid)];
+fn processors(cpus: &[Cpu]) -> impl Iterator<Item = Raw> {
+    (0u32..).zip(cpus).map(|(uid, cpu)| {
+        let mut children = vec![name("_HID", &"ACPI0007"), name("_UID", &uid)];
         if !cpu.present {
-            cpu_children.push(name("_STA", &ZERO));
+            children.push(name("_STA", &ZERO));
         }
-        children.push(device(&format!("{:04X}", FIRST_CPU_NAME + uid), &cpu_children));
-    }
-    device("CPUS", &children)
+        device(&format!("{:04X}", FIRST_CPU_NAME + uid), &children)
+    })
 }

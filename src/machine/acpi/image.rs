@@ -13,9 +13,6 @@ pub const RSDP_LEN: usize = 36;
 const SDT_CHECKSUM: u32 = 9;
 /// Length of that header.
 const SDT_HEADER: u32 = 36;
-/// The FACS is written to by the operating system and has to survive sleep: it has a page to itself, which the memory
-/// map can tell apart.
-const FACS_ROOM: u32 = 0x1000;
 /// Alignment of all tables but the FACS; the specification asks for none.
 const ALIGN: u32 = 16;
 
@@ -55,7 +52,7 @@ pub struct Checksum {
 pub struct AcpiTables {
     /// The RSDP, with offsets in place of pointers.
     pub rsdp: [u8; RSDP_LEN],
-    /// All other tables, with offsets in place of pointers; to lie at a multiple of 4 KiB.
+    /// All other tables, with offsets in place of pointers; to lie at a multiple of [`AcpiTables::ALIGN`].
     pub tables: Vec<u8>,
     /// The pointers to fill in.
     pub pointers: Vec<Pointer>,
@@ -73,15 +70,17 @@ pub struct PlacedTables {
 }
 
 impl AcpiTables {
-    /// How many bytes at the start of [`Self::tables`] the operating system may write to (the FACS and its page).
-    pub const NVS_LEN: u64 = FACS_ROOM as u64;
+    /// Alignment of [`Self::tables`], which the FACS at its beginning asks for.
+    pub const ALIGN: u32 = 64;
 
-    /// Fill in what depends on the address `base` of the tables, a multiple of 4 KiB.
+    /// Fill in what depends on the address `base` of the tables. It has to be in memory that the guest can write to (the
+    /// FACS is its to write) and that no memory map calls free.
     ///
     /// # Panics
-    /// If the tables do not end below 4 GiB.
+    /// If `base` is not aligned or the tables do not end below 4 GiB.
     pub fn place(self, base: u32) -> PlacedTables {
         let Self { mut rsdp, mut tables, pointers, checksums } = self;
+        assert!(base.is_multiple_of(Self::ALIGN), "ACPI tables at {base:#x} are not aligned");
         let end = u32::try_from(tables.len()).ok().and_then(|len| base.checked_add(len));
         assert!(end.is_some(), "ACPI tables at {base:#x} reach beyond 4 GiB");
         for Pointer { part, at, width } in pointers {
@@ -118,9 +117,7 @@ pub(super) struct Builder {
 impl Builder {
     /// Start with the FACS, which has no checksum.
     pub(super) fn new(facs: &[u8]) -> Self {
-        let mut tables = facs.to_vec();
-        tables.resize(FACS_ROOM as usize, 0);
-        Self { tables, pointers: Vec::new(), checksums: Vec::new() }
+        Self { tables: facs.to_vec(), pointers: Vec::new(), checksums: Vec::new() }
     }
 
     /// Append a system description table. Returns its offset.
@@ -136,8 +133,8 @@ impl Builder {
     /// Append the FADT, and make it point to the FACS and to the DSDT at offset `dsdt`.
     pub(super) fn add_fadt(&mut self, fadt: &[u8], dsdt: u32) -> u32 {
         let at = self.add(fadt);
-        // FIRMWARE_CTRL, DSDT, X_FIRMWARE_CTRL, X_DSDT
-        for (field, width, target) in [(36, 4, 0), (40, 4, dsdt), (132, 8, 0), (140, 8, dsdt)] {
+        // FIRMWARE_CTRL, DSDT, X_DSDT. Of the two pointers to the FACS only one may be used.
+        for (field, width, target) in [(36, 4, 0), (40, 4, dsdt), (140, 8, dsdt)] {
             self.point(at + field, width, target);
         }
         at

@@ -69,6 +69,17 @@ pub struct Devices {
     pub smm: bool,
 }
 
+/// How the interrupt pins of PCI devices reach the interrupt controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PirqRouting {
+    /// As the guest likes, through the route control registers of the PIIX3, which link devices offer. What QEMU has, and
+    /// right whatever firmware has put into those registers.
+    Links,
+    /// As the registers are now: PIRQA to PIRQD are these interrupts. A machine that starts without firmware loses
+    /// nothing by it, and the five link devices nearly double what ACPI costs Linux until its first process runs.
+    Fixed([u8; 4]),
+}
+
 /// All that the tables are made of.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
@@ -78,6 +89,10 @@ pub struct Inputs<'a> {
     pub cpus: &'a [Cpu],
     /// Where the windows for PCI memory lie.
     pub layout: &'a MemoryLayout,
+    /// Slots of PCI bus 0 that hold devices or can get some, as a bit mask.
+    pub slots: u32,
+    /// Where the interrupts of those slots go.
+    pub pirqs: PirqRouting,
     /// What else is on the board.
     pub devices: Devices,
 }

@@ -9,10 +9,12 @@ use std::process::Command;
 use acpi_tables::Aml;
 
 use super::*;
+use crate::machine::board::pci;
 use crate::machine::layout::Rules;
 use crate::machine::testing::{self, Scratch};
 
-const BASE: u32 = 0x07fe_0000;
+const BASE: u32 = 0x000f_1000;
+const FIXED: PirqRouting = PirqRouting::Fixed([5, 9, 10, 11]);
 
 fn layout() -> MemoryLayout {
     let rules = Rules {
@@ -40,9 +42,19 @@ const ALL: Devices = Devices {
     smm: true,
 };
 
-fn place(cpus: &[Cpu], devices: Devices) -> PlacedTables {
-    let inputs = Inputs { oem: Oem::default(), cpus, layout: &layout(), devices };
+fn place(cpus: &[Cpu], devices: Devices, slots: u32, pirqs: PirqRouting) -> PlacedTables {
+    let inputs = Inputs { oem: Oem::default(), cpus, layout: &layout(), slots, pirqs, devices };
     AcpiTables::build(&inputs).place(BASE)
+}
+
+/// With all there is, as a DSDT for firmware has it.
+fn place_all(cpus: &[Cpu]) -> PlacedTables {
+    place(cpus, ALL, u32::MAX, PirqRouting::Links)
+}
+
+/// With as little as possible.
+fn place_least() -> PlacedTables {
+    place(&cpus(1), Devices::default(), 1 << pci::ISA_BRIDGE.0, FIXED)
 }
 
 fn sum(bytes: &[u8]) -> u8 {
@@ -75,12 +87,8 @@ fn walk(rsdp: &[u8], image: &[u8], base: u32, xsdt: bool) -> BTreeMap<String, Ve
         let address = if xsdt { u64_at(entry, 0) } else { u32_at(entry, 0).into() };
         let table = table_at(image, base, address);
         if table.starts_with(b"FACP") {
-            let (facs, dsdt) = if xsdt {
-                (u64_at(&table, 132), u64_at(&table, 140))
-            } else {
-                (u32_at(&table, 36).into(), u32_at(&table, 40).into())
-            };
-            add(table_at(image, base, facs));
+            let dsdt = if xsdt { u64_at(&table, 140) } else { u32_at(&table, 40).into() };
+            add(table_at(image, base, u32_at(&table, 36).into()));
             add(table_at(image, base, dsdt));
         }
         add(table);
@@ -95,7 +103,7 @@ fn tables(placed: &PlacedTables) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn both_roots_lead_to_the_same_tables() {
-    let placed = place(&cpus(2), ALL);
+    let placed = place_all(&cpus(2));
     assert_eq!(&placed.rsdp[..8], b"RSD PTR ");
     assert_eq!((sum(&placed.rsdp[..20]), sum(&placed.rsdp)), (0, 0));
     let mut by_xsdt = walk(&placed.rsdp, &placed.tables, BASE, true);
@@ -110,7 +118,7 @@ fn both_roots_lead_to_the_same_tables() {
 
 #[test]
 fn leaves_out_what_is_not_there() {
-    let tables = tables(&place(&cpus(1), Devices::default()));
+    let tables = tables(&place_least());
     assert!(!tables.contains_key("HPET"));
     let (dsdt, fadt) = (&tables["DSDT"], &tables["FACP"]);
     let named = |name: &[u8]| dsdt.windows(name.len()).any(|bytes| bytes == name);
@@ -126,7 +134,7 @@ fn leaves_out_what_is_not_there() {
 #[test]
 fn numbers_processors_beyond_eight_bits() {
     let cpus: Vec<_> = [254, 255, 0x1_0000].map(|apic_id| Cpu { apic_id, present: apic_id != 255 }).into();
-    let madt = &tables(&place(&cpus, ALL))["APIC"];
+    let madt = &tables(&place_all(&cpus))["APIC"];
     let mut expected = vec![0, 8, 0, 254, 1, 0, 0, 0];
     expected.extend([9, 16, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
     expected.extend([9, 16, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
@@ -142,7 +150,7 @@ fn iasl_reads_and_compiles_them_without_complaint() {
     }
     let scratch = Scratch::new("iasl");
     let absent_too = [0, 1, 254, 255, 256, 1023].map(|apic_id| Cpu { apic_id, present: apic_id < 256 });
-    for (n, placed) in [place(&absent_too, ALL), place(&cpus(1), Devices::default())].iter().enumerate() {
+    for (n, placed) in [place_all(&absent_too), place_least()].iter().enumerate() {
         for (signature, table) in tables(placed) {
             let stem = scratch.path(format!("{signature}{n}"));
             let [aml, dsl] = ["aml", "dsl"].map(|suffix| stem.with_extension(suffix));
@@ -171,25 +179,35 @@ fn acpiexec(scratch: &Scratch, dsdt: &[u8], commands: &str) -> String {
     testing::output(Command::new("acpiexec").arg(dsdt_file).arg(probe_file), commands)
 }
 
-/// The link device of each entry of `_PRT` that was evaluated, after checking that entry `n` is for pin `n % 4` of
-/// slot `n / 4`.
-fn links(evaluated: &str) -> Vec<String> {
-    let value = |line: &str| line.split_once("= ").unwrap().1.to_owned();
+/// Commands that evaluate the first `n` entries of `_PRT`.
+fn evaluate_routing(n: usize) -> String {
+    (0..n).map(|n| format!("evaluate \\PRTE {n:#x}\n")).collect()
+}
+
+/// Where each entry of `_PRT` that was evaluated leads: the name of a link device, or an interrupt number. Checks that
+/// the entries are for all pins of the slots from `first_slot` on.
+fn routes(evaluated: &str, first_slot: usize) -> Vec<String> {
+    let integer = |line: &str| u64::from_str_radix(line.trim().strip_prefix("[Integer] = ").unwrap(), 16).unwrap();
     let entries = evaluated.split("[Package] Contains 4 Elements:\n").skip(1);
     entries
         .enumerate()
         .map(|(n, entry)| {
             let lines: Vec<_> = entry.lines().take(4).collect();
-            assert_eq!(value(lines[0]), format!("{:016X}", ((n / 4) << 16) + 0xffff));
-            assert_eq!(value(lines[1]), format!("{:016X}", n % 4));
-            assert_eq!(value(lines[3]), format!("{:016X}", 0));
-            lines[2].split_once("Name ").unwrap().1.replace(" Device", "")
+            assert_eq!(integer(lines[0]), (((first_slot + n / 4) << 16) + 0xffff) as u64);
+            assert_eq!(integer(lines[1]), n as u64 % 4);
+            let index = integer(lines[3]);
+            match lines[2].split_once("Name ") {
+                Some((_, link)) => {
+                    assert_eq!(index, 0);
+                    link.replace(" Device", "")
+                }
+                None => {
+                    assert_eq!(integer(lines[2]), 0);
+                    index.to_string()
+                }
+            }
         })
         .collect()
-}
-
-fn evaluate_routing(n: usize) -> String {
-    (0..n).map(|n| format!("evaluate \\PRTE {n:#x}\n")).collect()
 }
 
 /// The wiring of the PIIX3: PIRQ = (slot + pin - 1) mod 4, but for pin A of its own slot, which is the SCI.
@@ -199,8 +217,8 @@ fn acpiexec_finds_the_routing_of_every_slot() {
         return;
     }
     let scratch = Scratch::new("prt");
-    let dsdt = &tables(&place(&cpus(2), ALL))["DSDT"];
-    let links = links(&acpiexec(&scratch, dsdt, &evaluate_routing(128)));
+    let dsdt = &tables(&place_all(&cpus(2)))["DSDT"];
+    let routes = routes(&acpiexec(&scratch, dsdt, &evaluate_routing(128)), 0);
     let expected = (0..32).flat_map(|slot| {
         let in_turn = ["LNKD", "LNKA", "LNKB", "LNKC"];
         let mut pins = [0, 1, 2, 3].map(|pin| in_turn[(slot + pin) % 4]);
@@ -209,7 +227,20 @@ fn acpiexec_finds_the_routing_of_every_slot() {
         }
         pins
     });
-    assert_eq!(links, Vec::from_iter(expected));
+    assert_eq!(routes, Vec::from_iter(expected));
+}
+
+/// Without link devices the same wiring ends in the interrupts that the PIRQs were given.
+#[test]
+fn acpiexec_finds_fixed_routing_of_the_slots_in_use() {
+    if !testing::installed("acpiexec") {
+        return;
+    }
+    let scratch = Scratch::new("fixed");
+    let placed = place(&cpus(1), ALL, 0b1110, PirqRouting::Fixed([3, 5, 10, 11]));
+    let evaluated = acpiexec(&scratch, &tables(&placed)["DSDT"], &evaluate_routing(13));
+    assert_eq!(routes(&evaluated, 1), ["9", "5", "10", "11", "5", "10", "11", "3", "10", "11", "3", "5"]);
+    assert!(evaluated.contains("beyond end of object (length 0xC)"), "{evaluated}");
 }
 
 /// ACPICA's own check of every predefined name, and no message while it loads the table.
@@ -219,7 +250,7 @@ fn acpiexec_accepts_every_predefined_name() {
         return;
     }
     let scratch = Scratch::new("predefined");
-    let dsdt = &tables(&place(&cpus(2), ALL))["DSDT"];
+    let dsdt = &tables(&place_all(&cpus(2)))["DSDT"];
     let output = acpiexec(&scratch, dsdt, "test predefined\n");
     for complaint in ["Error", "Warning", "Exception", "Could not"] {
         assert!(!output.contains(complaint), "{output}");
@@ -236,7 +267,7 @@ fn acpiexec_routes_a_pirq() {
         return;
     }
     let scratch = Scratch::new("links");
-    let dsdt = &tables(&place(&cpus(2), ALL))["DSDT"];
+    let dsdt = &tables(&place_all(&cpus(2)))["DSDT"];
     let script = "evaluate \\_SB.LNKB._SRS (89 06 00 09 01 0B 00 00 00 79 00)
         evaluate \\_SB.PRQA\nevaluate \\_SB.PRQB\nevaluate \\_SB.PRQC
         evaluate \\_SB.LNKB._STA\nevaluate \\_SB.LNKB._CRS
@@ -260,7 +291,7 @@ fn says_what_qemu_says() {
     assert_eq!(rsdp_at % 16, 0);
     let theirs = walk(rsdp, &qemu.ram, 0, false);
     let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([false, false]), ..ALL };
-    let ours = tables(&place(&cpus(2), devices));
+    let ours = tables(&place(&cpus(2), devices, u32::MAX, PirqRouting::Links));
 
     for signature in ["HPET", "WAET"] {
         assert_eq!(ours[signature], theirs[signature], "{signature}");
@@ -278,7 +309,7 @@ fn says_what_qemu_says() {
     let scratch = Scratch::new("qemu-prt");
     // Slots 0 to 4 hold every case, and QEMU's routing takes long to evaluate.
     let [ours, theirs] =
-        [&ours, &theirs].map(|tables| links(&acpiexec(&scratch, &tables["DSDT"], &evaluate_routing(20))));
+        [&ours, &theirs].map(|tables| routes(&acpiexec(&scratch, &tables["DSDT"], &evaluate_routing(20)), 0));
     assert_eq!(ours.len(), 20);
     assert_eq!(ours, theirs);
 }
