@@ -51,22 +51,13 @@ impl<'a> Context<'a> {
     ) -> Self {
         fpu.loaded = false;
         fpu.changed = false;
-        Self {
-            cpu,
-            vcpu,
-            memory,
-            native,
-            fpu,
-            xcr0: None,
-        }
+        Self { cpu, vcpu, memory, native, fpu, xcr0: None }
     }
 
     /// The floating-point state, to read.
     pub fn fpu(&mut self) -> Result<&mut XsaveArea, Stop> {
         if !self.fpu.loaded {
-            self.vcpu
-                .xsave(&mut self.fpu.area)
-                .map_err(|error| state("floating-point state", "read", error))?;
+            self.vcpu.xsave(&mut self.fpu.area).map_err(|error| state("floating-point state", "read", error))?;
             self.fpu.loaded = true;
         }
         Ok(&mut self.fpu.area)
@@ -82,9 +73,7 @@ impl<'a> Context<'a> {
     /// Hands a changed floating-point state back to the vCPU.
     pub fn commit_fpu(&mut self) -> Result<(), Unable> {
         if std::mem::take(&mut self.fpu.changed) {
-            self.vcpu
-                .set_xsave(&self.fpu.area)
-                .map_err(|error| state("floating-point state", "written", error))?;
+            self.vcpu.set_xsave(&self.fpu.area).map_err(|error| state("floating-point state", "written", error))?;
         }
         Ok(())
     }
@@ -94,10 +83,7 @@ impl<'a> Context<'a> {
         match self.xcr0 {
             Some(value) => Ok(value),
             None => {
-                let value = self
-                    .vcpu
-                    .xcr0()
-                    .map_err(|error| state("XCR0", "read", error))?;
+                let value = self.vcpu.xcr0().map_err(|error| state("XCR0", "read", error))?;
                 Ok(*self.xcr0.insert(value))
             }
         }
@@ -105,20 +91,13 @@ impl<'a> Context<'a> {
 
     /// Reads an MSR that every CPU of the guest's kind has.
     pub fn msr(&self, index: u32) -> Result<u64, Stop> {
-        let value = self
-            .vcpu
-            .msr(index)
-            .map_err(|error| state("MSRs", "read", error))?;
+        let value = self.vcpu.msr(index).map_err(|error| state("MSRs", "read", error))?;
         Ok(value.ok_or(Fault::protection(0))?)
     }
 
     /// #GP(0) unless at CPL 0.
     pub fn require_cpl0(&self) -> Result<(), Fault> {
-        if self.cpu.cpl() == 0 {
-            Ok(())
-        } else {
-            Err(Fault::protection(0))
-        }
+        if self.cpu.cpl() == 0 { Ok(()) } else { Err(Fault::protection(0)) }
     }
 
     /// #UD in real and virtual-8086 mode.
@@ -131,20 +110,12 @@ impl<'a> Context<'a> {
 
     /// #NM if x87 instructions are switched off.
     pub fn require_x87(&self) -> Result<(), Fault> {
-        if self.cpu.sregs.cr0 & (cr0::EM | cr0::TS) == 0 {
-            Ok(())
-        } else {
-            Err(Fault::DEVICE_NOT_AVAILABLE)
-        }
+        if self.cpu.sregs.cr0 & (cr0::EM | cr0::TS) == 0 { Ok(()) } else { Err(Fault::DEVICE_NOT_AVAILABLE) }
     }
 
     /// #NM if the floating-point state belongs to another task.
     pub fn require_task_fpu(&self) -> Result<(), Fault> {
-        if self.cpu.sregs.cr0 & cr0::TS == 0 {
-            Ok(())
-        } else {
-            Err(Fault::DEVICE_NOT_AVAILABLE)
-        }
+        if self.cpu.sregs.cr0 & cr0::TS == 0 { Ok(()) } else { Err(Fault::DEVICE_NOT_AVAILABLE) }
     }
 
     /// The checks before an MMX instruction, pending x87 exceptions apart.
@@ -165,11 +136,7 @@ impl<'a> Context<'a> {
 
     /// #UD unless the guest has switched XSAVE on.
     pub fn require_xsave(&self) -> Result<(), Fault> {
-        if self.cpu.sregs.cr4 & cr4::OSXSAVE != 0 {
-            Ok(())
-        } else {
-            Err(Fault::INVALID_OPCODE)
-        }
+        if self.cpu.sregs.cr4 & cr4::OSXSAVE != 0 { Ok(()) } else { Err(Fault::INVALID_OPCODE) }
     }
 
     /// The checks before a VEX- or EVEX-encoded vector instruction that needs the state components `needed`.

@@ -129,11 +129,7 @@ pub struct Cpu {
 
 impl From<kvm_sync_regs> for Cpu {
     fn from(sync: kvm_sync_regs) -> Self {
-        Self {
-            regs: sync.regs,
-            sregs: sync.sregs,
-            events: sync.events,
-        }
+        Self { regs: sync.regs, sregs: sync.sregs, events: sync.events }
     }
 }
 
@@ -189,10 +185,8 @@ impl Cpu {
     /// If `number` is above 15.
     pub fn gpr(&self, number: usize) -> u64 {
         let r = &self.regs;
-        [
-            r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11,
-            r.r12, r.r13, r.r14, r.r15,
-        ][number]
+        [r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15]
+            [number]
     }
 
     /// The place of the general register with hardware number `number`.
@@ -245,9 +239,7 @@ impl Cpu {
         debug_assert!(register.is_gpr());
         let full = self.gpr_mut(register.full_register().number());
         *full = match (register, register.size()) {
-            (Register::AH | Register::CH | Register::DH | Register::BH, _) => {
-                *full & !0xff00 | (value & 0xff) << 8
-            }
+            (Register::AH | Register::CH | Register::DH | Register::BH, _) => *full & !0xff00 | (value & 0xff) << 8,
             (_, 1) => *full & !0xff | value & 0xff,
             (_, 2) => *full & !0xffff | value & 0xffff,
             (_, 4) => value & 0xffff_ffff,

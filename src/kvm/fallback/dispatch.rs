@@ -10,11 +10,7 @@ use super::{flow, native, system, x87, xsave};
 pub type Handler = fn(&mut Context, &Instruction) -> Result<Flow, Stop>;
 
 /// Performs `instruction`, whose bytes are the first of `bytes`: by a handler of its own, or on the host's CPU.
-pub fn execute(
-    context: &mut Context,
-    instruction: &Instruction,
-    bytes: &[u8],
-) -> Result<Flow, Stop> {
+pub fn execute(context: &mut Context, instruction: &Instruction, bytes: &[u8]) -> Result<Flow, Stop> {
     let families = [system::handler, flow::handler, x87::handler, xsave::handler];
     if let Some(handler) = families.iter().find_map(|family| family(instruction)) {
         if instruction.has_lock_prefix() {
@@ -26,9 +22,7 @@ pub fn execute(
         return Err(super::stop::Fault::INVALID_OPCODE.into());
     }
     match native::execute(context, instruction, bytes) {
-        Err(Stop::Unable(Unable::Unknown))
-            if instruction.is_privileged() && context.cpu.cpl() != 0 =>
-        {
+        Err(Stop::Unable(Unable::Unknown)) if instruction.is_privileged() && context.cpu.cpl() != 0 => {
             Err(super::stop::Fault::protection(0).into())
         }
         other => other,

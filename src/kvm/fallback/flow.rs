@@ -36,12 +36,7 @@ pub fn handler(instruction: &Instruction) -> Option<Handler> {
     })
 }
 
-fn interrupt(
-    context: &mut Context,
-    instruction: &Instruction,
-    vector: u8,
-    source: Source,
-) -> Result<Flow, Stop> {
+fn interrupt(context: &mut Context, instruction: &Instruction, vector: u8, source: Source) -> Result<Flow, Stop> {
     context.cpu.set_ip(instruction.next_ip());
     deliver(context, vector, source)?;
     Ok(Flow::Jumped)
@@ -52,12 +47,7 @@ fn int3(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> 
 }
 
 fn int(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
-    interrupt(
-        context,
-        instruction,
-        instruction.immediate8(),
-        Source::Software,
-    )
+    interrupt(context, instruction, instruction.immediate8(), Source::Software)
 }
 
 fn int1(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
@@ -83,11 +73,7 @@ fn operand_width(code: Code) -> usize {
 fn move_stack(context: &mut Context, pointer: u64) {
     let mask = width_mask(context.cpu.stack_bits());
     let rsp = &mut context.cpu.regs.rsp;
-    *rsp = if mask == 0xffff {
-        *rsp & !mask | pointer & mask
-    } else {
-        pointer & mask
-    };
+    *rsp = if mask == 0xffff { *rsp & !mask | pointer & mask } else { pointer & mask };
 }
 
 fn iret(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
@@ -100,9 +86,7 @@ fn iret(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> 
             }
             iret_real(context, width)
         }
-        Mode::Protected if context.cpu.regs.rflags & flags::NT != 0 => {
-            Err(Unable::Form("IRET to another task").into())
-        }
+        Mode::Protected if context.cpu.regs.rflags & flags::NT != 0 => Err(Unable::Form("IRET to another task").into()),
         Mode::Long if context.cpu.regs.rflags & flags::NT != 0 => Err(Fault::protection(0).into()),
         Mode::Protected | Mode::Long => iret_protected(context, width),
     }
@@ -110,8 +94,7 @@ fn iret(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> 
 
 /// What IRET may change of RFLAGS from privilege `cpl`, for an operand of `width` bytes.
 fn iret_flags(context: &Context, width: usize, cpl: u8, image: u64) -> u64 {
-    let mut may_change =
-        flags::STATUS | flags::TF | flags::DF | flags::NT | flags::RF | flags::AC | flags::ID;
+    let mut may_change = flags::STATUS | flags::TF | flags::DF | flags::NT | flags::RF | flags::AC | flags::ID;
     let iopl = (context.cpu.regs.rflags & flags::IOPL) >> 12;
     if u64::from(cpl) <= iopl {
         may_change |= flags::IF;
@@ -159,11 +142,7 @@ fn iret_protected(context: &mut Context, width: usize) -> Result<Flow, Stop> {
         return Err(Fault::protection(0).into());
     }
     let code = context.descriptor_or(selector, Fault::protection)?;
-    let fits = if code.is_conforming() {
-        code.dpl() <= rpl
-    } else {
-        code.dpl() == rpl
-    };
+    let fits = if code.is_conforming() { code.dpl() <= rpl } else { code.dpl() == rpl };
     if !code.is_code() || rpl < cpl || !fits || long && code.is_long_code() && code.is_32bit() {
         return Err(Fault::protection(error_code(selector)).into());
     }
@@ -171,11 +150,7 @@ fn iret_protected(context: &mut Context, width: usize) -> Result<Flow, Stop> {
         return Err(Fault::not_present(error_code(selector)).into());
     }
     let to_64bit = long && code.is_long_code();
-    let reachable = if to_64bit {
-        context.is_canonical(ip)
-    } else {
-        ip <= u64::from(code.limit())
-    };
+    let reachable = if to_64bit { context.is_canonical(ip) } else { ip <= u64::from(code.limit()) };
     if !reachable {
         return Err(Fault::protection(0).into());
     }
@@ -188,11 +163,7 @@ fn iret_protected(context: &mut Context, width: usize) -> Result<Flow, Stop> {
         let stack_selector = peek_stack(context, width, 4)? as u16;
         let ss = load_outer_ss(context, stack_selector, rpl, to_64bit)?;
         context.cpu.sregs.ss = ss;
-        let stack_mask = if to_64bit {
-            u64::MAX
-        } else {
-            width_mask(if ss.db != 0 { 32 } else { 16 })
-        };
+        let stack_mask = if to_64bit { u64::MAX } else { width_mask(if ss.db != 0 { 32 } else { 16 }) };
         let rsp = &mut context.cpu.regs.rsp;
         *rsp = if stack_mask == 0xffff && !long {
             *rsp & !stack_mask | pointer & stack_mask
@@ -213,12 +184,7 @@ fn iret_protected(context: &mut Context, width: usize) -> Result<Flow, Stop> {
     Ok(Flow::Jumped)
 }
 
-fn load_outer_ss(
-    context: &mut Context,
-    selector: u16,
-    rpl: u8,
-    to_64bit: bool,
-) -> Result<kvm_segment, Stop> {
+fn load_outer_ss(context: &mut Context, selector: u16, rpl: u8, to_64bit: bool) -> Result<kvm_segment, Stop> {
     if selector & !3 == 0 {
         if to_64bit && rpl != 3 && (selector & 3) as u8 == rpl {
             return Ok(null_segment(selector, rpl));
@@ -233,9 +199,7 @@ fn load_outer_ss(
     if !descriptor.present() {
         return Err(Fault::stack(code).into());
     }
-    Ok(context
-        .mark_accessed(selector, descriptor)?
-        .cached(selector))
+    Ok(context.mark_accessed(selector, descriptor)?.cached(selector))
 }
 
 /// Data segments that the outer ring may not use become null.
@@ -244,10 +208,7 @@ fn drop_inner_segments(context: &mut Context, cpl: u8) {
     for segment in [&mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs] {
         let conforming_code = segment.type_ & 0xc == 0xc;
         if segment.unusable == 0 && segment.s != 0 && !conforming_code && segment.dpl < cpl {
-            *segment = kvm_segment {
-                base: segment.base,
-                ..null_segment(0, 0)
-            };
+            *segment = kvm_segment { base: segment.base, ..null_segment(0, 0) };
         }
     }
 }
@@ -278,8 +239,7 @@ fn iret_to_virtual_8086(context: &mut Context, ip: u64, cs: u16, image: u64) -> 
     context.cpu.regs.rsp = esp;
     context.cpu.regs.rip = ip & 0xffff;
     let kept = !0x003f_ffff;
-    context.cpu.regs.rflags =
-        context.cpu.regs.rflags & kept | image & !kept & !0x8028 | flags::FIXED;
+    context.cpu.regs.rflags = context.cpu.regs.rflags & kept | image & !kept & !0x8028 | flags::FIXED;
     Ok(Flow::Jumped)
 }
 
@@ -305,11 +265,7 @@ fn check_sysenter(context: &Context) -> Result<(), Fault> {
     if host::is_amd() && context.is_long_mode() {
         return Err(Fault::INVALID_OPCODE);
     }
-    if context.cpu.mode() == Mode::Real {
-        Err(Fault::protection(0))
-    } else {
-        Ok(())
-    }
+    if context.cpu.mode() == Mode::Real { Err(Fault::protection(0)) } else { Ok(()) }
 }
 
 fn sysenter(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
@@ -342,11 +298,7 @@ fn sysexit(context: &mut Context, instruction: &Instruction) -> Result<Flow, Sto
     if to_64bit && !(context.is_canonical(ip) && context.is_canonical(sp)) {
         return Err(Fault::protection(0).into());
     }
-    let (code, stack) = if to_64bit {
-        (selector + 32, selector + 40)
-    } else {
-        (selector + 16, selector + 24)
-    };
+    let (code, stack) = if to_64bit { (selector + 32, selector + 40) } else { (selector + 16, selector + 24) };
     context.cpu.sregs.cs = flat(code | 3, 3, true, to_64bit);
     context.cpu.sregs.ss = flat(stack | 3, 3, false, false);
     let mask = width_mask(if to_64bit { 64 } else { 32 });
@@ -359,14 +311,7 @@ fn sysexit(context: &mut Context, instruction: &Instruction) -> Result<Flow, Sto
 fn push_value(context: &mut Context, width: usize, value: u64) -> Result<(), Stop> {
     let mask = width_mask(context.cpu.stack_bits());
     let offset = context.cpu.regs.rsp.wrapping_sub(width as u64) & mask;
-    context.write_uint(
-        Address {
-            segment: Register::SS,
-            offset,
-        },
-        width,
-        value,
-    )?;
+    context.write_uint(Address { segment: Register::SS, offset }, width, value)?;
     move_stack(context, offset);
     Ok(())
 }
@@ -374,11 +319,7 @@ fn push_value(context: &mut Context, width: usize, value: u64) -> Result<(), Sto
 /// PUSH of a general register or an immediate.
 fn push(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
     let register = instruction.op0_register();
-    let value = if register.is_gpr() {
-        context.cpu.get(register)
-    } else {
-        instruction.try_immediate(0).ok()
-    };
+    let value = if register.is_gpr() { context.cpu.get(register) } else { instruction.try_immediate(0).ok() };
     let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
     let Some(value) = value else {
         return Err(Unable::Unknown.into());
@@ -400,10 +341,7 @@ fn enter(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop>
         let mut link = caller_frame;
         for _ in 1..level {
             link = link.wrapping_sub(width as u64);
-            let outer = Address {
-                segment: Register::SS,
-                offset: link & mask,
-            };
+            let outer = Address { segment: Register::SS, offset: link & mask };
             let value = context.read_uint(outer, width)?;
             push_value(context, width, value)?;
         }
@@ -417,14 +355,7 @@ fn enter(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop>
     context.cpu.set(register, frame);
     let pointer = context.cpu.regs.rsp.wrapping_sub(locals) & mask;
     // The CPU checks that the last byte of the new frame can be written.
-    let linear = context.linear(
-        Address {
-            segment: Register::SS,
-            offset: pointer,
-        },
-        1,
-        super::paging::Access::Write,
-    )?;
+    let linear = context.linear(Address { segment: Register::SS, offset: pointer }, 1, super::paging::Access::Write)?;
     context.probe(linear, 1, super::paging::Access::Write)?;
     move_stack(context, pointer);
     Ok(Flow::Next)

@@ -23,11 +23,7 @@ static COMPONENTS: LazyLock<[Component; 63]> = LazyLock::new(|| {
     if has_xsave() {
         for (number, component) in (0..).zip(&mut components).skip(FIRST_EXTENDED) {
             let leaf = __cpuid_count(0xd, number);
-            *component = Component {
-                size: leaf.eax as usize,
-                offset: leaf.ebx as usize,
-                aligned: leaf.ecx & 2 != 0,
-            };
+            *component = Component { size: leaf.eax as usize, offset: leaf.ebx as usize, aligned: leaf.ecx & 2 != 0 };
         }
     }
     components
@@ -80,12 +76,7 @@ pub fn is_amd() -> bool {
     static AMD: LazyLock<bool> = LazyLock::new(|| {
         let leaf = __cpuid(0);
         let vendor = [leaf.ebx, leaf.edx, leaf.ecx];
-        let named = |name: &[u8; 12]| {
-            vendor
-                .iter()
-                .flat_map(|word| word.to_le_bytes())
-                .eq(name.iter().copied())
-        };
+        let named = |name: &[u8; 12]| vendor.iter().flat_map(|word| word.to_le_bytes()).eq(name.iter().copied());
         named(b"AuthenticAMD") || named(b"HygonGenuine")
     });
     *AMD

@@ -47,23 +47,14 @@ impl Stack {
             check_stack_limit(&segment, pointer, self.width, code)?;
         }
         let linear = self.base.wrapping_add(pointer);
-        let linear = if self.base == 0 && self.mask == u64::MAX {
-            linear
-        } else {
-            linear & 0xffff_ffff
-        };
+        let linear = if self.base == 0 && self.mask == u64::MAX { linear } else { linear & 0xffff_ffff };
         context.write_linear(linear, &value.to_le_bytes()[..self.width], self.privilege)?;
         self.pointer = pointer;
         Ok(())
     }
 }
 
-fn check_stack_limit(
-    segment: &kvm_bindings::kvm_segment,
-    pointer: u64,
-    width: usize,
-    code: u32,
-) -> Result<(), Fault> {
+fn check_stack_limit(segment: &kvm_bindings::kvm_segment, pointer: u64, width: usize, code: u32) -> Result<(), Fault> {
     let limit = u64::from(segment.limit);
     let end = pointer + width as u64 - 1;
     let expands_down = segment.type_ & 0xc == 4;
@@ -72,11 +63,7 @@ fn check_stack_limit(
     } else {
         end <= limit
     };
-    if inside {
-        Ok(())
-    } else {
-        Err(Fault::stack(code))
-    }
+    if inside { Ok(()) } else { Err(Fault::stack(code)) }
 }
 
 /// Enters the handler of `vector`, returning to the current RIP.
@@ -86,15 +73,10 @@ fn check_stack_limit(
 pub fn deliver(context: &mut Context, vector: u8, source: Source) -> Result<(), Stop> {
     match context.cpu.mode() {
         Mode::Real => deliver_real(context, vector),
-        Mode::Virtual8086
-            if source == Source::Software
-                && context.cpu.regs.rflags & flags::IOPL != flags::IOPL =>
-        {
+        Mode::Virtual8086 if source == Source::Software && context.cpu.regs.rflags & flags::IOPL != flags::IOPL => {
             Err(Fault::protection(0).into())
         }
-        Mode::Protected | Mode::Virtual8086 | Mode::Long => {
-            deliver_protected(context, vector, source)
-        }
+        Mode::Protected | Mode::Virtual8086 | Mode::Long => deliver_protected(context, vector, source),
     }
 }
 
@@ -138,12 +120,7 @@ struct Gate {
     clears_if: bool,
 }
 
-fn read_gate(
-    context: &mut Context,
-    vector: u8,
-    source: Source,
-    external: u32,
-) -> Result<Gate, Stop> {
+fn read_gate(context: &mut Context, vector: u8, source: Source, external: u32) -> Result<Gate, Stop> {
     let long = context.is_long_mode();
     let size: u64 = if long { 16 } else { 8 };
     let code = u32::from(vector) << 3 | IDT | external;
@@ -153,11 +130,7 @@ fn read_gate(
         return Err(Fault::protection(code).into());
     }
     let mut bytes = [0; 16];
-    context.read_linear(
-        idt.base.wrapping_add(entry),
-        &mut bytes[..size as usize],
-        Privilege::Supervisor,
-    )?;
+    context.read_linear(idt.base.wrapping_add(entry), &mut bytes[..size as usize], Privilege::Supervisor)?;
     let gate = Descriptor(u128::from_le_bytes(bytes) as u64);
     let high = (u128::from_le_bytes(bytes) >> 64) as u64 & 0xffff_ffff;
     let (width, clears_if) = match (gate.is_code_or_data(), gate.kind(), long) {
@@ -189,11 +162,7 @@ fn read_gate(
 }
 
 fn deliver_protected(context: &mut Context, vector: u8, source: Source) -> Result<(), Stop> {
-    let external = if matches!(source, Source::Software) {
-        0
-    } else {
-        EXT
-    };
+    let external = if matches!(source, Source::Software) { 0 } else { EXT };
     let gate = read_gate(context, vector, source, external)?;
     let long = context.is_long_mode();
     let from_virtual_8086 = context.cpu.mode() == Mode::Virtual8086;
@@ -203,20 +172,14 @@ fn deliver_protected(context: &mut Context, vector: u8, source: Source) -> Resul
         return Err(Fault::protection(external).into());
     }
     let selector_code = error_code(gate.selector) | external;
-    let code = context
-        .descriptor(gate.selector)?
-        .ok_or(Fault::protection(selector_code))?;
+    let code = context.descriptor(gate.selector)?.ok_or(Fault::protection(selector_code))?;
     if !code.is_code() || code.dpl() > cpl || long && (!code.is_long_code() || code.is_32bit()) {
         return Err(Fault::protection(selector_code).into());
     }
     if !code.present() {
         return Err(Fault::not_present(selector_code).into());
     }
-    let new_cpl = if code.is_conforming() {
-        cpl
-    } else {
-        code.dpl()
-    };
+    let new_cpl = if code.is_conforming() { cpl } else { code.dpl() };
     if from_virtual_8086 && new_cpl != 0 {
         return Err(Fault::protection(selector_code).into());
     }
@@ -282,14 +245,8 @@ fn new_stack(
             return Err(Fault::stack(external).into());
         }
         let ss = inner.then(|| null_segment(u16::from(new_cpl), new_cpl));
-        let stack = Stack {
-            base: 0,
-            pointer,
-            mask: u64::MAX,
-            limit: None,
-            privilege: stack_privilege(inner),
-            width: 8,
-        };
+        let stack =
+            Stack { base: 0, pointer, mask: u64::MAX, limit: None, privilege: stack_privilege(inner), width: 8 };
         return Ok((ss, stack));
     }
     let (segment, pointer, code) = if inner {
@@ -313,11 +270,7 @@ fn new_stack(
 
 /// An inner ring's stack is written before the privilege changes.
 fn stack_privilege(inner: bool) -> Privilege {
-    if inner {
-        Privilege::Supervisor
-    } else {
-        Privilege::Current
-    }
+    if inner { Privilege::Supervisor } else { Privilege::Current }
 }
 
 fn tss_field(context: &mut Context, offset: u64, size: usize, external: u32) -> Result<u64, Stop> {
@@ -326,32 +279,19 @@ fn tss_field(context: &mut Context, offset: u64, size: usize, external: u32) -> 
         return Err(Fault::invalid_tss(error_code(tr.selector) | external).into());
     }
     let mut bytes = [0; 8];
-    context.read_linear(
-        tr.base.wrapping_add(offset),
-        &mut bytes[..size],
-        Privilege::Supervisor,
-    )?;
+    context.read_linear(tr.base.wrapping_add(offset), &mut bytes[..size], Privilege::Supervisor)?;
     Ok(u64::from_le_bytes(bytes))
 }
 
 /// ESP and SS for ring `cpl` from a 16- or 32-bit TSS.
 fn inner_stack(context: &mut Context, cpl: u8, external: u32) -> Result<(u64, u16), Stop> {
     let ring = u64::from(cpl);
-    if matches!(
-        context.cpu.sregs.tr.type_,
-        system::TSS16_AVAILABLE | system::TSS16_BUSY
-    ) {
+    if matches!(context.cpu.sregs.tr.type_, system::TSS16_AVAILABLE | system::TSS16_BUSY) {
         let pointer = tss_field(context, 2 + 4 * ring, 2, external)?;
-        return Ok((
-            pointer,
-            tss_field(context, 4 + 4 * ring, 2, external)? as u16,
-        ));
+        return Ok((pointer, tss_field(context, 4 + 4 * ring, 2, external)? as u16));
     }
     let pointer = tss_field(context, 4 + 8 * ring, 4, external)?;
-    Ok((
-        pointer,
-        tss_field(context, 8 + 8 * ring, 2, external)? as u16,
-    ))
+    Ok((pointer, tss_field(context, 8 + 8 * ring, 2, external)? as u16))
 }
 
 fn load_inner_ss(
@@ -364,28 +304,21 @@ fn load_inner_ss(
         return Err(Fault::invalid_tss(external).into());
     }
     let code = error_code(selector) | external;
-    let descriptor = context
-        .descriptor(selector)?
-        .ok_or(Fault::invalid_tss(code))?;
+    let descriptor = context.descriptor(selector)?.ok_or(Fault::invalid_tss(code))?;
     if (selector & 3) as u8 != cpl || descriptor.dpl() != cpl || !descriptor.is_writable_data() {
         return Err(Fault::invalid_tss(code).into());
     }
     if !descriptor.present() {
         return Err(Fault::stack(code).into());
     }
-    Ok(context
-        .mark_accessed(selector, descriptor)?
-        .cached(selector))
+    Ok(context.mark_accessed(selector, descriptor)?.cached(selector))
 }
 
 /// Reads the value of `width` bytes that lies `index` such values above the top of the stack.
 pub fn peek_stack(context: &mut Context, width: usize, index: usize) -> Result<u64, Stop> {
     let mask = super::cpu::width_mask(context.cpu.stack_bits());
     let offset = context.cpu.regs.rsp.wrapping_add((width * index) as u64) & mask;
-    let address = Address {
-        segment: Register::SS,
-        offset,
-    };
+    let address = Address { segment: Register::SS, offset };
     let linear = context.linear(address, width, Access::Read)?;
     let mut bytes = [0; 8];
     context.read_linear(linear, &mut bytes[..width], Privilege::Current)?;

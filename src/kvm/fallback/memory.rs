@@ -38,10 +38,7 @@ pub struct Address {
 impl Address {
     /// The address `delta` bytes further on, as the CPU addresses the second part of an operand.
     pub fn plus(self, delta: u64) -> Self {
-        Self {
-            offset: self.offset.wrapping_add(delta),
-            ..self
-        }
+        Self { offset: self.offset.wrapping_add(delta), ..self }
     }
 }
 
@@ -58,40 +55,19 @@ impl Context<'_> {
         let index = instruction.memory_index();
         let bits = address_bits(instruction);
         // iced folds RIP into the displacement.
-        let base = if base.is_ip() {
-            0
-        } else {
-            self.cpu.get(base).unwrap_or(0)
-        };
-        let index = self
-            .cpu
-            .get(index)
-            .unwrap_or(0)
-            .wrapping_mul(u64::from(instruction.memory_index_scale()));
-        let offset = base
-            .wrapping_add(index)
-            .wrapping_add(instruction.memory_displacement64());
-        Address {
-            segment: instruction.memory_segment(),
-            offset: offset & width_mask(bits),
-        }
+        let base = if base.is_ip() { 0 } else { self.cpu.get(base).unwrap_or(0) };
+        let index = self.cpu.get(index).unwrap_or(0).wrapping_mul(u64::from(instruction.memory_index_scale()));
+        let offset = base.wrapping_add(index).wrapping_add(instruction.memory_displacement64());
+        Address { segment: instruction.memory_segment(), offset: offset & width_mask(bits) }
     }
 
     /// The linear address of `size` bytes at `address`, after the segment checks for `access`.
     pub fn linear(&self, address: Address, size: usize, access: Access) -> Result<u64, Fault> {
         let last = size.max(1) as u64 - 1;
-        let refused = if address.segment == Register::SS {
-            Fault::stack(0)
-        } else {
-            Fault::protection(0)
-        };
+        let refused = if address.segment == Register::SS { Fault::stack(0) } else { Fault::protection(0) };
         let segment = self.cpu.segment(address.segment);
         if self.cpu.bitness() == 64 {
-            let base = if matches!(address.segment, Register::FS | Register::GS) {
-                segment.base
-            } else {
-                0
-            };
+            let base = if matches!(address.segment, Register::FS | Register::GS) { segment.base } else { 0 };
             let linear = base.wrapping_add(address.offset);
             let end = linear.wrapping_add(last);
             if !self.is_canonical(linear) || !self.is_canonical(end) || end < linear {
@@ -128,21 +104,12 @@ impl Context<'_> {
 
     /// True if bits above the linear-address width all equal its top bit.
     pub fn is_canonical(&self, linear: u64) -> bool {
-        let unused = if self.cpu.sregs.cr4 & cr4::LA57 != 0 {
-            7
-        } else {
-            16
-        };
+        let unused = if self.cpu.sregs.cr4 & cr4::LA57 != 0 { 7 } else { 16 };
         ((linear as i64) << unused >> unused) as u64 == linear
     }
 
     /// The linear address of an operand: [`Self::linear`] and the alignment check.
-    pub fn operand_linear(
-        &self,
-        address: Address,
-        size: usize,
-        access: Access,
-    ) -> Result<u64, Fault> {
+    pub fn operand_linear(&self, address: Address, size: usize, access: Access) -> Result<u64, Fault> {
         let linear = self.linear(address, size, access)?;
         self.check_alignment(linear, size)?;
         Ok(linear)
@@ -173,12 +140,7 @@ impl Context<'_> {
     }
 
     /// Reads at a linear address.
-    pub fn read_linear(
-        &mut self,
-        linear: u64,
-        data: &mut [u8],
-        privilege: Privilege,
-    ) -> Result<(), Stop> {
+    pub fn read_linear(&mut self, linear: u64, data: &mut [u8], privilege: Privilege) -> Result<(), Stop> {
         let pages = self.pages(linear, data.len(), Access::Read, privilege)?;
         let mut rest = data;
         for Span { gpa, len } in pages {
@@ -190,12 +152,7 @@ impl Context<'_> {
     }
 
     /// Writes at a linear address: everything, or nothing if any page of it faults.
-    pub fn write_linear(
-        &mut self,
-        linear: u64,
-        data: &[u8],
-        privilege: Privilege,
-    ) -> Result<(), Stop> {
+    pub fn write_linear(&mut self, linear: u64, data: &[u8], privilege: Privilege) -> Result<(), Stop> {
         let pages = self.pages(linear, data.len(), Access::Write, privilege)?;
         let mut rest = data;
         for Span { gpa, len } in pages {
@@ -208,8 +165,7 @@ impl Context<'_> {
 
     /// Checks that all of `[linear, linear + len)` may be accessed, without accessing it.
     pub fn probe(&mut self, linear: u64, len: usize, access: Access) -> Result<(), Stop> {
-        self.pages(linear, len, access, Privilege::Current)
-            .map(drop)
+        self.pages(linear, len, access, Privilege::Current).map(drop)
     }
 
     /// Fetches up to `bytes.len()` bytes of code at the instruction pointer; fewer if the next page is not executable.
@@ -220,21 +176,11 @@ impl Context<'_> {
         let ip = self.cpu.regs.rip;
         let mut fetched = 0;
         while fetched < bytes.len() {
-            let address = Address {
-                segment: Register::CS,
-                offset: ip.wrapping_add(fetched as u64),
-            };
+            let address = Address { segment: Register::CS, offset: ip.wrapping_add(fetched as u64) };
             let span = self
                 .linear(address, 1, Access::Fetch)
                 .map_err(Stop::from)
-                .and_then(|linear| {
-                    self.page(
-                        linear,
-                        bytes.len() - fetched,
-                        Access::Fetch,
-                        Privilege::Current,
-                    )
-                });
+                .and_then(|linear| self.page(linear, bytes.len() - fetched, Access::Fetch, Privilege::Current));
             match span {
                 Ok(Span { gpa, len }) => {
                     read_physical(self.memory, gpa, &mut bytes[fetched..fetched + len]);
@@ -250,10 +196,7 @@ impl Context<'_> {
     /// Why the code byte `offset` bytes into the instruction cannot be fetched; #GP(0), the answer to an instruction that
     /// is too long, if it can.
     pub fn fetch_fault(&mut self, offset: u64) -> Stop {
-        let address = Address {
-            segment: Register::CS,
-            offset: self.cpu.regs.rip.wrapping_add(offset),
-        };
+        let address = Address { segment: Register::CS, offset: self.cpu.regs.rip.wrapping_add(offset) };
         let fetched = self
             .linear(address, 1, Access::Fetch)
             .map_err(Stop::from)
@@ -262,12 +205,7 @@ impl Context<'_> {
     }
 
     /// Replaces `old` by `new` at `address` as one atomic step. `Err` holds what was found instead.
-    pub fn compare_exchange(
-        &mut self,
-        address: Address,
-        old: &[u8],
-        new: &[u8],
-    ) -> Result<Result<(), [u8; 16]>, Stop> {
+    pub fn compare_exchange(&mut self, address: Address, old: &[u8], new: &[u8]) -> Result<Result<(), [u8; 16]>, Stop> {
         let linear = self.operand_linear(address, old.len(), Access::Write)?;
         let pages = self.pages(linear, old.len(), Access::Write, Privilege::Current)?;
         if let [Span { gpa, .. }] = pages[..] {
@@ -285,32 +223,19 @@ impl Context<'_> {
 
     /// #AC for a misaligned access of ring 3 with CR0.AM and RFLAGS.AC set.
     fn check_alignment(&self, linear: u64, size: usize) -> Result<(), Fault> {
-        let checked = self.cpu.regs.rflags & flags::AC != 0
-            && self.cpu.sregs.cr0 & cr0::AM != 0
-            && self.cpu.cpl() == 3;
+        let checked = self.cpu.regs.rflags & flags::AC != 0 && self.cpu.sregs.cr0 & cr0::AM != 0 && self.cpu.cpl() == 3;
         if checked && matches!(size, 2 | 4 | 8) && !linear.is_multiple_of(size as u64) {
             return Err(Fault::ALIGNMENT);
         }
         Ok(())
     }
 
-    fn pages(
-        &mut self,
-        linear: u64,
-        len: usize,
-        access: Access,
-        privilege: Privilege,
-    ) -> Result<Vec<Span>, Stop> {
+    fn pages(&mut self, linear: u64, len: usize, access: Access, privilege: Privilege) -> Result<Vec<Span>, Stop> {
         debug_assert!(len <= MAX_OPERAND);
         let mut pages = Vec::with_capacity(2);
         let mut done = 0;
         while done < len {
-            let span = self.page(
-                linear.wrapping_add(done as u64),
-                len - done,
-                access,
-                privilege,
-            )?;
+            let span = self.page(linear.wrapping_add(done as u64), len - done, access, privilege)?;
             done += span.len;
             pages.push(span);
         }
@@ -318,48 +243,22 @@ impl Context<'_> {
     }
 
     /// The part of `[linear, linear + len)` that lies in the first page.
-    fn page(
-        &mut self,
-        linear: u64,
-        len: usize,
-        access: Access,
-        privilege: Privilege,
-    ) -> Result<Span, Stop> {
-        let linear = if self.cpu.bitness() == 64 {
-            linear
-        } else {
-            linear & 0xffff_ffff
-        };
-        let mapping = paging::translate(
-            &self.cpu,
-            self.memory,
-            linear,
-            access,
-            privilege,
-            super::host::physical_bits(),
-        )?;
+    fn page(&mut self, linear: u64, len: usize, access: Access, privilege: Privilege) -> Result<Span, Stop> {
+        let linear = if self.cpu.bitness() == 64 { linear } else { linear & 0xffff_ffff };
+        let mapping =
+            paging::translate(&self.cpu, self.memory, linear, access, privilege, super::host::physical_bits())?;
         if let Some(key) = mapping.key {
             self.check_protection_key(linear, key, access, privilege)?;
         }
         let left_in_page = 4096 - (linear & 4095) as usize;
-        Ok(Span {
-            gpa: mapping.gpa,
-            len: len.min(left_in_page),
-        })
+        Ok(Span { gpa: mapping.gpa, len: len.min(left_in_page) })
     }
 
-    fn check_protection_key(
-        &mut self,
-        linear: u64,
-        key: u8,
-        access: Access,
-        privilege: Privilege,
-    ) -> Result<(), Stop> {
+    fn check_protection_key(&mut self, linear: u64, key: u8, access: Access, privilege: Privilege) -> Result<(), Stop> {
         let pkru = self.fpu()?.pkru();
         let user = privilege == Privilege::Current && self.cpu.cpl() == 3;
         let access_disabled = pkru >> (2 * key) & 1 != 0;
-        let write_disabled =
-            pkru >> (2 * key) & 2 != 0 && (user || self.cpu.sregs.cr0 & cr0::WP != 0);
+        let write_disabled = pkru >> (2 * key) & 2 != 0 && (user || self.cpu.sregs.cr0 & cr0::WP != 0);
         if access_disabled || access == Access::Write && write_disabled {
             let mut code = paging::error::PRESENT | paging::error::KEY;
             if access == Access::Write {
@@ -382,9 +281,7 @@ struct Span {
 }
 
 fn address_bits(instruction: &Instruction) -> u32 {
-    let register = [instruction.memory_base(), instruction.memory_index()]
-        .into_iter()
-        .find(|&r| r != Register::None);
+    let register = [instruction.memory_base(), instruction.memory_index()].into_iter().find(|&r| r != Register::None);
     let bytes = match register {
         Some(register) => register.size() as u32,
         None => instruction.memory_displ_size(),
@@ -407,9 +304,7 @@ fn bus_accesses(len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 }
 
 fn read_physical(memory: &dyn GuestPhysical, gpa: u64, data: &mut [u8]) {
-    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two()
-        || memory.ram(gpa, data.len()).is_some()
-    {
+    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two() || memory.ram(gpa, data.len()).is_some() {
         return memory.read(gpa, data);
     }
     for part in bus_accesses(data.len()) {
@@ -418,9 +313,7 @@ fn read_physical(memory: &dyn GuestPhysical, gpa: u64, data: &mut [u8]) {
 }
 
 fn write_physical(memory: &dyn GuestPhysical, gpa: u64, data: &[u8]) {
-    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two()
-        || memory.ram(gpa, data.len()).is_some()
-    {
+    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two() || memory.ram(gpa, data.len()).is_some() {
         return memory.write(gpa, data);
     }
     for part in bus_accesses(data.len()) {
@@ -430,18 +323,10 @@ fn write_physical(memory: &dyn GuestPhysical, gpa: u64, data: &[u8]) {
 
 /// Replaces `old` by `new` (1, 2, 4, 8 or 16 bytes, within a page): atomically in RAM if aligned, else by a read and a
 /// write. `Err` holds what was found instead, in its first bytes.
-pub fn compare_exchange(
-    memory: &dyn GuestPhysical,
-    gpa: u64,
-    old: &[u8],
-    new: &[u8],
-) -> Result<(), [u8; 16]> {
+pub fn compare_exchange(memory: &dyn GuestPhysical, gpa: u64, old: &[u8], new: &[u8]) -> Result<(), [u8; 16]> {
     let len = old.len();
     let mut found = [0; 16];
-    if let Some(host) = memory
-        .ram(gpa, len)
-        .filter(|host| host.addr().is_multiple_of(len))
-    {
+    if let Some(host) = memory.ram(gpa, len).filter(|host| host.addr().is_multiple_of(len)) {
         found[..len].copy_from_slice(old);
         let mut wanted = [0; 16];
         wanted[..len].copy_from_slice(new);
@@ -480,8 +365,7 @@ fn exchange_in_ram(host: *mut u8, len: usize, found: &mut [u8; 16], wanted: &[u8
             let old = u128::from_le_bytes(*found);
             // SAFETY: the address is valid for 16 bytes and aligned; every CPU that KVM runs on has CMPXCHG16B but the
             // first AMD64 ones, where the caller has raised #UD already.
-            let seen =
-                unsafe { compare_exchange_16(host.cast(), old, u128::from_le_bytes(*wanted)) };
+            let seen = unsafe { compare_exchange_16(host.cast(), old, u128::from_le_bytes(*wanted)) };
             *found = seen.to_le_bytes();
             seen == old
         }

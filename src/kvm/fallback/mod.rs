@@ -116,11 +116,7 @@ impl Fallback {
 
     /// How often each instruction was performed or raised a fault, most frequent first.
     pub fn counts(&self) -> Vec<(Mnemonic, u64)> {
-        let mut counts: Vec<_> = self
-            .counts
-            .iter()
-            .map(|(&mnemonic, &count)| (mnemonic, count))
-            .collect();
+        let mut counts: Vec<_> = self.counts.iter().map(|(&mnemonic, &count)| (mnemonic, count)).collect();
         counts.sort_by_key(|&(mnemonic, count)| (std::cmp::Reverse(count), mnemonic as u32));
         counts
     }
@@ -137,12 +133,7 @@ fn decode(cpu: &Cpu, bytes: &[u8]) -> Option<Instruction> {
 }
 
 /// What every completed instruction does besides its own work.
-fn retire(
-    context: &mut Context,
-    before: &Cpu,
-    instruction: &Instruction,
-    flow: Flow,
-) -> Result<(), Stop> {
+fn retire(context: &mut Context, before: &Cpu, instruction: &Instruction, flow: Flow) -> Result<(), Stop> {
     if flow == Flow::Next {
         context.cpu.set_ip(instruction.next_ip());
         context.cpu.regs.rflags &= !flags::RF;
@@ -150,18 +141,8 @@ fn retire(
     // The shadow of STI or MOV SS covers one instruction: this was it.
     context.cpu.events.interrupt.shadow = 0;
     if before.regs.rflags & flags::TF != 0 && flow == Flow::Next {
-        context
-            .vcpu
-            .raise_dr6(DR6_BS)
-            .map_err(|error| context::state("debug registers", "written", error))?;
-        inject(
-            &mut context.cpu,
-            Fault {
-                vector: vector::DEBUG,
-                error_code: None,
-                address: None,
-            },
-        );
+        context.vcpu.raise_dr6(DR6_BS).map_err(|error| context::state("debug registers", "written", error))?;
+        inject(&mut context.cpu, Fault { vector: vector::DEBUG, error_code: None, address: None });
     }
     Ok(())
 }

@@ -75,26 +75,11 @@ impl Format {
         let cr4 = cpu.sregs.cr4;
         if cpu.sregs.efer & efer::LMA != 0 {
             let levels = if cr4 & cr4::LA57 != 0 { 5 } else { 4 };
-            Self {
-                levels,
-                index_bits: 9,
-                entry_size: 8,
-                long: true,
-            }
+            Self { levels, index_bits: 9, entry_size: 8, long: true }
         } else if cr4 & cr4::PAE != 0 {
-            Self {
-                levels: 3,
-                index_bits: 9,
-                entry_size: 8,
-                long: false,
-            }
+            Self { levels: 3, index_bits: 9, entry_size: 8, long: false }
         } else {
-            Self {
-                levels: 2,
-                index_bits: 10,
-                entry_size: 4,
-                long: false,
-            }
+            Self { levels: 2, index_bits: 10, entry_size: 4, long: false }
         }
     }
 
@@ -167,10 +152,7 @@ pub fn translate(
     physical_bits: u32,
 ) -> Result<Mapping, Fault> {
     if cpu.sregs.cr0 & cr0::PG == 0 {
-        return Ok(Mapping {
-            gpa: linear & 0xffff_ffff,
-            key: None,
-        });
+        return Ok(Mapping { gpa: linear & 0xffff_ffff, key: None });
     }
     let user = privilege == Privilege::Current && cpu.cpl() == 3;
     let fault = |bits: u32| {
@@ -181,9 +163,7 @@ pub fn translate(
         if user {
             code |= error::USER;
         }
-        if access == Access::Fetch
-            && (cpu.sregs.efer & efer::NXE != 0 || cpu.sregs.cr4 & cr4::SMEP != 0)
-        {
+        if access == Access::Fetch && (cpu.sregs.efer & efer::NXE != 0 || cpu.sregs.cr4 & cr4::SMEP != 0) {
             code |= error::FETCH;
         }
         Fault::page(linear, code)
@@ -235,22 +215,14 @@ pub fn translate(
     }
 
     let size = 1u64 << (12 + format.index_bits * (level - 1));
-    let keyed =
-        format.long && cpu.sregs.cr4 & cr4::PKE != 0 && rights & U != 0 && access != Access::Fetch;
+    let keyed = format.long && cpu.sregs.cr4 & cr4::PKE != 0 && rights & U != 0 && access != Access::Fetch;
     Ok(Mapping {
         gpa: format.page_base(leaf, level) | linear & (size - 1),
         key: keyed.then_some((leaf >> 59 & 0xf) as u8),
     })
 }
 
-fn permitted(
-    cpu: &Cpu,
-    rights: u64,
-    no_execute: bool,
-    access: Access,
-    privilege: Privilege,
-    user: bool,
-) -> bool {
+fn permitted(cpu: &Cpu, rights: u64, no_execute: bool, access: Access, privilege: Privilege, user: bool) -> bool {
     let user_page = rights & U != 0;
     if access == Access::Fetch && no_execute {
         return false;
@@ -267,8 +239,7 @@ fn permitted(
     match access {
         Access::Fetch => cpu.sregs.cr4 & cr4::SMEP == 0,
         Access::Read | Access::Write => {
-            cpu.sregs.cr4 & cr4::SMAP == 0
-                || privilege == Privilege::Current && cpu.regs.rflags & flags::AC != 0
+            cpu.sregs.cr4 & cr4::SMAP == 0 || privilege == Privilege::Current && cpu.regs.rflags & flags::AC != 0
         }
     }
 }

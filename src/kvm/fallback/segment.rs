@@ -49,11 +49,7 @@ impl Descriptor {
     /// Limit in bytes.
     pub fn limit(self) -> u32 {
         let raw = (self.0 & 0xffff | self.0 >> 32 & 0xf_0000) as u32;
-        if self.0 >> 55 & 1 != 0 {
-            raw << 12 | 0xfff
-        } else {
-            raw
-        }
+        if self.0 >> 55 & 1 != 0 { raw << 12 | 0xfff } else { raw }
     }
 
     /// The four type bits.
@@ -128,12 +124,7 @@ impl Descriptor {
 
 /// A segment register after a null selector was loaded.
 pub fn null_segment(selector: u16, dpl: u8) -> kvm_segment {
-    kvm_segment {
-        selector,
-        dpl,
-        unusable: 1,
-        ..Default::default()
-    }
+    kvm_segment { selector, dpl, unusable: 1, ..Default::default() }
 }
 
 /// The error code that names a selector.
@@ -153,13 +144,8 @@ impl Context<'_> {
     }
 
     /// The descriptor that `selector` names, or `fault` with the selector's error code if there is none.
-    pub fn descriptor_or(
-        &mut self,
-        selector: u16,
-        fault: fn(u32) -> Fault,
-    ) -> Result<Descriptor, Stop> {
-        self.descriptor(selector)?
-            .ok_or_else(|| fault(error_code(selector)).into())
+    pub fn descriptor_or(&mut self, selector: u16, fault: fn(u32) -> Fault) -> Result<Descriptor, Stop> {
+        self.descriptor(selector)?.ok_or_else(|| fault(error_code(selector)).into())
     }
 
     fn descriptor_address(&self, selector: u16) -> Option<u64> {
@@ -188,21 +174,13 @@ impl Context<'_> {
     }
 
     /// Sets the accessed bit of the descriptor that `selector` names, as loading it into a segment register does.
-    pub fn mark_accessed(
-        &mut self,
-        selector: u16,
-        descriptor: Descriptor,
-    ) -> Result<Descriptor, Stop> {
+    pub fn mark_accessed(&mut self, selector: u16, descriptor: Descriptor) -> Result<Descriptor, Stop> {
         if descriptor.kind() & 1 != 0 {
             return Ok(descriptor);
         }
         let accessed = Descriptor(descriptor.0 | 1 << 40);
         if let Some(address) = self.descriptor_address(selector) {
-            self.write_linear(
-                address + 5,
-                &accessed.0.to_le_bytes()[5..6],
-                Privilege::Supervisor,
-            )?;
+            self.write_linear(address + 5, &accessed.0.to_le_bytes()[5..6], Privilege::Supervisor)?;
         }
         Ok(accessed)
     }

@@ -54,13 +54,7 @@ pub trait VcpuState {
 impl VcpuState for VcpuFd {
     fn xsave(&self, area: &mut XsaveArea) -> Result<(), Error> {
         let state = self.get_xsave()?;
-        for (bytes, word) in area
-            .bytes
-            .as_chunks_mut::<4>()
-            .0
-            .iter_mut()
-            .zip(&state.region)
-        {
+        for (bytes, word) in area.bytes.as_chunks_mut::<4>().0.iter_mut().zip(&state.region) {
             *bytes = word.to_le_bytes();
         }
         Ok(())
@@ -79,10 +73,7 @@ impl VcpuState for VcpuFd {
     fn xcr0(&self) -> Result<u64, Error> {
         let xcrs = self.get_xcrs()?;
         let known = &xcrs.xcrs[..(xcrs.nr_xcrs as usize).min(xcrs.xcrs.len())];
-        Ok(known
-            .iter()
-            .find(|xcr| xcr.xcr == 0)
-            .map_or(1, |xcr| xcr.value))
+        Ok(known.iter().find(|xcr| xcr.xcr == 0).map_or(1, |xcr| xcr.value))
     }
 
     fn msr(&self, index: u32) -> Result<Option<u64>, Error> {
@@ -111,10 +102,6 @@ impl VcpuState for VcpuFd {
 }
 
 fn one_msr(index: u32, data: u64) -> Msrs {
-    let entry = kvm_msr_entry {
-        index,
-        data,
-        ..Default::default()
-    };
+    let entry = kvm_msr_entry { index, data, ..Default::default() };
     Msrs::from_entries(&[entry]).expect("one entry is fewer than the maximum")
 }

@@ -45,19 +45,11 @@ pub struct Fault {
 
 impl Fault {
     const fn plain(vector: u8) -> Self {
-        Self {
-            vector,
-            error_code: None,
-            address: None,
-        }
+        Self { vector, error_code: None, address: None }
     }
 
     const fn with_code(vector: u8, error_code: u32) -> Self {
-        Self {
-            vector,
-            error_code: Some(error_code),
-            address: None,
-        }
+        Self { vector, error_code: Some(error_code), address: None }
     }
 
     /// #UD.
@@ -93,11 +85,7 @@ impl Fault {
 
     /// #PF at `address`.
     pub const fn page(address: u64, code: u32) -> Self {
-        Self {
-            vector: vector::PAGE,
-            error_code: Some(code),
-            address: Some(address),
-        }
+        Self { vector: vector::PAGE, error_code: Some(code), address: Some(address) }
     }
 }
 
@@ -121,14 +109,10 @@ pub enum Unable {
         source: kvm_ioctls::Error,
     },
     /// The host does not let the process map executable memory.
-    #[error(
-        "the host refuses executable memory, which natoma needs to run the instruction on the host's CPU"
-    )]
+    #[error("the host refuses executable memory, which natoma needs to run the instruction on the host's CPU")]
     NoExecutableMemory(#[source] std::io::Error),
     /// The host has no XSAVE, so that the guest's floating-point state cannot be loaded.
-    #[error(
-        "the host's CPU or kernel has no XSAVE, which natoma needs to run the instruction on the host's CPU"
-    )]
+    #[error("the host's CPU or kernel has no XSAVE, which natoma needs to run the instruction on the host's CPU")]
     NoXsave,
 }
 

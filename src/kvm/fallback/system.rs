@@ -96,11 +96,7 @@ fn lea(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
 }
 
 fn require_ring0_or_undefined(context: &Context) -> Result<(), Fault> {
-    if context.cpu.cpl() == 0 {
-        Ok(())
-    } else {
-        Err(Fault::INVALID_OPCODE)
-    }
+    if context.cpu.cpl() == 0 { Ok(()) } else { Err(Fault::INVALID_OPCODE) }
 }
 
 fn clac(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
@@ -138,10 +134,7 @@ fn rdtscp(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
 
 fn rdpid(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
     let aux = context.msr(msr::TSC_AUX)?;
-    context.cpu.set(
-        instruction.op0_register().full_register(),
-        aux & 0xffff_ffff,
-    );
+    context.cpu.set(instruction.op0_register().full_register(), aux & 0xffff_ffff);
     Ok(Flow::Next)
 }
 
@@ -166,11 +159,7 @@ fn check_pkru(context: &Context) -> Result<(), Fault> {
     if context.cpu.sregs.cr4 & cr4::PKE == 0 {
         return Err(Fault::INVALID_OPCODE);
     }
-    if ecx(context) == 0 {
-        Ok(())
-    } else {
-        Err(Fault::protection(0))
-    }
+    if ecx(context) == 0 { Ok(()) } else { Err(Fault::protection(0)) }
 }
 
 fn xgetbv(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
@@ -180,11 +169,7 @@ fn xgetbv(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
         0 => xcr0,
         1 if std::arch::is_x86_feature_detected!("xsavec") => {
             let fpu = context.fpu()?;
-            let sse = if fpu.mxcsr() == super::xstate::MXCSR_DEFAULT {
-                0
-            } else {
-                component::SSE
-            };
+            let sse = if fpu.mxcsr() == super::xstate::MXCSR_DEFAULT { 0 } else { component::SSE };
             xcr0 & (fpu.in_use() | sse)
         }
         _ => return Err(Fault::protection(0).into()),
@@ -196,10 +181,7 @@ fn xgetbv(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
 /// INVPCID: whatever its type, all translations are dropped; a CPU may always forget more than it must.
 fn invpcid(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
     context.require_cpl0()?;
-    let kind = context
-        .cpu
-        .get(instruction.op0_register())
-        .unwrap_or(u64::MAX);
+    let kind = context.cpu.get(instruction.op0_register()).unwrap_or(u64::MAX);
     let mut descriptor = [0; 16];
     let address = context.address(instruction);
     context.read(address, &mut descriptor)?;
@@ -214,10 +196,7 @@ fn invpcid(context: &mut Context, instruction: &Instruction) -> Result<Flow, Sto
     {
         return Err(Fault::protection(0).into());
     }
-    context
-        .vcpu
-        .flush_tlb(&context.cpu.sregs)
-        .map_err(|error| state("system registers", "written", error))?;
+    context.vcpu.flush_tlb(&context.cpu.sregs).map_err(|error| state("system registers", "written", error))?;
     Ok(Flow::Next)
 }
 
@@ -232,10 +211,7 @@ fn accumulator_address(context: &Context, instruction: &Instruction) -> Address 
         Register::None => Register::DS,
         other => other,
     };
-    Address {
-        segment,
-        offset: context.cpu.regs.rax & width_mask(bits),
-    }
+    Address { segment, offset: context.cpu.regs.rax & width_mask(bits) }
 }
 
 /// MONITOR arms nothing: MWAIT may return at once, for any reason, and does.
@@ -283,10 +259,7 @@ fn selector(context: &mut Context, instruction: &Instruction, operand: u32) -> R
         let address = context.address(instruction);
         return Ok(context.read_uint(address, 2)? as u16);
     }
-    Ok(context
-        .cpu
-        .get(instruction.op_register(operand))
-        .unwrap_or(0) as u16)
+    Ok(context.cpu.get(instruction.op_register(operand)).unwrap_or(0) as u16)
 }
 
 fn set_zero_flag(context: &mut Context, set: bool) {
@@ -303,17 +276,12 @@ fn lar(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
         descriptor.is_code_or_data()
             || match descriptor.kind() {
                 system::LDT | system::TSS_AVAILABLE | system::TSS_BUSY | system::CALL_GATE => true,
-                system::TSS16_AVAILABLE
-                | system::TSS16_BUSY
-                | system::CALL_GATE16
-                | system::TASK_GATE => !long,
+                system::TSS16_AVAILABLE | system::TSS16_BUSY | system::CALL_GATE16 | system::TASK_GATE => !long,
                 _ => false,
             }
     });
     if let Some(descriptor) = found {
-        context
-            .cpu
-            .set(instruction.op0_register(), descriptor.0 >> 32 & 0x00ff_ff00);
+        context.cpu.set(instruction.op0_register(), descriptor.0 >> 32 & 0x00ff_ff00);
     }
     set_zero_flag(context, found.is_some());
     Ok(Flow::Next)
@@ -331,9 +299,7 @@ fn lsl(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
             }
     });
     if let Some(descriptor) = found {
-        context
-            .cpu
-            .set(instruction.op0_register(), u64::from(descriptor.limit()));
+        context.cpu.set(instruction.op0_register(), u64::from(descriptor.limit()));
     }
     set_zero_flag(context, found.is_some());
     Ok(Flow::Next)
@@ -342,20 +308,14 @@ fn lsl(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
 fn verr(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
     let selector = selector(context, instruction, 0)?;
     let found = context.visible_descriptor(selector)?;
-    set_zero_flag(
-        context,
-        found.is_some_and(|descriptor| descriptor.is_readable()),
-    );
+    set_zero_flag(context, found.is_some_and(|descriptor| descriptor.is_readable()));
     Ok(Flow::Next)
 }
 
 fn verw(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
     let selector = selector(context, instruction, 0)?;
     let found = context.visible_descriptor(selector)?;
-    set_zero_flag(
-        context,
-        found.is_some_and(|descriptor| descriptor.is_writable_data()),
-    );
+    set_zero_flag(context, found.is_some_and(|descriptor| descriptor.is_writable_data()));
     Ok(Flow::Next)
 }
 
@@ -365,13 +325,7 @@ fn clzero(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop
         return Err(Fault::INVALID_OPCODE.into());
     }
     let address = accumulator_address(context, instruction);
-    context.write(
-        Address {
-            offset: address.offset & !63,
-            ..address
-        },
-        &[0; 64],
-    )?;
+    context.write(Address { offset: address.offset & !63, ..address }, &[0; 64])?;
     Ok(Flow::Next)
 }
 
@@ -388,14 +342,8 @@ fn movdir64b(context: &mut Context, instruction: &Instruction) -> Result<Flow, S
     require_leaf7_ecx(28)?;
     let source = context.address(instruction);
     let offset = context.cpu.get(instruction.op0_register()).unwrap_or(0);
-    let destination = Address {
-        segment: Register::ES,
-        offset,
-    };
-    if !context
-        .linear(destination, 64, Access::Write)?
-        .is_multiple_of(64)
-    {
+    let destination = Address { segment: Register::ES, offset };
+    if !context.linear(destination, 64, Access::Write)?.is_multiple_of(64) {
         return Err(Fault::protection(0).into());
     }
     let mut data = [0; 64];
@@ -407,11 +355,7 @@ fn movdir64b(context: &mut Context, instruction: &Instruction) -> Result<Flow, S
 /// #UD if the host's CPU lacks the feature of this bit.
 fn require_leaf7_ecx(bit: u32) -> Result<(), Fault> {
     let there = std::arch::x86_64::__cpuid_count(7, 0).ecx >> bit & 1 != 0;
-    if there {
-        Ok(())
-    } else {
-        Err(Fault::INVALID_OPCODE)
-    }
+    if there { Ok(()) } else { Err(Fault::INVALID_OPCODE) }
 }
 
 /// Cache line write-back: guest memory is coherent, so only the access check remains.

@@ -34,12 +34,8 @@ pub fn handler(instruction: &Instruction) -> Option<Handler> {
     use Mnemonic as M;
     Some(match instruction.mnemonic() {
         M::Xsave | M::Xsave64 => |context, instruction| save(context, instruction, Form::Standard),
-        M::Xsaveopt | M::Xsaveopt64 => {
-            |context, instruction| save(context, instruction, Form::Optimised)
-        }
-        M::Xsavec | M::Xsavec64 => {
-            |context, instruction| save(context, instruction, Form::Compacted)
-        }
+        M::Xsaveopt | M::Xsaveopt64 => |context, instruction| save(context, instruction, Form::Optimised),
+        M::Xsavec | M::Xsavec64 => |context, instruction| save(context, instruction, Form::Compacted),
         M::Xsaves | M::Xsaves64 => |context, instruction| {
             check_supervisor_form(context)?;
             save(context, instruction, Form::Compacted)
@@ -68,10 +64,7 @@ enum Form {
 fn check_supervisor_form(context: &mut Context) -> Result<(), Stop> {
     context.require_xsave()?;
     context.require_cpl0()?;
-    let xss = context
-        .vcpu
-        .msr(IA32_XSS)
-        .map_err(|error| state("MSRs", "read", error))?;
+    let xss = context.vcpu.msr(IA32_XSS).map_err(|error| state("MSRs", "read", error))?;
     if xss.unwrap_or(0) != 0 {
         return Err(Unable::Form("supervisor state components (IA32_XSS is not zero)").into());
     }
@@ -79,18 +72,11 @@ fn check_supervisor_form(context: &mut Context) -> Result<(), Stop> {
 }
 
 /// Checks common to the family; the operand's address and the requested-feature bitmap.
-fn prepare(
-    context: &mut Context,
-    instruction: &Instruction,
-    access: Access,
-) -> Result<(Address, u64), Stop> {
+fn prepare(context: &mut Context, instruction: &Instruction, access: Access) -> Result<(Address, u64), Stop> {
     context.require_xsave()?;
     context.require_task_fpu()?;
     let address = context.address(instruction);
-    if !context
-        .linear(address, LEGACY_AND_HEADER, access)?
-        .is_multiple_of(64)
-    {
+    if !context.linear(address, LEGACY_AND_HEADER, access)?.is_multiple_of(64) {
         return Err(Fault::protection(0).into());
     }
     let regs = &context.cpu.regs;
@@ -135,18 +121,12 @@ fn bits(bitmap: u64) -> impl Iterator<Item = usize> {
 /// Where each extended component of `image_components` lies in a compacted image.
 fn compacted_offsets(image_components: u64) -> impl Iterator<Item = (usize, usize)> {
     let mut next = LEGACY_AND_HEADER;
-    bits(image_components)
-        .filter(|&number| number >= host::FIRST_EXTENDED)
-        .map(move |number| {
-            let component = host::component(number);
-            let offset = if component.aligned {
-                next.next_multiple_of(64)
-            } else {
-                next
-            };
-            next = offset + component.size;
-            (number, offset)
-        })
+    bits(image_components).filter(|&number| number >= host::FIRST_EXTENDED).map(move |number| {
+        let component = host::component(number);
+        let offset = if component.aligned { next.next_multiple_of(64) } else { next };
+        next = offset + component.size;
+        (number, offset)
+    })
 }
 
 fn standard_offsets(components: u64) -> impl Iterator<Item = (usize, usize)> {
@@ -174,19 +154,12 @@ fn save(context: &mut Context, instruction: &Instruction, form: Form) -> Result<
     if area.mxcsr() != MXCSR_DEFAULT {
         in_use |= component::SSE;
     }
-    let written = if form == Form::Standard {
-        requested
-    } else {
-        requested & in_use
-    };
+    let written = if form == Form::Standard { requested } else { requested & in_use };
 
     // What goes where; all of it is found writable before the first byte is written.
     let mut pieces: Vec<(usize, Vec<u8>)> = Vec::new();
     if written & component::X87 != 0 {
-        pieces.push((
-            0,
-            x87_image(&area, has_64bit_pointers(instruction)).to_vec(),
-        ));
+        pieces.push((0, x87_image(&area, has_64bit_pointers(instruction)).to_vec()));
         pieces.push((X87_REGISTERS.start, area.bytes[X87_REGISTERS].to_vec()));
     }
     let saves_mxcsr = match form {
@@ -241,11 +214,7 @@ struct Header {
     components: Option<u64>,
 }
 
-fn read_header(
-    context: &mut Context,
-    address: Address,
-    must_be_compacted: bool,
-) -> Result<Header, Stop> {
+fn read_header(context: &mut Context, address: Address, must_be_compacted: bool) -> Result<Header, Stop> {
     let mut bytes = [0; HEADER];
     context.read(address.plus(LEGACY as u64), &mut bytes)?;
     let word = |n: usize| u64::from_le_bytes(*bytes[8 * n..].first_chunk().expect("eight words"));
@@ -261,17 +230,10 @@ fn read_header(
     if !valid {
         return Err(Fault::protection(0).into());
     }
-    Ok(Header {
-        in_use,
-        components: compacted.then_some(layout & !COMPACTED),
-    })
+    Ok(Header { in_use, components: compacted.then_some(layout & !COMPACTED) })
 }
 
-fn restore(
-    context: &mut Context,
-    instruction: &Instruction,
-    must_be_compacted: bool,
-) -> Result<Flow, Stop> {
+fn restore(context: &mut Context, instruction: &Instruction, must_be_compacted: bool) -> Result<Flow, Stop> {
     let (address, requested) = prepare(context, instruction, Access::Read)?;
     let header = read_header(context, address, must_be_compacted)?;
     let loaded = requested & header.in_use;
@@ -287,9 +249,7 @@ fn restore(
         }
     }
     let mxcsr = match header.components {
-        None if requested & (component::SSE | component::AVX) != 0 => {
-            Some(load_mxcsr(context, address)?)
-        }
+        None if requested & (component::SSE | component::AVX) != 0 => Some(load_mxcsr(context, address)?),
         Some(_) if loaded & component::SSE != 0 => Some(load_mxcsr(context, address)?),
         Some(_) if requested & component::SSE != 0 => Some(MXCSR_DEFAULT),
         _ => None,
@@ -324,11 +284,7 @@ fn restore(
     }
 
     // Outside 64-bit mode the upper registers keep their values, so their components stay in use.
-    let kept = if context.cpu.bitness() == 64 {
-        0
-    } else {
-        area.in_use() & component::UPPER_REGISTERS
-    };
+    let kept = if context.cpu.bitness() == 64 { 0 } else { area.in_use() & component::UPPER_REGISTERS };
     area.set_in_use(area.in_use() & !requested | loaded | kept);
     if let Some(mxcsr) = mxcsr {
         area.set_mxcsr(mxcsr);
@@ -337,22 +293,14 @@ fn restore(
     Ok(Flow::Next)
 }
 
-fn load_x87(
-    context: &mut Context,
-    address: Address,
-    area: &mut XsaveArea,
-    wide: bool,
-) -> Result<(), Stop> {
+fn load_x87(context: &mut Context, address: Address, area: &mut XsaveArea, wide: bool) -> Result<(), Stop> {
     context.read(address, &mut area.bytes[X87_CONTROL])?;
     if !wide {
         for half in area.bytes[POINTERS].chunks_exact_mut(8) {
             half[4..].fill(0);
         }
     }
-    context.read(
-        address.plus(X87_REGISTERS.start as u64),
-        &mut area.bytes[X87_REGISTERS],
-    )
+    context.read(address.plus(X87_REGISTERS.start as u64), &mut area.bytes[X87_REGISTERS])
 }
 
 fn load_mxcsr(context: &mut Context, address: Address) -> Result<u32, Stop> {
@@ -364,11 +312,7 @@ fn load_mxcsr(context: &mut Context, address: Address) -> Result<u32, Stop> {
 }
 
 /// FXSAVE and FXRSTOR: their checks, and the operand's address.
-fn prepare_fx(
-    context: &mut Context,
-    instruction: &Instruction,
-    access: Access,
-) -> Result<Address, Stop> {
+fn prepare_fx(context: &mut Context, instruction: &Instruction, access: Access) -> Result<Address, Stop> {
     context.require_x87()?;
     let address = context.address(instruction);
     if !context.linear(address, LEGACY, access)?.is_multiple_of(16) {
@@ -379,11 +323,7 @@ fn prepare_fx(
 
 /// Bytes of the legacy region up to the last register that the mode and CR4.OSFXSR let FXSAVE see.
 fn fx_len(context: &Context) -> usize {
-    let registers = if context.cpu.sregs.cr4 & cr4::OSFXSR != 0 {
-        visible(context, 1)
-    } else {
-        0
-    };
+    let registers = if context.cpu.sregs.cr4 & cr4::OSFXSR != 0 { visible(context, 1) } else { 0 };
     XMM_START + registers
 }
 
@@ -405,10 +345,7 @@ fn fxrstor(context: &mut Context, instruction: &Instruction) -> Result<Flow, Sto
     if context.cpu.sregs.cr4 & cr4::OSFXSR != 0 {
         let len = visible(context, 1);
         let mxcsr = load_mxcsr(context, address)?;
-        context.read(
-            address.plus(XMM_START as u64),
-            &mut area.bytes[XMM_START..XMM_START + len],
-        )?;
+        context.read(address.plus(XMM_START as u64), &mut area.bytes[XMM_START..XMM_START + len])?;
         in_use |= component::SSE;
         area.set_mxcsr(mxcsr);
     }

@@ -63,9 +63,7 @@ impl Default for XsaveArea {
 
 impl XsaveArea {
     fn take<const N: usize>(&self, offset: usize) -> [u8; N] {
-        *self.bytes[offset..]
-            .first_chunk()
-            .expect("fields lie inside the area")
+        *self.bytes[offset..].first_chunk().expect("fields lie inside the area")
     }
 
     fn put<const N: usize>(&mut self, offset: usize, value: [u8; N]) {
@@ -203,18 +201,10 @@ impl XsaveArea {
 fn pieces(number: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>, usize)> {
     let of = |piece: usize, part: std::ops::Range<usize>, index: usize| {
         let component = host::component(piece);
-        (component.size != 0).then_some((
-            piece,
-            part.clone(),
-            component.offset + part.len() * index,
-        ))
+        (component.size != 0).then_some((piece, part.clone(), component.offset + part.len() * index))
     };
     let parts = if number < 16 {
-        [
-            Some((1, 0..16, XMM + 16 * number)),
-            of(YMM_COMPONENT, 16..32, number),
-            of(ZMM_HIGH_COMPONENT, 32..64, number),
-        ]
+        [Some((1, 0..16, XMM + 16 * number)), of(YMM_COMPONENT, 16..32, number), of(ZMM_HIGH_COMPONENT, 32..64, number)]
     } else {
         [of(HIGH16_ZMM_COMPONENT, 0..64, number - 16), None, None]
     };

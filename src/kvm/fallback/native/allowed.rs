@@ -50,11 +50,7 @@ pub fn verdict(instruction: &Instruction) -> Verdict {
     if is_plain_integer(instruction) {
         return Verdict::Yes(Unit::Integer);
     }
-    let mut extensions = instruction
-        .cpuid_features()
-        .iter()
-        .filter(|&&feature| !is_base(feature))
-        .peekable();
+    let mut extensions = instruction.cpuid_features().iter().filter(|&&feature| !is_base(feature)).peekable();
     if extensions.peek().is_none() {
         return Verdict::No;
     }
@@ -65,11 +61,7 @@ pub fn verdict(instruction: &Instruction) -> Verdict {
             None => return Verdict::No,
         }
     }
-    if all_there {
-        Verdict::Yes(unit(instruction))
-    } else {
-        Verdict::Missing
-    }
+    if all_there { Verdict::Yes(unit(instruction)) } else { Verdict::Missing }
 }
 
 /// Names for operand sizes; what belongs to nothing else is in the list of integer instructions or not allowed.
@@ -82,17 +74,12 @@ fn unit(instruction: &Instruction) -> Unit {
     use CpuidFeature as F;
     let features = instruction.cpuid_features();
     let operand = |class: fn(Register) -> bool| {
-        (0..instruction.op_count()).any(|n| {
-            instruction.op_kind(n) == iced_x86::OpKind::Register
-                && class(instruction.op_register(n))
-        })
+        (0..instruction.op_count())
+            .any(|n| instruction.op_kind(n) == iced_x86::OpKind::Register && class(instruction.op_register(n)))
     };
     let x87 = |&feature: &F| matches!(feature, F::FPU | F::FPU287 | F::FPU387);
     if instruction.encoding() != EncodingKind::Legacy {
-        return if features
-            .iter()
-            .all(|&f| matches!(f, F::BMI1 | F::BMI2 | F::TBM) || is_base(f))
-        {
+        return if features.iter().all(|&f| matches!(f, F::BMI1 | F::BMI2 | F::TBM) || is_base(f)) {
             Unit::VexInteger
         } else if instruction.encoding() == EncodingKind::EVEX || operand(Register::is_k) {
             Unit::Avx512
@@ -101,16 +88,10 @@ fn unit(instruction: &Instruction) -> Unit {
         };
     }
     if features.iter().any(x87) {
-        Unit::X87 {
-            waits: !is_no_wait(instruction.mnemonic()),
-        }
+        Unit::X87 { waits: !is_no_wait(instruction.mnemonic()) }
     } else if operand(Register::is_xmm) {
-        Unit::Sse {
-            mmx: operand(Register::is_mm),
-        }
-    } else if operand(Register::is_mm)
-        || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Femms)
-    {
+        Unit::Sse { mmx: operand(Register::is_mm) }
+    } else if operand(Register::is_mm) || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Femms) {
         Unit::Mmx
     } else {
         Unit::Integer
@@ -145,13 +126,7 @@ fn is_excluded(instruction: &Instruction) -> bool {
         || instruction.op_register(0).is_segment_register()
         || matches!(
             instruction.mnemonic(),
-            M::Ldmxcsr
-                | M::Stmxcsr
-                | M::Vldmxcsr
-                | M::Vstmxcsr
-                | M::Maskmovq
-                | M::Maskmovdqu
-                | M::Vmaskmovdqu
+            M::Ldmxcsr | M::Stmxcsr | M::Vldmxcsr | M::Vstmxcsr | M::Maskmovq | M::Maskmovdqu | M::Vmaskmovdqu
         )
         || matches!(
             instruction.code(),
@@ -239,12 +214,7 @@ fn touches_bit_string(instruction: &Instruction) -> bool {
 fn touches_system_register(instruction: &Instruction) -> bool {
     [instruction.op0_register(), instruction.op1_register()]
         .into_iter()
-        .any(|register| {
-            register.is_segment_register()
-                || register.is_cr()
-                || register.is_dr()
-                || register.is_tr()
-        })
+        .any(|register| register.is_segment_register() || register.is_cr() || register.is_dr() || register.is_tr())
 }
 
 /// Whether the host has a feature; `None` for features whose instructions do not run this way.

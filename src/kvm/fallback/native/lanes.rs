@@ -57,10 +57,7 @@ impl Masking {
         let element = instruction.memory_size().element_size();
         match instruction.mnemonic() {
             M::Vmaskmovps | M::Vmaskmovpd | M::Vpmaskmovd | M::Vpmaskmovq => {
-                return Self::Signs {
-                    register: instruction.op1_register().number(),
-                    element,
-                };
+                return Self::Signs { register: instruction.op1_register().number(), element };
             }
             _ => {}
         }
@@ -81,11 +78,7 @@ impl Masking {
             | M::Vpexpandd
             | M::Vpexpandq
             | M::Vexpandps
-            | M::Vexpandpd => Self::Packed {
-                register,
-                element,
-                count,
-            },
+            | M::Vexpandpd => Self::Packed { register, element, count },
             M::Vmovss | M::Vmovsd | M::Vmovsh => Self::Any { register, count: 1 },
             _ if is_elementwise_move(instruction.mnemonic()) => Self::Opmask { register, element },
             _ => Self::None,
@@ -100,11 +93,7 @@ impl Masking {
                 let mask = context.fpu()?.opmask(register);
                 spread(|n| mask >> n & 1 != 0, size / element, element)
             }
-            Self::Packed {
-                register,
-                element,
-                count,
-            } => {
+            Self::Packed { register, element, count } => {
                 let mask = context.fpu()?.opmask(register) & low_bits(count);
                 low_bits(mask.count_ones() as usize * element)
             }
@@ -117,28 +106,18 @@ impl Masking {
             }
             Self::Signs { register, element } => {
                 let vector = context.fpu()?.vector(register);
-                spread(
-                    |n| vector[n * element + element - 1] & 0x80 != 0,
-                    size / element,
-                    element,
-                )
+                spread(|n| vector[n * element + element - 1] & 0x80 != 0, size / element, element)
             }
         })
     }
 }
 
 fn low_bits(count: usize) -> u64 {
-    if count >= 64 {
-        u64::MAX
-    } else {
-        (1 << count) - 1
-    }
+    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
 
 fn spread(active: impl Fn(usize) -> bool, count: usize, element: usize) -> ActiveBytes {
-    (0..count)
-        .filter(|&n| active(n))
-        .fold(0, |bytes, n| bytes | low_bits(element) << (n * element))
+    (0..count).filter(|&n| active(n)).fold(0, |bytes, n| bytes | low_bits(element) << (n * element))
 }
 
 /// EVEX moves, whose memory elements correspond to their mask bits one by one.
@@ -268,12 +247,7 @@ impl Context<'_> {
     }
 
     /// Writes the active bytes of an operand, which `probe_lanes` or `read_lanes` has found writable.
-    pub fn write_lanes(
-        &mut self,
-        address: Address,
-        data: &[u8],
-        active: ActiveBytes,
-    ) -> Result<(), Stop> {
+    pub fn write_lanes(&mut self, address: Address, data: &[u8], active: ActiveBytes) -> Result<(), Stop> {
         for run in runs(active, data.len()) {
             self.write(address.plus(run.start as u64), &data[run])?;
         }

@@ -86,17 +86,8 @@ pub struct Native {
 
 impl Native {
     /// The plan for `instruction`, made at its first use.
-    fn plan(
-        &mut self,
-        instruction: &Instruction,
-        bytes: &[u8],
-        bitness: u32,
-    ) -> Result<Plan, Stop> {
-        let mut key = Key {
-            bitness,
-            len: instruction.len(),
-            bytes: [0; 15],
-        };
+    fn plan(&mut self, instruction: &Instruction, bytes: &[u8], bitness: u32) -> Result<Plan, Stop> {
+        let mut key = Key { bitness, len: instruction.len(), bytes: [0; 15] };
         key.bytes[..key.len].copy_from_slice(&bytes[..key.len]);
         if let Some(plan) = self.plans.get(&key) {
             return Ok(*plan);
@@ -113,12 +104,7 @@ impl Native {
         let mut instruction = *instruction;
         let stack_pointer_as = rename_stack_pointer(&mut instruction)?;
         let code = self.place(instruction)?;
-        let plan = Plan {
-            code,
-            unit,
-            memory,
-            stack_pointer_as,
-        };
+        let plan = Plan { code, unit, memory, stack_pointer_as };
         self.plans.insert(key, plan);
         Ok(plan)
     }
@@ -134,8 +120,7 @@ impl Native {
             self.plans.clear();
             page.next().expect("an empty page has room")
         });
-        let has_memory =
-            (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory);
+        let has_memory = (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory);
         if has_memory {
             instruction.set_segment_prefix(Register::None);
             instruction.set_memory_base(Register::RIP);
@@ -145,11 +130,10 @@ impl Native {
             instruction.set_memory_displacement64(page.operand_address());
         }
         let mut encoder = Encoder::new(64);
-        encoder.encode(&instruction, address).map_err(|_| {
-            Unable::Form("this instruction: it has no form in 64-bit mode to run on the host")
-        })?;
-        page.add(&encoder.take_buffer())
-            .map_err(Unable::NoExecutableMemory)?;
+        encoder
+            .encode(&instruction, address)
+            .map_err(|_| Unable::Form("this instruction: it has no form in 64-bit mode to run on the host"))?;
+        page.add(&encoder.take_buffer()).map_err(Unable::NoExecutableMemory)?;
         Ok(address)
     }
 
@@ -164,9 +148,7 @@ fn memory_operand(instruction: &Instruction) -> Result<Option<MemoryOperand>, Un
         [] => return Ok(None),
         [memory] => *memory,
         _ => {
-            return Err(Unable::Form(
-                "instructions with two memory operands this way",
-            ));
+            return Err(Unable::Form("instructions with two memory operands this way"));
         }
     };
     use OpAccess as A;
@@ -183,11 +165,7 @@ fn memory_operand(instruction: &Instruction) -> Result<Option<MemoryOperand>, Un
     use iced_x86::Mnemonic as M;
     let atomic = reads
         && writes
-        && (instruction.has_lock_prefix()
-            || matches!(
-                instruction.mnemonic(),
-                M::Xchg | M::Cmpxchg8b | M::Cmpxchg16b
-            ));
+        && (instruction.has_lock_prefix() || matches!(instruction.mnemonic(), M::Xchg | M::Cmpxchg8b | M::Cmpxchg16b));
     Ok(Some(MemoryOperand {
         size,
         reads,
@@ -202,10 +180,7 @@ fn memory_operand(instruction: &Instruction) -> Result<Option<MemoryOperand>, Un
 fn rename_stack_pointer(instruction: &mut Instruction) -> Result<Option<usize>, Unable> {
     let is_stack_pointer = |register: Register| register.full_register() == Register::RSP;
     let operands: Vec<u32> = (0..instruction.op_count())
-        .filter(|&n| {
-            instruction.op_kind(n) == OpKind::Register
-                && is_stack_pointer(instruction.op_register(n))
-        })
+        .filter(|&n| instruction.op_kind(n) == OpKind::Register && is_stack_pointer(instruction.op_register(n)))
         .collect();
     if operands.is_empty() {
         return Ok(None);
@@ -213,20 +188,10 @@ fn rename_stack_pointer(instruction: &mut Instruction) -> Result<Option<usize>, 
     let mut analysis = InstructionInfoFactory::new();
     let used = analysis.info(instruction).used_registers();
     // Base and index registers of a memory operand count as used here, which is harmless.
-    let candidates = [
-        Register::RBX,
-        Register::RBP,
-        Register::RSI,
-        Register::RDI,
-        Register::RCX,
-        Register::RDX,
-    ];
+    let candidates = [Register::RBX, Register::RBP, Register::RSI, Register::RDI, Register::RCX, Register::RDX];
     let free = candidates
         .into_iter()
-        .find(|&candidate| {
-            used.iter()
-                .all(|u| u.register().full_register() != candidate)
-        })
+        .find(|&candidate| used.iter().all(|u| u.register().full_register() != candidate))
         .ok_or(Unable::Form("RSP beside so many other registers"))?;
     for n in operands {
         let register = match instruction.op_register(n).size() {
@@ -252,14 +217,8 @@ fn low_byte(register: Register) -> Register {
 }
 
 /// Runs `instruction`, whose bytes are the first of `bytes`, on the host's CPU.
-pub fn execute(
-    context: &mut Context,
-    instruction: &Instruction,
-    bytes: &[u8],
-) -> Result<Flow, Stop> {
-    let plan = context
-        .native
-        .plan(instruction, bytes, context.cpu.bitness())?;
+pub fn execute(context: &mut Context, instruction: &Instruction, bytes: &[u8]) -> Result<Flow, Stop> {
+    let plan = context.native.plan(instruction, bytes, context.cpu.bitness())?;
     check_enabled(context, plan.unit)?;
     match plan.memory {
         None => run(context, instruction, &plan, &mut [])?,
@@ -273,11 +232,7 @@ pub fn execute(
             }
             let active = operand.masking.active(context, operand.size)?;
             if operand.reads {
-                let access = if operand.writes {
-                    Access::Write
-                } else {
-                    Access::Read
-                };
+                let access = if operand.writes { Access::Write } else { Access::Read };
                 context.read_lanes(address, data, active, access)?;
             } else {
                 // Find out about a fault before anything changes.
@@ -293,12 +248,7 @@ pub fn execute(
 }
 
 /// A locked read-modify-write: done again until nobody came between the read and the write.
-fn exchange(
-    context: &mut Context,
-    instruction: &Instruction,
-    plan: &Plan,
-    operand: MemoryOperand,
-) -> Result<(), Stop> {
+fn exchange(context: &mut Context, instruction: &Instruction, plan: &Plan, operand: MemoryOperand) -> Result<(), Stop> {
     let address = context.address(instruction);
     if operand.aligned {
         check_aligned(context, address, operand)?;
@@ -321,17 +271,9 @@ fn exchange(
 }
 
 fn check_aligned(context: &Context, address: Address, operand: MemoryOperand) -> Result<(), Stop> {
-    let access = if operand.writes {
-        Access::Write
-    } else {
-        Access::Read
-    };
+    let access = if operand.writes { Access::Write } else { Access::Read };
     let linear = context.linear(address, operand.size, access)?;
-    if linear.is_multiple_of(operand.size as u64) {
-        Ok(())
-    } else {
-        Err(Fault::protection(0).into())
-    }
+    if linear.is_multiple_of(operand.size as u64) { Ok(()) } else { Err(Fault::protection(0).into()) }
 }
 
 /// The checks that the CPU makes for a class of instructions before it runs one.
@@ -363,26 +305,13 @@ fn check_enabled(context: &mut Context, unit: Unit) -> Result<(), Stop> {
 
 /// #MF if an earlier x87 instruction left an unmasked exception.
 pub fn check_pending_x87(context: &mut Context) -> Result<(), Stop> {
-    if context.fpu()?.x87_exception_pending() {
-        Err(Fault::X87.into())
-    } else {
-        Ok(())
-    }
+    if context.fpu()?.x87_exception_pending() { Err(Fault::X87.into()) } else { Ok(()) }
 }
 
 /// Runs the planned instruction with the context's registers and `operand` in place of its memory operand.
-fn run(
-    context: &mut Context,
-    instruction: &Instruction,
-    plan: &Plan,
-    operand: &mut [u8],
-) -> Result<(), Stop> {
+fn run(context: &mut Context, instruction: &Instruction, plan: &Plan, operand: &mut [u8]) -> Result<(), Stop> {
     let uses_fpu = !matches!(plan.unit, Unit::Integer | Unit::VexInteger);
-    let before = if uses_fpu {
-        Some(context.fpu()?.clone())
-    } else {
-        None
-    };
+    let before = if uses_fpu { Some(context.fpu()?.clone()) } else { None };
     let has_mxcsr = matches!(plan.unit, Unit::Sse { .. } | Unit::Avx | Unit::Avx512);
     if let (Some(before), true) = (&before, has_mxcsr) {
         let quiet = before.mxcsr() & MXCSR_VALID & !MXCSR_FLAGS | MXCSR_MASKS;
@@ -445,20 +374,11 @@ fn settle_fpu(
         let raised = area.mxcsr() & MXCSR_FLAGS;
         let unmasked = raised & !(old >> 7);
         if unmasked != 0 {
-            let reported = if unmasked & MXCSR_EARLY != 0 {
-                raised & MXCSR_EARLY
-            } else {
-                raised
-            };
+            let reported = if unmasked & MXCSR_EARLY != 0 { raised & MXCSR_EARLY } else { raised };
             let area = context.fpu_mut()?;
             *area = before;
             area.set_mxcsr(old | reported);
-            return Err(if unmasked_raise_simd {
-                Fault::SIMD
-            } else {
-                Fault::INVALID_OPCODE
-            }
-            .into());
+            return Err(if unmasked_raise_simd { Fault::SIMD } else { Fault::INVALID_OPCODE }.into());
         }
         area.set_mxcsr(old | raised);
     }

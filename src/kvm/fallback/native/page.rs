@@ -83,10 +83,7 @@ impl CodePage {
     /// # Panics
     /// If the page is full or the instruction is longer than a slot.
     pub fn add(&mut self, instruction: &[u8]) -> io::Result<()> {
-        assert!(
-            instruction.len() < SLOT && self.used < PAGE,
-            "an instruction fits its slot"
-        );
+        assert!(instruction.len() < SLOT && self.used < PAGE, "an instruction fits its slot");
         self.protect(libc::PROT_READ | libc::PROT_WRITE)?;
         // SAFETY: `used` stays within the code page.
         let start = unsafe { self.base.as_ptr().add(self.used) };
@@ -107,11 +104,7 @@ impl CodePage {
     fn protect(&self, protection: libc::c_int) -> io::Result<()> {
         // SAFETY: the code page is ours, and no Rust reference points into it.
         let result = unsafe { libc::mprotect(self.base.as_ptr().cast(), PAGE, protection) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// The memory operand.

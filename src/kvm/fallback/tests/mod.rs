@@ -76,11 +76,7 @@ pub struct FakeMemory {
 
 impl FakeMemory {
     pub fn new(size: usize) -> Self {
-        Self {
-            ram: RefCell::new(vec![0; size].into()),
-            accesses: RefCell::default(),
-            device: RefCell::default(),
-        }
+        Self { ram: RefCell::new(vec![0; size].into()), accesses: RefCell::default(), device: RefCell::default() }
     }
 
     pub fn load(&self, gpa: usize, data: &[u8]) {
@@ -96,10 +92,7 @@ impl FakeMemory {
     }
 
     fn check(gpa: u64, len: usize) {
-        assert!(
-            gpa % 4096 + len as u64 <= 4096,
-            "access of {len} at {gpa:#x} crosses a page"
-        );
+        assert!(gpa % 4096 + len as u64 <= 4096, "access of {len} at {gpa:#x} crosses a page");
     }
 }
 
@@ -110,11 +103,7 @@ impl GuestPhysical for FakeMemory {
         if let Some(ram) = self.ram.borrow().get(at..at + data.len()) {
             return data.copy_from_slice(ram);
         }
-        assert!(
-            matches!(data.len(), 1 | 2 | 4 | 8),
-            "bus access of {} bytes",
-            data.len()
-        );
+        assert!(matches!(data.len(), 1 | 2 | 4 | 8), "bus access of {} bytes", data.len());
         self.accesses.borrow_mut().push((false, gpa, data.len()));
         let device = self.device.borrow();
         for (n, byte) in (0..).zip(data) {
@@ -128,11 +117,7 @@ impl GuestPhysical for FakeMemory {
         if let Some(ram) = self.ram.borrow_mut().get_mut(at..at + data.len()) {
             return ram.copy_from_slice(data);
         }
-        assert!(
-            matches!(data.len(), 1 | 2 | 4 | 8),
-            "bus access of {} bytes",
-            data.len()
-        );
+        assert!(matches!(data.len(), 1 | 2 | 4 | 8), "bus access of {} bytes", data.len());
         self.accesses.borrow_mut().push((true, gpa, data.len()));
         for (n, &byte) in (0..).zip(data) {
             self.device.borrow_mut().insert(gpa + n, byte);
@@ -141,10 +126,7 @@ impl GuestPhysical for FakeMemory {
 
     fn ram(&self, gpa: u64, len: usize) -> Option<*mut u8> {
         let at = gpa as usize;
-        self.ram
-            .borrow_mut()
-            .get_mut(at..at + len)
-            .map(<[u8]>::as_mut_ptr)
+        self.ram.borrow_mut().get_mut(at..at + len).map(<[u8]>::as_mut_ptr)
     }
 }
 
@@ -181,22 +163,11 @@ pub fn ring0(bits: u32) -> Cpu {
         efer: if bits == 64 { efer::LMA } else { 0 },
         ..Default::default()
     };
-    let regs = kvm_regs {
-        rip: 0x1000,
-        rsp: 0x8000,
-        rflags: flags::FIXED,
-        ..Default::default()
-    };
-    Cpu {
-        regs,
-        sregs,
-        events: Default::default(),
-    }
+    let regs = kvm_regs { rip: 0x1000, rsp: 0x8000, rflags: flags::FIXED, ..Default::default() };
+    Cpu { regs, sregs, events: Default::default() }
 }
 
 /// Performs `code` placed at the instruction pointer.
 pub fn step(cpu: Cpu, vcpu: &FakeVcpu, memory: &FakeMemory, code: &[u8]) -> (Cpu, Outcome) {
-    Fallback::default()
-        .step(cpu, vcpu, memory, code)
-        .unwrap_or_else(|report| panic!("{report}"))
+    Fallback::default().step(cpu, vcpu, memory, code).unwrap_or_else(|report| panic!("{report}"))
 }
