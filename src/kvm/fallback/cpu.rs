@@ -95,8 +95,6 @@ pub mod cr4 {
 
 /// EFER bits.
 pub mod efer {
-    /// SYSCALL enabled.
-    pub const SCE: u64 = 1 << 0;
     /// Long mode active.
     pub const LMA: u64 = 1 << 10;
     /// No-execute enabled.

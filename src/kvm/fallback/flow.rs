@@ -244,7 +244,7 @@ fn iret_to_virtual_8086(context: &mut Context, ip: u64, cs: u16, image: u64) -> 
 }
 
 /// A flat segment of ring `dpl`, as SYSENTER and SYSEXIT load without looking at the tables.
-pub fn flat(selector: u16, dpl: u8, code: bool, long: bool) -> kvm_segment {
+pub fn flat_segment(selector: u16, dpl: u8, code: bool, long: bool) -> kvm_segment {
     kvm_segment {
         base: 0,
         limit: u32::MAX,
@@ -278,8 +278,8 @@ fn sysenter(context: &mut Context, _: &Instruction) -> Result<Flow, Stop> {
     let eip = context.msr(msr::SYSENTER_EIP)?;
     let long = context.is_long_mode();
     let mask = width_mask(if long { 64 } else { 32 });
-    context.cpu.sregs.cs = flat(selector, 0, true, long);
-    context.cpu.sregs.ss = flat(selector + 8, 0, false, false);
+    context.cpu.sregs.cs = flat_segment(selector, 0, true, long);
+    context.cpu.sregs.ss = flat_segment(selector + 8, 0, false, false);
     context.cpu.regs.rflags &= !(flags::VM | flags::IF | flags::RF);
     context.cpu.regs.rsp = esp & mask;
     context.cpu.regs.rip = eip & mask;
@@ -299,8 +299,8 @@ fn sysexit(context: &mut Context, instruction: &Instruction) -> Result<Flow, Sto
         return Err(Fault::protection(0).into());
     }
     let (code, stack) = if to_64bit { (selector + 32, selector + 40) } else { (selector + 16, selector + 24) };
-    context.cpu.sregs.cs = flat(code | 3, 3, true, to_64bit);
-    context.cpu.sregs.ss = flat(stack | 3, 3, false, false);
+    context.cpu.sregs.cs = flat_segment(code | 3, 3, true, to_64bit);
+    context.cpu.sregs.ss = flat_segment(stack | 3, 3, false, false);
     let mask = width_mask(if to_64bit { 64 } else { 32 });
     context.cpu.regs.rip = ip & mask;
     context.cpu.regs.rsp = sp & mask;

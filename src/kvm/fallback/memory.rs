@@ -5,24 +5,27 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use iced_x86::{Instruction, Register};
 
 use super::context::Context;
-use super::cpu::{Mode, cr0, cr4, flags, width_mask};
+use super::cpu::{Cpu, Mode, cr0, cr4, flags, width_mask};
 use super::paging::{self, Access, Privilege};
 use super::stop::{Fault, Stop};
 
 /// Guest-physical memory: RAM, ROM and, through the bus, device registers.
 pub trait GuestPhysical {
-    /// Reads RAM or a device. Never crosses a page; outside RAM `data` is 1, 2, 4 or 8 bytes long.
+    /// Reads memory or a device. Never crosses a page; outside memory `data` is 1, 2, 4 or 8 bytes long.
     /// What nobody claims reads as all-ones.
     fn read(&self, gpa: u64, data: &mut [u8]);
 
-    /// Writes RAM or a device. Never crosses a page; outside RAM `data` is 1, 2, 4 or 8 bytes long.
+    /// Writes memory or a device. Never crosses a page; outside memory `data` is 1, 2, 4 or 8 bytes long.
     /// What nobody claims is dropped.
     fn write(&self, gpa: u64, data: &[u8]);
 
-    /// The host address of `[gpa, gpa + len)` if all of it is writable guest RAM, else `None`.
+    /// True if all of `[gpa, gpa + len)`, which lies within a page, is RAM or ROM: reading it has no side effects.
+    fn is_memory(&self, gpa: u64, len: usize) -> bool;
+
+    /// The host address of `[gpa, gpa + len)`, which lies within a page, if all of it is writable RAM, else `None`.
     ///
-    /// The address must stay valid and writable as long as `self` is borrowed. The caller may write through it, so an
-    /// implementation that tracks dirty pages marks the range dirty here.
+    /// The address must stay valid and writable as long as `self` is borrowed. The caller goes on to write through it, so
+    /// an implementation that tracks dirty pages marks the page dirty here.
     fn ram(&self, gpa: u64, len: usize) -> Option<*mut u8>;
 }
 
@@ -84,7 +87,7 @@ impl Context<'_> {
                 Access::Write => writable,
                 Access::Fetch => code,
             };
-            if segment.unusable != 0 || !allowed {
+            if segment.unusable != 0 || segment.present == 0 || !allowed {
                 return Err(refused);
             }
         }
@@ -273,6 +276,20 @@ impl Context<'_> {
     }
 }
 
+/// Reads guest memory at a linear address without rights, faults or traces. False if part of it is not mapped to memory.
+pub fn peek(cpu: &Cpu, memory: &dyn GuestPhysical, linear: u64, data: &mut [u8]) -> bool {
+    let mut done = 0;
+    while done < data.len() {
+        let at = linear.wrapping_add(done as u64);
+        let len = (data.len() - done).min(4096 - (at & 4095) as usize);
+        let gpa = paging::look_up(cpu, memory, at, super::host::physical_bits());
+        let Some(gpa) = gpa.filter(|&gpa| memory.is_memory(gpa, len)) else { return false };
+        memory.read(gpa, &mut data[done..done + len]);
+        done += len;
+    }
+    true
+}
+
 /// A piece of an operand within one page.
 #[derive(Clone, Copy)]
 struct Span {
@@ -304,7 +321,7 @@ fn bus_accesses(len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 }
 
 fn read_physical(memory: &dyn GuestPhysical, gpa: u64, data: &mut [u8]) {
-    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two() || memory.ram(gpa, data.len()).is_some() {
+    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two() || memory.is_memory(gpa, data.len()) {
         return memory.read(gpa, data);
     }
     for part in bus_accesses(data.len()) {
@@ -313,7 +330,7 @@ fn read_physical(memory: &dyn GuestPhysical, gpa: u64, data: &mut [u8]) {
 }
 
 fn write_physical(memory: &dyn GuestPhysical, gpa: u64, data: &[u8]) {
-    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two() || memory.ram(gpa, data.len()).is_some() {
+    if data.len() <= MAX_BUS_ACCESS && data.len().is_power_of_two() || memory.is_memory(gpa, data.len()) {
         return memory.write(gpa, data);
     }
     for part in bus_accesses(data.len()) {

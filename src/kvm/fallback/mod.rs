@@ -40,13 +40,15 @@ use std::collections::HashMap;
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
 use self::context::{Context, Flow, Fpu};
-use self::cpu::{Mode, flags};
 use self::native::Native;
 use self::stop::{Fault, Stop, vector};
 
-pub use self::cpu::Cpu;
-pub use self::memory::GuestPhysical;
+pub use self::cpu::{Cpu, Mode, flags};
+pub use self::flow::flat_segment;
+pub use self::interrupt::Source;
+pub use self::memory::{GuestPhysical, peek};
 pub use self::report::Unemulable;
+pub use self::segment::segment_for;
 pub use self::state::VcpuState;
 pub use self::stop::Unable;
 
@@ -112,6 +114,24 @@ impl Fallback {
             Ok(())
         });
         conclude(context, cpu, result, &bytes[..known])
+    }
+
+    /// Enters the guest's handler for `vector` as the CPU would, returning to `cpu`'s instruction pointer: for events that
+    /// a host fails to deliver.
+    ///
+    /// # Errors
+    /// A report if that cannot be done; nothing has changed then.
+    pub fn deliver(
+        &mut self,
+        cpu: Cpu,
+        vcpu: &dyn VcpuState,
+        memory: &dyn GuestPhysical,
+        vector: u8,
+        source: Source,
+    ) -> Result<(Cpu, Outcome), Unemulable> {
+        let mut context = Context::new(cpu, vcpu, memory, &mut self.native, &mut self.fpu);
+        let result = interrupt::deliver(&mut context, vector, source);
+        conclude(context, cpu, result, &[])
     }
 
     /// How often each instruction was performed or raised a fault, most frequent first.

@@ -137,6 +137,58 @@ impl Format {
     }
 }
 
+/// The way through the tables to a page.
+struct Walk {
+    /// Address and value of the entry at each level, from level 1 on.
+    entries: [(u64, u64); 5],
+    /// Level of the entry that maps the page.
+    leaf_level: u32,
+    /// W and U, as all levels together grant them.
+    rights: u64,
+    no_execute: bool,
+}
+
+impl Walk {
+    fn leaf(&self) -> u64 {
+        self.entries[self.leaf_level as usize - 1].1
+    }
+
+    fn gpa(&self, format: &Format, linear: u64) -> u64 {
+        let size = 1u64 << (12 + format.index_bits * (self.leaf_level - 1));
+        format.page_base(self.leaf(), self.leaf_level) | linear & (size - 1)
+    }
+}
+
+/// Walks the tables. `Err` holds the bits of the page-fault error code that say how far it went.
+fn walk(cpu: &Cpu, memory: &dyn GuestPhysical, format: &Format, linear: u64, physical_bits: u32) -> Result<Walk, u32> {
+    let mut walk = Walk { entries: [(0, 0); 5], leaf_level: format.levels, rights: W | U, no_execute: false };
+    let mut table = format.root(cpu.sregs.cr3);
+    loop {
+        let level = walk.leaf_level;
+        let shift = 12 + format.index_bits * (level - 1);
+        let index = linear >> shift & ((1 << format.index_bits) - 1);
+        let address = table + index * format.entry_size;
+        let entry = read_entry(memory, address, format.entry_size);
+        if entry & P == 0 {
+            return Err(0);
+        }
+        let leaf = format.is_leaf(entry, level, cpu.sregs.cr4);
+        if entry & format.reserved(level, leaf, cpu, physical_bits) != 0 {
+            return Err(error::PRESENT | error::RESERVED);
+        }
+        walk.entries[level as usize - 1] = (address, entry);
+        if !format.is_pae_pointer(level) {
+            walk.rights &= entry;
+            walk.no_execute |= format.entry_size == 8 && entry & NX != 0;
+        }
+        if leaf {
+            return Ok(walk);
+        }
+        table = entry & 0x000f_ffff_ffff_f000;
+        walk.leaf_level -= 1;
+    }
+}
+
 /// Translates `linear` for an access of `privilege`, setting accessed and dirty flags as the CPU does.
 ///
 /// `physical_bits` is the width of guest-physical addresses (MAXPHYADDR).
@@ -170,56 +222,31 @@ pub fn translate(
     };
 
     let format = Format::of(cpu);
-    let mut table = format.root(cpu.sregs.cr3);
-    let mut rights = W | U;
-    let mut no_execute = false;
-    let mut visited = [(0u64, 0u64); 5];
-    let mut level = format.levels;
-    let leaf = loop {
-        let shift = 12 + format.index_bits * (level - 1);
-        let index = linear >> shift & ((1 << format.index_bits) - 1);
-        let address = table + index * format.entry_size;
-        let entry = read_entry(memory, address, format.entry_size);
-        if entry & P == 0 {
-            return Err(fault(0));
-        }
-        let leaf = format.is_leaf(entry, level, cpu.sregs.cr4);
-        if entry & format.reserved(level, leaf, cpu, physical_bits) != 0 {
-            return Err(fault(error::PRESENT | error::RESERVED));
-        }
-        visited[level as usize - 1] = (address, entry);
-        if !format.is_pae_pointer(level) {
-            rights &= entry;
-            no_execute |= format.entry_size == 8 && entry & NX != 0;
-        }
-        if leaf {
-            break entry;
-        }
-        table = entry & 0x000f_ffff_ffff_f000;
-        level -= 1;
-    };
-
-    if !permitted(cpu, rights, no_execute, access, privilege, user) {
+    let walk = walk(cpu, memory, &format, linear, physical_bits).map_err(fault)?;
+    if !permitted(cpu, walk.rights, walk.no_execute, access, privilege, user) {
         return Err(fault(error::PRESENT));
     }
-
-    for at in level..=format.levels {
-        let (address, entry) = visited[at as usize - 1];
-        let mut wanted = if format.is_pae_pointer(at) { 0 } else { A };
-        if at == level && access == Access::Write {
+    for level in walk.leaf_level..=format.levels {
+        let (address, entry) = walk.entries[level as usize - 1];
+        let mut wanted = if format.is_pae_pointer(level) { 0 } else { A };
+        if level == walk.leaf_level && access == Access::Write {
             wanted |= D;
         }
         if entry & wanted != wanted {
             set_bits(memory, address, format.entry_size, entry, wanted);
         }
     }
+    let keyed = format.long && cpu.sregs.cr4 & cr4::PKE != 0 && walk.rights & U != 0 && access != Access::Fetch;
+    Ok(Mapping { gpa: walk.gpa(&format, linear), key: keyed.then_some((walk.leaf() >> 59 & 0xf) as u8) })
+}
 
-    let size = 1u64 << (12 + format.index_bits * (level - 1));
-    let keyed = format.long && cpu.sregs.cr4 & cr4::PKE != 0 && rights & U != 0 && access != Access::Fetch;
-    Ok(Mapping {
-        gpa: format.page_base(leaf, level) | linear & (size - 1),
-        key: keyed.then_some((leaf >> 59 & 0xf) as u8),
-    })
+/// Where `linear` is mapped to, asking nobody's leave and leaving no trace.
+pub fn look_up(cpu: &Cpu, memory: &dyn GuestPhysical, linear: u64, physical_bits: u32) -> Option<u64> {
+    if cpu.sregs.cr0 & cr0::PG == 0 {
+        return Some(linear & 0xffff_ffff);
+    }
+    let format = Format::of(cpu);
+    Some(walk(cpu, memory, &format, linear, physical_bits).ok()?.gpa(&format, linear))
 }
 
 fn permitted(cpu: &Cpu, rights: u64, no_execute: bool, access: Access, privilege: Privilege, user: bool) -> bool {

@@ -4,7 +4,8 @@
 use kvm_bindings::kvm_segment;
 
 use super::context::Context;
-use super::cpu::Mode;
+use super::cpu::{Cpu, Mode};
+use super::memory::{GuestPhysical, peek};
 use super::paging::Privilege;
 use super::stop::{Fault, Stop};
 
@@ -127,6 +128,31 @@ pub fn null_segment(selector: u16, dpl: u8) -> kvm_segment {
     kvm_segment { selector, dpl, unusable: 1, ..Default::default() }
 }
 
+/// What a segment register holding `selector` caches, going by the tables as they are now. `None` if it names nothing.
+pub fn segment_for(cpu: &Cpu, memory: &dyn GuestPhysical, selector: u16) -> Option<kvm_segment> {
+    if selector & !3 == 0 {
+        return Some(null_segment(selector, (selector & 3) as u8));
+    }
+    let mut bytes = [0; 8];
+    peek(cpu, memory, descriptor_address(cpu, selector)?, &mut bytes).then(|| {
+        let mut segment = Descriptor(u64::from_le_bytes(bytes)).cached(selector);
+        segment.dpl = (selector & 3) as u8;
+        segment
+    })
+}
+
+/// The linear address of the descriptor that `selector` names; `None` if it is null or lies outside its table.
+fn descriptor_address(cpu: &Cpu, selector: u16) -> Option<u64> {
+    let index = u64::from(selector & !7);
+    let (base, limit) = if selector & 4 != 0 {
+        let ldt = &cpu.sregs.ldt;
+        (ldt.base, if ldt.unusable != 0 || ldt.present == 0 { return None } else { u64::from(ldt.limit) })
+    } else {
+        (cpu.sregs.gdt.base, if selector & !3 == 0 { return None } else { u64::from(cpu.sregs.gdt.limit) })
+    };
+    (index + 7 <= limit).then(|| base.wrapping_add(index))
+}
+
 /// The error code that names a selector.
 pub fn error_code(selector: u16) -> u32 {
     u32::from(selector & !3)
@@ -135,7 +161,7 @@ pub fn error_code(selector: u16) -> u32 {
 impl Context<'_> {
     /// Reads the descriptor that `selector` names; `None` if it is null or lies outside its table.
     pub fn descriptor(&mut self, selector: u16) -> Result<Option<Descriptor>, Stop> {
-        let Some(address) = self.descriptor_address(selector) else {
+        let Some(address) = descriptor_address(&self.cpu, selector) else {
             return Ok(None);
         };
         let mut bytes = [0; 8];
@@ -148,38 +174,13 @@ impl Context<'_> {
         self.descriptor(selector)?.ok_or_else(|| fault(error_code(selector)).into())
     }
 
-    fn descriptor_address(&self, selector: u16) -> Option<u64> {
-        let index = u64::from(selector & !7);
-        let (base, limit) = if selector & 4 != 0 {
-            let ldt = &self.cpu.sregs.ldt;
-            (
-                ldt.base,
-                if ldt.unusable != 0 {
-                    return None;
-                } else {
-                    u64::from(ldt.limit)
-                },
-            )
-        } else {
-            (
-                self.cpu.sregs.gdt.base,
-                if selector & !3 == 0 {
-                    return None;
-                } else {
-                    u64::from(self.cpu.sregs.gdt.limit)
-                },
-            )
-        };
-        (index + 7 <= limit).then(|| base.wrapping_add(index))
-    }
-
     /// Sets the accessed bit of the descriptor that `selector` names, as loading it into a segment register does.
     pub fn mark_accessed(&mut self, selector: u16, descriptor: Descriptor) -> Result<Descriptor, Stop> {
         if descriptor.kind() & 1 != 0 {
             return Ok(descriptor);
         }
         let accessed = Descriptor(descriptor.0 | 1 << 40);
-        if let Some(address) = self.descriptor_address(selector) {
+        if let Some(address) = descriptor_address(&self.cpu, selector) {
             self.write_linear(address + 5, &accessed.0.to_le_bytes()[5..6], Privilege::Supervisor)?;
         }
         Ok(accessed)

@@ -124,6 +124,10 @@ impl GuestPhysical for FakeMemory {
         }
     }
 
+    fn is_memory(&self, gpa: u64, len: usize) -> bool {
+        gpa as usize + len <= self.ram.borrow().len()
+    }
+
     fn ram(&self, gpa: u64, len: usize) -> Option<*mut u8> {
         let at = gpa as usize;
         self.ram.borrow_mut().get_mut(at..at + len).map(<[u8]>::as_mut_ptr)

@@ -1,0 +1,122 @@
+//! Ring 3 and back: system calls, software interrupts, and the exceptions that must not be mistaken for them.
+
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+
+use super::*;
+use crate::kvm::quirks::micro_vm::{KERNEL, handler, msr, selector};
+
+/// A guest that sets up SYSCALL in ring 0, with the entry point `entry`, and goes on with `user` in ring 3.
+fn ring3_guest(
+    kvm: &Kvm,
+    entry: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
+    user: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
+) -> Guest {
+    let set_msr = |a: &mut CodeAssembler, index: u32| -> Result<(), IcedError> {
+        a.mov(ecx, index)?;
+        a.mov(rdx, rax)?;
+        a.shr(rdx, 32)?;
+        a.wrmsr()
+    };
+    let kernel = assemble(KERNEL, |a| {
+        let mut entry_point = a.create_label();
+        a.mov(rax, 0x001b_0008_0000_0000_u64)?;
+        set_msr(a, msr::STAR)?;
+        a.mov(eax, 0x4_7700)?;
+        set_msr(a, msr::FMASK)?;
+        a.lea(rax, qword_ptr(entry_point))?;
+        set_msr(a, msr::LSTAR)?;
+        a.push(i32::from(selector::USER_DATA))?;
+        a.push(USER_STACK as i32)?;
+        a.push(0x202)?;
+        a.push(i32::from(selector::USER_CODE))?;
+        a.push(CODE as i32)?;
+        a.iretq()?;
+        a.set_label(&mut entry_point)?;
+        entry(a)
+    });
+    let guest = Guest::new(kvm, KERNEL, &kernel);
+    guest.micro.write(CODE, &assemble(CODE, user));
+    guest
+}
+
+const USER_STACK: u64 = STACK - 0x800;
+
+#[test]
+fn system_calls_enter_ring_0_and_return() {
+    let Some(kvm) = kvm() else { return };
+    // The entry counts in RBX, notes RFLAGS, CS, SS and RSP, and returns until RBX is 100.
+    let entry = |a: &mut CodeAssembler| {
+        a.inc(ebx)?;
+        a.pushfq()?;
+        a.pop(r12)?;
+        a.mov(r13w, cs)?;
+        a.mov(r14w, ss)?;
+        a.mov(r15, rsp)?;
+        a.cmp(ebx, 100)?;
+        let mut done = a.create_label();
+        a.je(done)?;
+        a.sysretq()?;
+        a.set_label(&mut done)?;
+        a.hlt()
+    };
+    let user = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.std()?;
+        a.set_label(&mut again)?;
+        a.stc()?;
+        a.syscall()?;
+        a.jmp(again)
+    };
+    let mut guest = ring3_guest(&kvm, entry, user);
+    let start = std::time::Instant::now();
+    assert_eq!(guest.run(), Exit::Halt);
+    eprintln!("100 system calls in {:?}\n{}", start.elapsed(), guest.fixups);
+    let regs = guest.regs();
+    assert_eq!(regs.rbx, 100);
+    assert_eq!(regs.r12 & 0x4_7f01, 0x0001, "IF, TF, DF, AC and IOPL are masked, CF is not");
+    assert_eq!(regs.r11 & 0x4_7f01, 0x0601, "R11 has the flags of ring 3");
+    assert_eq!((regs.r13 as u16, regs.r14 as u16), (selector::KERNEL_CODE, selector::KERNEL_DATA));
+    assert_eq!(regs.r15, USER_STACK, "SYSCALL leaves RSP alone");
+}
+
+#[test]
+fn a_jump_to_the_entry_point_is_a_page_fault() {
+    let Some(kvm) = kvm() else { return };
+    let user = |a: &mut CodeAssembler| {
+        let mut elsewhere = a.create_label();
+        // RCX and R11 as SYSCALL would leave them, but no SYSCALL.
+        a.lea(rcx, qword_ptr(elsewhere))?;
+        a.mov(r11d, 0x202)?;
+        a.mov(rax, qword_ptr(CODE + 0x100))?;
+        a.nop()?;
+        a.set_label(&mut elsewhere)?;
+        a.jmp(rax)
+    };
+    let mut guest = ring3_guest(&kvm, |a| a.hlt(), user);
+    let entry = KERNEL + guest_entry_offset(&guest);
+    guest.micro.write(CODE + 0x100, &entry.to_le_bytes());
+    assert_eq!(guest.run(), Exit::Halt);
+    let regs = guest.regs();
+    assert_eq!(regs.rip, handler(14) + 2);
+    assert_eq!(guest.micro.read_u64(regs.rsp), 0x15, "present, user, fetch");
+    assert_eq!(guest.micro.read_u64(regs.rsp + 8), entry);
+}
+
+/// The entry point is the first HLT of the kernel's code.
+fn guest_entry_offset(guest: &Guest) -> u64 {
+    (0..).find(|&offset| guest.micro.read_u64(KERNEL + offset) & 0xffff == 0xf4).unwrap()
+}
+
+#[test]
+fn software_interrupts_of_ring_3_reach_their_gates() {
+    let Some(kvm) = kvm() else { return };
+    let mut guest = ring3_guest(&kvm, |a| a.hlt(), |a| a.int(0x80));
+    assert_eq!(guest.run(), Exit::Halt);
+    let regs = guest.regs();
+    assert_eq!(regs.rip, handler(0x80) + 2);
+    assert_eq!(regs.rsp, STACK - 40, "the frame is on the stack of ring 0");
+    assert_eq!(guest.micro.read_u64(regs.rsp), CODE + 2, "and returns behind the INT");
+    assert_eq!(guest.micro.read_u64(regs.rsp + 8), u64::from(selector::USER_CODE));
+    assert_eq!(guest.micro.read_u64(regs.rsp + 24), USER_STACK);
+}
