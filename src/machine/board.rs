@@ -88,6 +88,12 @@ pub mod pci {
     pub const fn pirq(slot: u8, pin: u8) -> u8 {
         slot.wrapping_add(pin).wrapping_sub(1) & 3
     }
+
+    /// The interrupt that it raises when PIRQA to PIRQD are routed to `pirqs`. Pin A of the ISA bridge's slot is that of
+    /// the power management function, which is wired to the SCI.
+    pub const fn interrupt(slot: u8, pin: u8, pirqs: [u8; 4]) -> u8 {
+        if slot == ISA_BRIDGE.0 && pin == 0 { super::irq::SCI } else { pirqs[pirq(slot, pin) as usize] }
+    }
 }
 
 /// Commands that firmware without system management mode never needs and firmware with it answers to.

@@ -1,6 +1,7 @@
 //! The machine: its board, memory, firmware tables and life.
 
 pub mod acpi;
+pub mod bios_data;
 pub mod board;
 mod boot;
 mod build;
@@ -12,10 +13,12 @@ pub mod layout;
 mod lifecycle;
 pub mod mailbox;
 mod main_loop;
+pub mod mptable;
 pub mod pc;
 pub mod ram;
 mod rtc_time;
 pub mod shadow;
+pub mod smbios;
 #[cfg(test)]
 mod testing;
 pub mod timers;
