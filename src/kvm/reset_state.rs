@@ -61,7 +61,7 @@ impl ResetState {
         unsafe { fd.set_xsave(&self.xsave) }.map_err(VmError::new("reset the FPU of a virtual CPU"))?;
         fd.set_debug_regs(&self.debug).map_err(VmError::new("reset the debug registers of a virtual CPU"))?;
         fd.set_lapic(&self.lapic).map_err(VmError::new("reset the local APIC of a virtual CPU"))?;
-        write_msrs(fd, &self.msrs)?;
+        restore_msrs(fd, &self.msrs)?;
         fd.set_vcpu_events(&self.events).map_err(VmError::new("reset the events of a virtual CPU"))
     }
 }
@@ -88,8 +88,20 @@ fn read_msrs(fd: &VcpuFd, indices: impl Iterator<Item = u32>) -> Result<Vec<kvm_
     Ok(found)
 }
 
+/// Writes model specific registers.
+///
+/// # Errors
+/// The kernel refuses one.
+pub fn write_msrs(fd: &VcpuFd, registers: &[(u32, u64)]) -> Result<(), VmError> {
+    let entry = |&(index, data): &(u32, u64)| kvm_msr_entry { index, data, ..Default::default() };
+    let entries: Vec<_> = registers.iter().map(entry).collect();
+    let error = VmError::new("set the model specific registers of a virtual CPU");
+    let written = fd.set_msrs(&batch(&entries)?).map_err(&error)?;
+    if written == entries.len() { Ok(()) } else { Err(error(kvm_ioctls::Error::new(libc::EINVAL))) }
+}
+
 /// Writes registers that were read before. A host that shows a register it does not let write is tolerated.
-fn write_msrs(fd: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<(), VmError> {
+fn restore_msrs(fd: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<(), VmError> {
     let mut rest = entries;
     while !rest.is_empty() {
         let count = fd.set_msrs(&batch(rest)?).map_err(VmError::new("reset the model specific registers"))?;

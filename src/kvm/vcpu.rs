@@ -103,6 +103,14 @@ impl Vcpu {
         reset_state::set_waiting(&self.fd, self.index != 0)
     }
 
+    /// Writes model specific registers.
+    ///
+    /// # Errors
+    /// The kernel refuses one.
+    pub fn set_msrs(&self, registers: &[(u32, u64)]) -> Result<(), VmError> {
+        reset_state::write_msrs(&self.fd, registers)
+    }
+
     /// Puts the vCPU, just made or reset, to the entry of a kernel.
     ///
     /// # Errors

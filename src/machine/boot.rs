@@ -12,6 +12,7 @@ use super::board::irq;
 use super::handoff;
 use super::layout::{BIOS_SEGMENT, MemoryLayout};
 use super::pc::Board;
+use crate::boot::mtrr::mtrrs;
 use crate::boot::{DirectBoot, Platform, rng_seed};
 use crate::kvm::control::VcpuHandle;
 use crate::kvm::vcpu::Vcpu;
@@ -23,6 +24,8 @@ pub struct Description {
     pub layout: MemoryLayout,
     /// The processors, in order of their numbers.
     pub cpus: Vec<acpi::Cpu>,
+    /// Physical address bits of the processors.
+    pub phys_bits: u8,
     /// Slots of the PCI bus that hold devices, as a bit mask.
     pub slots: u32,
     /// The optional parts.
@@ -55,18 +58,24 @@ impl BootSource {
         handoff::chipset(&board.pci);
         handoff::interrupt_controllers(vm).context("can't set up the interrupt controllers")?;
         let entry = self.load(ram_is_clear)?;
-        if let Some(first) = vcpus.first() {
-            let enter = move |vcpu: &mut Vcpu| -> Result<()> {
-                handoff::local_apic(vcpu.fd()).context("can't set up the first processor's local APIC")?;
-                Ok(vcpu.enter_kernel(&entry)?)
+        let mtrrs = mtrrs(self.description.layout.low_ram.end, self.description.phys_bits);
+        for vcpu in vcpus {
+            let mtrrs = mtrrs.clone();
+            let prepare = move |vcpu: &mut Vcpu| -> Result<()> {
+                vcpu.set_msrs(&mtrrs).context("can't set the types of memory")?;
+                if vcpu.index() == 0 {
+                    handoff::local_apic(vcpu.fd()).context("can't set up the first processor's local APIC")?;
+                    vcpu.enter_kernel(&entry)?;
+                }
+                Ok(())
             };
-            first.with(enter).context("the first virtual CPU is gone")??;
+            vcpu.with(prepare).context("a virtual CPU is gone")??;
         }
         Ok(())
     }
 
     fn load(&mut self, ram_is_clear: bool) -> Result<crate::boot::Entry> {
-        let Description { layout, cpus, slots, devices, acpi, oem } = &self.description;
+        let Description { layout, cpus, slots, devices, acpi, oem, phys_bits: _ } = &self.description;
         let (mut top, mut rsdp) = (0..0, None);
         if *acpi {
             let pirqs = PirqRouting::Fixed(irq::PIRQ_DEFAULT);

@@ -110,6 +110,7 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
         .collect();
     let description = Description {
         layout: layout.clone(),
+        phys_bits: rules.phys_bits,
         cpus,
         slots: board.pci.functions().iter().fold(0, |slots, (address, _)| slots | 1 << address.slot),
         devices: board.acpi_devices(),

@@ -19,11 +19,9 @@ const PMREGMISC: u8 = 0x80;
 const SMBBA: u8 = 0x90;
 const SMBHSTCFG: u8 = 0xd2;
 
-/// Offsets of the local vector table's LINT entries in the APIC page (Intel SDM volume 3, table 11-1).
-const APIC_LVT_LINT0: usize = 0x350;
-const APIC_LVT_LINT1: usize = 0x360;
-const DELIVERY_EXTINT: u32 = 0x700;
-const DELIVERY_NMI: u32 = 0x400;
+/// The local APIC's registers that firmware sets, by their offset in the APIC page (Intel SDM volume 3, table 11-1), with
+/// the values that SeaBIOS leaves: enabled, spurious vector FFh, LINT0 ExtINT, LINT1 NMI, both level triggered.
+const LOCAL_APIC: [(usize, u32); 3] = [(0x0f0, 0x1ff), (0x350, 0x8700), (0x360, 0x8400)];
 
 /// Sets up the chipset: RAM where ROM was, PCI interrupts routed, power management registers in place.
 pub fn chipset(bus: &PciBus) {
@@ -75,7 +73,7 @@ pub fn interrupt_controllers(vm: &VmFd) -> io::Result<()> {
 /// The kernel refuses.
 pub fn local_apic(vcpu: &VcpuFd) -> io::Result<()> {
     let mut lapic = vcpu.get_lapic().map_err(error)?;
-    for (offset, value) in [(APIC_LVT_LINT0, DELIVERY_EXTINT), (APIC_LVT_LINT1, DELIVERY_NMI)] {
+    for (offset, value) in LOCAL_APIC {
         for (register, byte) in lapic.regs[offset..].iter_mut().zip(value.to_le_bytes()) {
             *register = byte.cast_signed();
         }
