@@ -9,3 +9,4 @@ pub mod host;
 pub mod kvm;
 pub mod logging;
 pub mod machine;
+mod suggest;

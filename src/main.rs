@@ -2,6 +2,7 @@
 
 use natoma::cli::{self, CpuCatalogue, Environment, Request};
 use natoma::config::CpuConfig;
+use natoma::kvm::cpuid;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -28,7 +29,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         Request::Run(config) => {
             natoma::logging::init(&config.log)?;
-            return Ok(ExitCode::from(natoma::machine::run(&config)?.0));
+            anyhow::bail!("the machine is not built yet");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -42,19 +43,19 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// The CPU models, until the machine has its own.
+/// The CPU models that KVM guests can have.
 struct Cpus;
 
 impl CpuCatalogue for Cpus {
     fn models(&self) -> Vec<(String, String)> {
-        ["qemu64", "kvm64", "host", "max"].map(|name| (name.into(), String::new())).into()
+        cpuid::model_names()
     }
 
     fn properties(&self) -> Vec<String> {
-        Vec::new()
+        cpuid::property_names().into_iter().map(str::to_owned).collect()
     }
 
-    fn check(&self, _cpu: &CpuConfig) -> Result<(), String> {
-        Ok(())
+    fn check(&self, cpu: &CpuConfig) -> Result<(), String> {
+        cpuid::check(cpu).map_err(|error| error.to_string())
     }
 }

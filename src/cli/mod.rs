@@ -16,7 +16,7 @@ pub mod keyval;
 mod manual;
 mod options;
 mod settings;
-mod suggest;
+use crate::suggest;
 
 pub use build::{CpuCatalogue, Environment};
 pub use config_file::read_file;

@@ -1,27 +1,13 @@
-//! The machine: its board, memory, firmware tables and life.
+//! The board: memory layout, firmware tables, and the wiring of all devices.
 
 pub mod acpi;
-pub mod bios_data;
 pub mod board;
-mod boot;
-mod build;
 pub mod clock;
-mod cmos;
-mod gate;
-mod handoff;
 pub mod layout;
-mod lifecycle;
+
 pub mod mailbox;
-mod main_loop;
-pub mod mptable;
-pub mod pc;
 pub mod ram;
-mod rtc_time;
 pub mod shadow;
-pub mod smbios;
 #[cfg(test)]
 mod testing;
 pub mod timers;
-
-pub use lifecycle::{ExitStatus, Machine, Status};
-pub use main_loop::run;
