@@ -52,7 +52,7 @@ pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<Given>
 /// Rewrites `-option value` and `--option value` to `--option=value`. An option that is not known stays for clap to refuse.
 fn rewrite(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, UsageError> {
     let mut rewritten = Vec::new();
-    let mut arguments = arguments.into_iter().map(text).peekable();
+    let mut arguments = arguments.into_iter().map(text);
     while let Some(argument) = arguments.next() {
         let argument = argument?;
         let Some(name) =
@@ -74,7 +74,13 @@ fn rewrite(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<String>,
         };
         let value = match option.argument {
             Argument::None => None,
-            Argument::OptionName => Some(arguments.next().transpose()?.unwrap_or_default()),
+            Argument::OptionName => {
+                // `-help -smp` asks about -smp; other options behind -help don't matter.
+                let name = arguments.next().transpose()?.unwrap_or_default();
+                let is_other =
+                    name.strip_prefix('-').is_some_and(|name| options::find(name.trim_start_matches('-')).is_none());
+                Some(if is_other { String::new() } else { name })
+            }
             _ => arguments.next().transpose()?,
         };
         rewritten.push(match value {
@@ -182,6 +188,8 @@ mod tests {
         let help = |text: &str| Ok(vec![("help", Some(text.to_owned()))]);
         assert_eq!(split_words(&["-h"]), help(""));
         assert_eq!(split_words(&["--help", "smp", "-nosuch"]), help("smp"));
+        assert_eq!(split_words(&["-h", "-nosuch"]), help(""));
+        assert_eq!(split_words(&["-h", "--smp"]), help("--smp"));
         assert_eq!(split_words(&["-version", "-nosuch"]), Ok(vec![("version", None)]));
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// Longest piece of the command line that a message repeats, in characters.
 const LONGEST: usize = 160;
+/// Longest message, in characters.
+const LONGEST_MESSAGE: usize = 2000;
 
 /// Where a setting comes from: an option of the command line, or a line of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Origin {
 
     /// An error at this place. The message says what is wrong and what to do about it.
     pub fn error(&self, message: impl fmt::Display) -> UsageError {
-        UsageError { origin: Some(self.clone()), message: message.to_string() }
+        UsageError { origin: Some(self.clone()), message: readable(&message.to_string()) }
     }
 }
 
@@ -52,7 +54,7 @@ pub struct UsageError {
 impl UsageError {
     /// An error that no single option is to blame for.
     pub fn general(message: impl fmt::Display) -> Self {
-        Self { origin: None, message: message.to_string() }
+        Self { origin: None, message: readable(&message.to_string()) }
     }
 }
 
@@ -69,9 +71,19 @@ impl std::error::Error for UsageError {}
 
 /// A text for a message: without control characters, and not longer than a person wants to read.
 fn shorten(text: &str) -> String {
+    cut(text, LONGEST)
+}
+
+/// A message as a person wants to read it: values from the command line may be of any length and contain anything.
+fn readable(message: &str) -> String {
+    let words: Vec<_> = message.split(' ').map(shorten).collect();
+    cut(&words.join(" "), LONGEST_MESSAGE)
+}
+
+fn cut(text: &str, longest: usize) -> String {
     let mut short: String =
-        text.chars().take(LONGEST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
+        text.chars().take(longest).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if text.chars().nth(longest).is_some() {
         short.push_str("...");
     }
     short

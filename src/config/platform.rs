@@ -92,12 +92,13 @@ pub enum KernelIrqchip {
 
 /// Form of the SMBIOS entry point structure (SMBIOS specification 3.x, section 5.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum SmbiosEntryPoint {
     /// The 32-bit `_SM_` anchor (SMBIOS 2.1).
     #[default]
+    #[serde(rename = "32")]
     V21,
     /// The 64-bit `_SM3_` anchor (SMBIOS 3.0).
+    #[serde(rename = "64")]
     V30,
 }
 

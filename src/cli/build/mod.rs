@@ -69,6 +69,3 @@ fn check_id<'a>(origin: &Origin, id: &'a str) -> Result<&'a str, UsageError> {
             .error(format_args!("'{id}' is no id: use letters, digits, '-', '.' and '_', beginning with a letter")))
     }
 }
-
-#[cfg(test)]
-mod tests;
