@@ -1,5 +1,6 @@
 //! The program as a process: command line in, exit status and text out.
 
+mod machine;
 mod support;
 
 use support::{Outcome, natoma, temporary_directory};
