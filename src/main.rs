@@ -29,7 +29,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         Request::Run(config) => {
             natoma::logging::init(&config.log)?;
-            anyhow::bail!("the machine is not built yet");
+            return Ok(ExitCode::from(natoma::machine::run(&config)?.0));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -119,12 +119,12 @@ pub fn completion_command() -> Command {
         let arg = Arg::new(option.name).long(option.name).help(option.help);
         match option.argument {
             Argument::None => arg.action(ArgAction::SetTrue),
-            Argument::File(_) => arg.value_hint(ValueHint::FilePath),
+            Argument::File(_) => arg.action(ArgAction::Append).value_hint(ValueHint::FilePath),
             Argument::Choice(words) => arg.value_parser(PossibleValuesParser::new(words)),
             Argument::OptionName => {
                 arg.value_parser(PossibleValuesParser::new(options::all().map(|option| option.name)))
             }
-            Argument::Text(_) | Argument::List(..) => arg.value_hint(ValueHint::Other),
+            Argument::Text(_) | Argument::List(..) => arg.action(ArgAction::Append).value_hint(ValueHint::Other),
         }
     }))
 }

@@ -17,12 +17,13 @@ pub fn script(shell: &str) -> Option<String> {
         return Some(script.replace(" -l ", " -o "));
     }
     for option in options::all() {
-        // Every name in a script ends with one of these.
-        for end in [" ", ")", "=", "[", "\"", "'", "\n"] {
-            script = script.replace(&format!("--{}{end}", option.name), &format!("-{}{end}", option.name));
+        // Every name in a script ends with one of these; zsh's `=` would join option and argument.
+        for (end, new_end) in [("=[", "["), (" ", " "), (")", ")"), ("[", "["), ("\"", "\""), ("\n", "\n")] {
+            script = script.replace(&format!("--{}{end}", option.name), &format!("-{}{new_end}", option.name));
         }
     }
-    Some(script)
+    // zsh would take the letters of a name for options of one letter.
+    Some(script.replace("_arguments_options=(-s ", "_arguments_options=("))
 }
 
 #[cfg(test)]

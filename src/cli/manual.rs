@@ -114,7 +114,7 @@ fn code_list(words: &[String]) -> String {
 /// The manual page, for `man -l`.
 pub fn man_page() -> String {
     let mut text = format!(
-        ".TH NATOMA 1 \"\" \"natoma {}\" \"User Commands\"\n.SH NAME\nnatoma \\- {}\n.SH SYNOPSIS\n.B natoma\n[\\fIoptions\\fR]\n\
+        ".TH NATOMA 1 \"\" \"natoma {}\" \"User Commands\"\n.ad l\n.SH NAME\nnatoma \\- {}\n.SH SYNOPSIS\n.B natoma\n[\\fIoptions\\fR]\n\
          .SH DESCRIPTION\n",
         env!("CARGO_PKG_VERSION"),
         roff(env!("CARGO_PKG_DESCRIPTION")),
@@ -132,13 +132,7 @@ pub fn man_page() -> String {
                 text.push_str(&format!(".IP\n{}\n", roff(detail)));
             }
             for (title, keys) in groups(option) {
-                if !title.is_empty() {
-                    text.push_str(&format!(".IP\n{}\n", roff(&title)));
-                }
-                for key in keys.iter().filter(|key| works(key)) {
-                    let form = format!("{}={}", key.name, key.value_form());
-                    text.push_str(&format!(".IP\n\\fB{}\\fR: {}\n", roff(&form), roff(key.help)));
-                }
+                man_keys(&mut text, &title, &keys);
             }
         }
     }
@@ -157,6 +151,18 @@ pub fn man_page() -> String {
 
 fn paragraph(text: &mut String, words: &str) {
     text.push_str(&format!(".PP\n{}\n", roff(words)));
+}
+
+fn man_keys(text: &mut String, title: &str, keys: &[&Key]) {
+    if !title.is_empty() {
+        text.push_str(&format!(".IP\n{}\n", roff(title)));
+    }
+    text.push_str(".RS\n");
+    for key in keys.iter().filter(|key| works(key)) {
+        let form = format!("{}={}", key.name, key.value_form());
+        text.push_str(&format!(".TP\n.B {}\n{}.\n", roff(&form), roff(&capitalised(key.help))));
+    }
+    text.push_str(".RE\n");
 }
 
 /// Text for roff: hyphens that may be typed, no control lines, bold for `code`.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use devices::base::Bus;
+use vm_memory::GuestMemoryBackend;
 use vm_memory::{Bytes, GuestAddress};
 
+use super::fallback::GuestPhysical;
 use super::memory::MemorySlots;
 
 /// Guest-physical memory and the port space, as the processors see them.
@@ -58,5 +60,27 @@ impl AddressSpace {
             each(at, done..done + step, slot.is_some());
             done += step;
         }
+    }
+}
+
+impl GuestPhysical for AddressSpace {
+    fn read(&self, gpa: u64, data: &mut [u8]) {
+        Self::read(self, gpa, data);
+    }
+
+    fn write(&self, gpa: u64, data: &[u8]) {
+        Self::write(self, gpa, data);
+    }
+
+    fn is_memory(&self, gpa: u64, len: usize) -> bool {
+        self.slots.find(gpa).is_some_and(|slot| gpa.saturating_add(len as u64) <= slot.range.end)
+    }
+
+    fn ram(&self, gpa: u64, len: usize) -> Option<*mut u8> {
+        let slot = self.slots.find(gpa).filter(|slot| !slot.readonly)?;
+        if gpa.checked_add(len as u64)? > slot.range.end {
+            return None;
+        }
+        self.slots.ram().get_host_address(GuestAddress(gpa)).ok()
     }
 }

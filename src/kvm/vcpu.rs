@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use kvm_bindings::{
-    CpuId, KVM_INTERNAL_ERROR_EMULATION, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
-};
-use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 
 use super::address_space::AddressSpace;
+use super::quirks::{Handled, HostQuirks, VcpuFixups};
 use super::report::Report;
+use super::reset_state::{self, ResetState};
 use super::run_page::RunPage;
 use super::vm::VmError;
+use crate::boot::Entry;
+
+const RESET_MSRS: [u32; 3] = [0x174, 0x175, 0x176];
 
 /// What a vCPU tells the machine. Called on the vCPU's thread, which parks right afterwards; must not wait for it.
 pub trait VcpuEvents: Send + Sync {
@@ -45,6 +48,20 @@ enum Next {
     Stop,
 }
 
+/// What all vCPUs of a machine are made from.
+pub struct VcpuHost<'a> {
+    /// KVM.
+    pub kvm: &'a Kvm,
+    /// The virtual machine.
+    pub vm: &'a VmFd,
+    /// Memory and ports.
+    pub space: AddressSpace,
+    /// The machine.
+    pub events: Arc<dyn VcpuEvents>,
+    /// What has to be made good on this host.
+    pub quirks: Arc<HostQuirks>,
+}
+
 /// A vCPU, owned by its thread.
 pub struct Vcpu {
     index: u32,
@@ -52,6 +69,9 @@ pub struct Vcpu {
     page: RunPage,
     space: AddressSpace,
     events: Arc<dyn VcpuEvents>,
+    fixups: VcpuFixups,
+    /// What a reset restores.
+    power_on: ResetState,
     /// KVM expects to be entered again to finish the access it last exited for.
     access_pending: bool,
 }
@@ -61,18 +81,45 @@ impl Vcpu {
     ///
     /// # Errors
     /// The kernel refuses a step.
-    pub fn new(
-        vm: &VmFd,
-        index: u32,
-        apic_id: u32,
-        cpuid: &CpuId,
-        space: AddressSpace,
-        events: Arc<dyn VcpuEvents>,
-    ) -> Result<Self, VmError> {
+    pub fn new(host: &VcpuHost<'_>, index: u32, apic_id: u32, cpuid: &CpuId) -> Result<Self, VmError> {
+        let VcpuHost { kvm, vm, space, events, quirks } = host;
+        let (space, events) = (space.clone(), Arc::clone(events));
         let mut fd = vm.create_vcpu(u64::from(apic_id)).map_err(VmError::new("create a virtual CPU"))?;
         fd.set_cpuid2(cpuid).map_err(VmError::new("set the features of a virtual CPU"))?;
         let page = RunPage::new(&mut fd);
-        Ok(Self { index, fd, page, space, events, access_pending: false })
+        let power_on = ResetState::capture(kvm, &fd, RESET_MSRS.into_iter())?;
+        let mut fixups = VcpuFixups::new(Arc::clone(quirks));
+        fixups.before_first_run(&mut fd);
+        Ok(Self { index, fd, page, space, events, fixups, power_on, access_pending: false })
+    }
+
+    /// Back to the state of power-on. All but the first vCPU then wait for INIT and SIPI.
+    ///
+    /// # Errors
+    /// The kernel refuses a part of the state.
+    pub fn reset(&mut self) -> Result<(), VmError> {
+        self.access_pending = false;
+        self.power_on.restore(&self.fd)?;
+        reset_state::set_waiting(&self.fd, self.index != 0)
+    }
+
+    /// Writes model specific registers.
+    ///
+    /// # Errors
+    /// The kernel refuses one.
+    pub fn set_msrs(&self, registers: &[(u32, u64)]) -> Result<(), VmError> {
+        reset_state::write_msrs(&self.fd, registers)
+    }
+
+    /// Puts the vCPU, just made or reset, to the entry of a kernel.
+    ///
+    /// # Errors
+    /// The kernel refuses the state.
+    pub fn enter_kernel(&mut self, entry: &Entry) -> Result<(), VmError> {
+        self.fd
+            .set_sregs(&entry.sregs(self.power_on.sregs()))
+            .map_err(VmError::new("set the system registers of the first virtual CPU"))?;
+        self.fd.set_regs(&entry.regs()).map_err(VmError::new("set the registers of the first virtual CPU"))
     }
 
     /// Its number, from 0.
@@ -94,7 +141,11 @@ impl Vcpu {
     /// Runs the guest until it is kicked (`true`) or can't go on (`false`; the machine has been told).
     pub(super) fn run_guest(&mut self) -> bool {
         loop {
-            match self.step() {
+            let next = self.step().and_then(|next| {
+                let followed = self.fixups.after_exit(&self.fd, &self.space);
+                followed.map(|()| next).map_err(|errno| format!("KVM can't set a breakpoint: {errno}"))
+            });
+            match next {
                 Ok(Next::Continue) => {}
                 Ok(Next::Interrupted) => return true,
                 Ok(Next::Stop) => return false,
@@ -149,8 +200,10 @@ impl Vcpu {
             // With the local APIC in the kernel it sleeps there; after a halt that still comes out, it goes on there.
             Ok(VcpuExit::Hlt) => {}
             Ok(VcpuExit::Shutdown) => {
-                self.events.triple_fault(self.index);
-                return Ok(Next::Stop);
+                return self.fix_up(|vcpu| {
+                    vcpu.events.triple_fault(vcpu.index);
+                    Ok(Next::Stop)
+                });
             }
             Ok(VcpuExit::SystemEvent(event, _)) => {
                 let event = match event {
@@ -162,7 +215,13 @@ impl Vcpu {
                 self.events.system_event(self.index, event);
                 return Ok(Next::Stop);
             }
-            Ok(VcpuExit::InternalError) => return self.internal_error(),
+            Ok(VcpuExit::InternalError) => return self.fix_up(Self::internal_error),
+            Ok(VcpuExit::X86Wrmsr(_)) => {
+                return self.fix_up(|_| Err("KVM asks about a write to an MSR that was not filtered".to_owned()));
+            }
+            Ok(VcpuExit::Debug(debug)) => {
+                return self.fix_up(|_| Err(format!("unexpected debug exception {debug:x?}")));
+            }
             Ok(VcpuExit::FailEntry(reason, cpu)) => {
                 return Err(format!(
                     "the processor refused to enter the guest (hardware reason {reason:#x}, host CPU {cpu}); the \
@@ -186,11 +245,17 @@ impl Vcpu {
         Ok(Next::Continue)
     }
 
+    /// Gives the exit to those who make up for what KVM leaves out; `otherwise` decides if it is not theirs.
+    fn fix_up(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<Next, String>) -> Result<Next, String> {
+        match self.fixups.handle(&mut self.fd, &self.space) {
+            Ok(Handled::Resume) => Ok(Next::Continue),
+            Ok(Handled::Stepped | Handled::NotMine) => otherwise(self),
+            Err(unable) => Err(format!("{:#}", anyhow::Error::from(unable))),
+        }
+    }
+
     fn internal_error(&mut self) -> Result<Next, String> {
         let (suberror, data) = self.page.internal_error();
-        if suberror == KVM_INTERNAL_ERROR_EMULATION {
-            return Err("KVM can't emulate the instruction at RIP".to_owned());
-        }
         Err(format!("KVM reports internal error {suberror} with data {data:x?}"))
     }
 }

@@ -45,6 +45,10 @@ pub mod port {
     pub const KBC_COMMAND: u16 = 0x64;
     /// MC146818 index register; data follows at +1.
     pub const RTC: u16 = 0x70;
+    /// Power-on self test code.
+    pub const POST_CODE: u16 = 0x80;
+    /// Fast reset and A20.
+    pub const PORT92: u16 = 0x92;
     /// APM control register: a write raises an SMI where there is one.
     pub const APM_CONTROL: u16 = 0xb2;
     /// LPT1.
@@ -59,6 +63,8 @@ pub mod port {
     pub const FW_CFG: u16 = 0x510;
     /// Where firmware puts the 64-byte power management block of the PIIX4 (PMBA).
     pub const PM: u16 = 0x600;
+    /// Where firmware puts the SMBus host registers of the PIIX4 (SMBBA).
+    pub const SMBUS: u16 = 0x700;
     /// Reset control register (RC) of the PIIX3.
     pub const RESET_CONTROL: u16 = 0xcf9;
     /// Configuration mechanism #1: CONFADD, with CONFDATA at +4.
@@ -71,6 +77,8 @@ pub mod port {
 pub mod pci {
     /// PIIX3 PCI-to-ISA bridge.
     pub const ISA_BRIDGE: (u8, u8) = (1, 0);
+    /// PIIX4 power management.
+    pub const POWER: (u8, u8) = (1, 3);
     /// PIRQRCA of the ISA bridge; PIRQRCB to PIRQRCD follow.
     pub const PIRQRCA: u8 = 0x60;
     /// Devices a bus can hold.
@@ -79,6 +87,12 @@ pub mod pci {
     /// The PIRQ (0 = PIRQA) that interrupt pin `pin` (0 = INTA#) of device `slot` is wired to.
     pub const fn pirq(slot: u8, pin: u8) -> u8 {
         slot.wrapping_add(pin).wrapping_sub(1) & 3
+    }
+
+    /// The interrupt that it raises when PIRQA to PIRQD are routed to `pirqs`. Pin A of the ISA bridge's slot is that of
+    /// the power management function, which is wired to the SCI.
+    pub const fn interrupt(slot: u8, pin: u8, pirqs: [u8; 4]) -> u8 {
+        if slot == ISA_BRIDGE.0 && pin == 0 { super::irq::SCI } else { pirqs[pirq(slot, pin) as usize] }
     }
 }
 

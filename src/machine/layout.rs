@@ -190,6 +190,12 @@ impl MemoryLayout {
             .map(|(guest, offset)| RamRegion { guest, offset })
     }
 
+    /// Size of RAM in bytes.
+    #[must_use]
+    pub fn ram_size(&self) -> u64 {
+        self.ram_regions().map(|region| region.guest.end - region.guest.start).sum()
+    }
+
     /// The last `len` bytes of low RAM in whole pages, for what has to be kept from the operating system. `None` if they
     /// reach into the first MiB.
     pub fn top_of_low_ram(&self, len: u64) -> Option<Range<u64>> {

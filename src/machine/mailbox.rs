@@ -35,6 +35,14 @@ pub enum Message {
 pub enum UserRequest {
     /// End the process now.
     Quit,
+    /// Stop the processors.
+    Stop,
+    /// Let the processors go on.
+    Continue,
+    /// Reset the machine, whatever the guest thinks of it.
+    Reset,
+    /// Press the power button: the guest is asked to shut down.
+    PowerButton,
     /// End because of this signal.
     Signal(i32),
 }

@@ -1,13 +1,27 @@
-//! The board: memory layout, firmware tables, and the wiring of all devices.
+//! The machine: its board, memory, firmware tables and life.
 
 pub mod acpi;
+pub mod bios_data;
 pub mod board;
+mod boot;
+mod build;
 pub mod clock;
+mod cmos;
+mod gate;
+mod handoff;
 pub mod layout;
-
+mod lifecycle;
 pub mod mailbox;
+mod main_loop;
+pub mod mptable;
+pub mod pc;
 pub mod ram;
+mod rtc_time;
 pub mod shadow;
+pub mod smbios;
 #[cfg(test)]
 mod testing;
 pub mod timers;
+
+pub use lifecycle::{ExitStatus, Machine, Status};
+pub use main_loop::run;

@@ -1,28 +1,56 @@
-//! The memory slots behind the host bridge's decisions about the first MiB.
+//! The memory slots of the machine, and the host bridge's say in those below 1 MiB.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
+use devices::base::lock;
 use devices::chipset::i440fx::{self, Shadow, ShadowControl, ShadowMap};
 
 use super::layout::{BIOS_SEGMENT, MemoryLayout, VGA_WINDOW};
 use crate::kvm::memory::{MemorySlots, Slot, SlotError};
 
-/// Maps RAM as a machine has it at power-on, with the first MiB as in `map`.
-///
-/// # Errors
-/// The kernel refuses a slot.
-pub fn map_ram(slots: &MemorySlots, layout: &MemoryLayout, map: &ShadowMap) -> Result<(), SlotError> {
-    let ram = |range: std::ops::Range<u64>| Slot { range, readonly: false };
-    let base = 0..VGA_WINDOW.start;
-    slots.replace(base.clone(), &[ram(base)])?;
-    apply(slots, map)?;
-    for range in [BIOS_SEGMENT.end..layout.low_ram.end, layout.high_ram.clone()] {
-        if !range.is_empty() {
-            slots.replace(range.clone(), &[ram(range)])?;
-        }
-    }
-    Ok(())
+#[derive(Default)]
+struct State {
+    map: ShadowMap,
+    /// RAM has been mapped, and changes take effect at once.
+    live: bool,
 }
+
+/// Switches slots when the guest writes the PAM or SMRAM registers.
+#[derive(Clone)]
+pub struct ShadowSlots {
+    slots: Arc<MemorySlots>,
+    state: Arc<Mutex<State>>,
+}
+
+impl ShadowSlots {
+    /// Switches `slots`, in which nothing is mapped before [`Self::map_ram`].
+    #[must_use]
+    pub fn new(slots: Arc<MemorySlots>) -> Self {
+        Self { slots, state: Arc::default() }
+    }
+
+    /// Maps all RAM, below 1 MiB as the bridge has it by now. Slots are costly to change, so this comes after the
+    /// bridge has been set up.
+    ///
+    /// # Errors
+    /// The kernel refuses a slot.
+    pub fn map_ram(&self, layout: &MemoryLayout) -> Result<(), SlotError> {
+        let mut state = lock(&self.state);
+        let whole = [0..VGA_WINDOW.start, BIOS_SEGMENT.end..layout.low_ram.end, layout.high_ram.clone()];
+        for range in whole {
+            if !range.is_empty() {
+                self.slots.replace(range.clone(), &[Slot { range, readonly: false }])?;
+            }
+        }
+        self.slots.replace(SWITCHED, &wanted(&state.map))?;
+        state.live = true;
+        Ok(())
+    }
+}
+
+/// What the bridge has a say in.
+const SWITCHED: Range<u64> = VGA_WINDOW.start..BIOS_SEGMENT.end;
 
 /// Slots for A0000h to FFFFFh, neighbours of the same kind joined.
 fn wanted(map: &ShadowMap) -> Vec<Slot> {
@@ -43,24 +71,13 @@ fn wanted(map: &ShadowMap) -> Vec<Slot> {
     wanted
 }
 
-fn apply(slots: &MemorySlots, map: &ShadowMap) -> Result<(), SlotError> {
-    slots.replace(VGA_WINDOW.start..BIOS_SEGMENT.end, &wanted(map))
-}
-
-/// Switches the slots when the guest writes the PAM or SMRAM registers.
-pub struct ShadowSlots(Arc<MemorySlots>);
-
-impl ShadowSlots {
-    /// Switches `slots`.
-    #[must_use]
-    pub fn new(slots: Arc<MemorySlots>) -> Self {
-        Self(slots)
-    }
-}
-
 impl ShadowControl for ShadowSlots {
     fn apply(&mut self, map: &ShadowMap) {
-        if let Err(error) = apply(&self.0, map) {
+        let mut state = lock(&self.state);
+        state.map = *map;
+        if state.live
+            && let Err(error) = self.slots.replace(SWITCHED, &wanted(map))
+        {
             // KVM has thousands of slots and these areas were accepted before: only a host out of memory gets here.
             log::error!("the memory below 1 MiB can't be switched: {error}");
         }

@@ -1,6 +1,9 @@
 //! The chipset: i440FX host bridge and the functions of the PIIX3/PIIX4.
 
+pub mod hpet;
 pub mod i440fx;
 pub mod piix3;
+pub mod piix4_pm;
 pub mod pirq;
 pub mod port92;
+pub mod rtc;

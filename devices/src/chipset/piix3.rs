@@ -1,6 +1,6 @@
 //! The PCI-to-ISA bridge of the 82371SB (PIIX3), PCI function 01.0, and its Reset Control register (CF9h).
 //!
-//! Follows Intel 290550. Emulated: interrupt routing (PIRQRC[A:D], 60h-63h) and RCR. The X-Bus, ISA timing, chip select
+//! Follows Intel 290550. Emulated: interrupt routing (PIRQRCA to PIRQRCD, 60h-63h) and RCR. The X-Bus, ISA timing, chip select
 //! and DMA registers are storage: everything behind them answers at its standard address whatever they say.
 
 use std::sync::Arc;

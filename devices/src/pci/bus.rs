@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::PciFunction;
-use super::config::{BarKind, ROM_BAR};
-use crate::base::{Bus, IoDevice, IrqInput, IrqLine, MappingId, Priority, ResetKind, lock};
+use super::config::ROM_BAR;
+use crate::base::{Bus, IoDevice, IrqInput, IrqLine, MappingId, Priority, Region, ResetKind, Space, lock};
 
 /// Slots on a bus.
 pub const SLOTS: u8 = 32;
@@ -58,21 +58,21 @@ pub enum SlotError {
     },
 }
 
-/// A BAR that decodes.
+/// A window that is mapped now.
 struct Mapped {
     base: u64,
-    bus: Arc<Bus>,
+    region: Region,
     id: MappingId,
 }
 
-/// A function and the places where its BARs are mapped now.
+/// A function and the places where its windows are mapped now.
 struct Seat {
     name: String,
     function: Arc<Mutex<dyn PciFunction>>,
     /// The same device as its windows see it.
     io: Arc<Mutex<dyn IoDevice>>,
     /// Held through every configuration write, so that the mappings follow the writes in order.
-    mapped: Mutex<[Option<Mapped>; ROM_BAR + 1]>,
+    mapped: Mutex<Vec<Mapped>>,
 }
 
 /// The bus.
@@ -183,27 +183,36 @@ impl PciBus {
         seats[address.index()].clone()
     }
 
-    /// Applies a change to a function and moves its BARs to where they then decode.
+    /// Applies a change to a function and moves its windows to where they then decode.
     fn change(&self, seat: &Seat, action: impl FnOnce(&mut dyn PciFunction)) {
         let mut mapped = lock(&seat.mapped);
-        let wanted: [_; ROM_BAR + 1] = {
+        let mut wanted = {
             let mut function = lock(&seat.function);
             action(&mut *function);
             let config = function.config();
-            std::array::from_fn(|index| Some((*config.bar(index)?, config.bar_address(index)?)))
+            let bars = (0..=ROM_BAR).filter_map(|index| Some((config.bar_address(index)?, config.bar(index)?.region)));
+            let mut wanted = function.windows();
+            wanted.extend(bars);
+            wanted
         };
-        for (now, want) in mapped.iter_mut().zip(wanted) {
-            if now.as_ref().map(|mapped| mapped.base) == want.map(|(_, base)| base) {
-                continue;
+        mapped.retain(|old| {
+            let at = wanted.iter().position(|new| *new == (old.base, old.region));
+            match at {
+                Some(at) => drop(wanted.swap_remove(at)),
+                None => self.space(&old.region).unmap(old.id),
             }
-            if let Some(old) = now.take() {
-                old.bus.unmap(old.id);
-            }
-            *now = want.map(|(bar, base)| {
-                let bus = Arc::clone(if bar.kind == BarKind::Io { &self.ports } else { &self.memory });
-                let id = bus.map(base, bar.region, Priority::Movable, seat.io.clone());
-                Mapped { base, bus, id }
-            });
+            at.is_some()
+        });
+        for (base, region) in wanted {
+            let id = self.space(&region).map(base, region, Priority::Movable, seat.io.clone());
+            mapped.push(Mapped { base, region, id });
+        }
+    }
+
+    fn space(&self, region: &Region) -> &Bus {
+        match region.space {
+            Space::Port => &self.ports,
+            Space::Memory => &self.memory,
         }
     }
 }

@@ -7,7 +7,7 @@ pub mod mechanism1;
 pub use bus::{PciAddress, PciBus, SlotError};
 pub use config::{Bar, BarKind, PciConfig, PciConfigBuilder, PciConfigState};
 
-use crate::base::IoDevice;
+use crate::base::{IoDevice, Region};
 
 /// One function on the bus. Its BARs are windows of its [`IoDevice`].
 pub trait PciFunction: IoDevice {
@@ -20,4 +20,9 @@ pub trait PciFunction: IoDevice {
     /// The guest has written `len` bytes at `offset` of the configuration space. Called after the write, for
     /// registers that do something.
     fn config_written(&mut self, _offset: u8, _len: u8) {}
+
+    /// Windows that registers of the function's own place, beside its BARs: address and window.
+    fn windows(&self) -> Vec<(u64, Region)> {
+        Vec::new()
+    }
 }

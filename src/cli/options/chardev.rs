@@ -94,6 +94,8 @@ const CHARDEV: Schema = Schema {
 
 /// What `-serial` and `-debugcon` accept, as Markdown.
 const DEVICE_FORMS: &str = "\
+Each `-serial` is the next of COM1 to COM4. When no option speaks of serial ports COM1 is `mon:stdio`; it is `null` with \
+`-daemonize` or when another option uses `stdio`, and there is none with `-nodefaults`. DEV is one of these:\n\n\
 `none`: there is no such port (`-serial` only).\n\n\
 `null`: output vanishes.\n\n\
 `stdio`: the terminal natoma was started from; Ctrl-C ends natoma.\n\n\

@@ -20,7 +20,7 @@ mod leaves;
 mod models;
 mod properties;
 mod setup;
-mod topology;
+pub mod topology;
 mod xstate;
 
 #[cfg(test)]

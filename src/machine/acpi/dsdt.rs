@@ -109,14 +109,10 @@ fn pci_routing(inputs: &Inputs<'_>) -> PackageBuilder {
     for slot in (0..pci::SLOTS).filter(|slot| inputs.slots & 1 << slot != 0) {
         for pin in 0..4u8 {
             let any_function = u32::from(slot) << 16 | 0xffff;
-            // Pin A of the ISA bridge's slot is that of the power management function, which is wired to the SCI.
-            let sci = (slot, pin) == (pci::ISA_BRIDGE.0, 0);
-            let pirq = usize::from(pci::pirq(slot, pin));
             let (link, interrupt): (&dyn Aml, u8) = match inputs.pirqs {
-                PirqRouting::Links if sci => (&sci_link, 0),
-                PirqRouting::Links => (&links[pirq], 0),
-                PirqRouting::Fixed(_) if sci => (&ZERO, irq::SCI),
-                PirqRouting::Fixed(irqs) => (&ZERO, irqs[pirq]),
+                PirqRouting::Fixed(irqs) => (&ZERO, pci::interrupt(slot, pin, irqs)),
+                PirqRouting::Links if (slot, pin) == (pci::ISA_BRIDGE.0, 0) => (&sci_link, 0),
+                PirqRouting::Links => (&links[usize::from(pci::pirq(slot, pin))], 0),
             };
             table.add_element(&Package::new(vec![&any_function, &pin, link, &interrupt]));
         }

@@ -91,8 +91,9 @@ pub fn read(century: Option<u8>) -> Option<DateTime> {
 /// Starts periodic interrupts at 32768 Hz divided by a power of two; the rate is the exponent plus one, from 3 to 15.
 pub fn start_periodic(rate: u8) {
     set_register(REGISTER_A, register(REGISTER_A) & !A_RATE | rate & A_RATE);
-    set_register(REGISTER_B, register(REGISTER_B) | B_PERIODIC_INTERRUPT);
+    // The flag is set at that rate whether its interrupt is enabled or not: an old one is not to interrupt.
     acknowledge();
+    set_register(REGISTER_B, register(REGISTER_B) | B_PERIODIC_INTERRUPT);
 }
 
 /// Stops them.

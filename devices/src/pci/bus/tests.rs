@@ -1,9 +1,9 @@
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
 use crate::base::irq::Delivery;
-use crate::base::{AccessRule, Device, Inspector, IrqSink, Region, Space, State, StateError, shared};
+use crate::base::{AccessRule, Device, Inspector, IrqSink, State, StateError, shared};
 use crate::pci::mechanism1::{self, ConfigMechanism1};
-use crate::pci::{Bar, PciConfig, PciConfigBuilder};
+use crate::pci::{Bar, BarKind, PciConfig, PciConfigBuilder};
 
 /// A function with one I/O and one memory window that read as their window's number.
 struct Probe(PciConfig);

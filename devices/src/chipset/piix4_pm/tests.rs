@@ -1,0 +1,190 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::base::contract::{self, ResetValue, Subject};
+use crate::base::{IrqProbe, ManualClock, TimerQueue, lock, shared};
+
+#[derive(Default)]
+struct Requests(Mutex<Vec<SystemRequest>>);
+
+impl SystemControl for Requests {
+    fn request(&self, request: SystemRequest) {
+        lock(&self.0).push(request);
+    }
+}
+
+struct Board {
+    time: Arc<ManualClock>,
+    queue: TimerQueue,
+    sci: IrqProbe,
+    requests: Arc<Requests>,
+    function: Arc<Mutex<Piix4Pm>>,
+}
+
+fn board() -> Board {
+    let (time, clock) = ManualClock::new();
+    let queue = TimerQueue::new(clock.clone());
+    let timers = queue.timers();
+    let owner = timers.owner();
+    let (line, sci) = IrqLine::probed();
+    let requests = Arc::new(Requests::default());
+    let resources = Resources { com1: true, ..Resources::default() };
+    let function = shared(Piix4Pm::new(clock, timers, line, requests.clone(), resources));
+    queue.attach(owner, &function);
+    Board { time, queue, sci, requests, function }
+}
+
+impl Board {
+    fn read(&self, region: Region, offset: u64, size: u8) -> u64 {
+        lock(&self.function).read(region.id, offset, size)
+    }
+
+    fn write(&self, region: Region, offset: u64, size: u8, value: u64) {
+        lock(&self.function).write(region.id, offset, size, value);
+    }
+
+    fn pass(&self, ns: u64) {
+        let target = lock(&self.function).clock.now() + ns;
+        self.queue.step(&self.time, target);
+    }
+}
+
+/// 2^23 ticks of 3.579545 MHz, rounded up to a nanosecond.
+const HALF_PERIOD_NS: u64 = 2_343_484_438;
+
+#[test]
+fn config_space_at_reset_is_qemus() {
+    let board = board();
+    let function = lock(&board.function);
+    let config = function.config();
+    assert_eq!(config.read_u32(0x00), 0x7113_8086);
+    assert_eq!(config.read_u32(0x04), 0x0280_0000);
+    assert_eq!(config.read_u32(0x08), 0x0680_0003);
+    assert_eq!(config.read_u8(0x3d), 1);
+    let rest: Vec<_> = (0x40..=0xff).map(|at| (at, config.read_u8(at))).filter(|(_, value)| *value != 0).collect();
+    let expected = [
+        (0x40, 0x01),
+        (0x5b, 0x02),
+        (0x5f, 0x10),
+        (0x63, 0x60),
+        (0x67, 0x08),
+        (0x90, 0x01),
+        (0x91, 0xb1),
+        (0xd2, 0x09),
+    ];
+    assert_eq!(rest, expected);
+}
+
+#[test]
+fn the_block_decodes_where_and_when_pmba_says() {
+    let board = board();
+    let mut function = lock(&board.function);
+    function.config_mut().write(0x40, 4, 0x0000_06ff);
+    assert_eq!(function.windows(), []);
+    function.config_mut().write(0x80, 1, 1);
+    assert_eq!(function.windows(), [(0x6c0, PM_BLOCK)]);
+}
+
+#[test]
+fn the_timer_counts_3_579545_mhz_in_24_bits() {
+    let board = board();
+    board.pass(1_000_000_000);
+    assert_eq!(board.read(PM_BLOCK, 8, 4), 3_579_545);
+    board.write(PM_BLOCK, 8, 4, 0);
+    assert_eq!(board.read(PM_BLOCK, 8, 4), 3_579_545, "the timer is read only");
+    board.pass(9_000_000_000);
+    assert_eq!(board.read(PM_BLOCK, 8, 4), 35_795_450 % (1 << 24));
+    assert_eq!(board.read(PM_BLOCK, 9, 1), (35_795_450 >> 8) & 0xff);
+}
+
+#[test]
+fn every_toggle_of_the_timers_top_bit_interrupts() {
+    let board = board();
+    board.pass(HALF_PERIOD_NS - 1);
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0);
+    board.pass(1);
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 1);
+    assert!(!board.sci.level(), "not enabled");
+    board.write(PM_BLOCK, 0, 2, 1);
+    board.write(PM_BLOCK, 2, 2, 1);
+    board.pass(HALF_PERIOD_NS);
+    assert!(board.sci.level());
+    board.write(PM_BLOCK, 0, 2, 0xfffe);
+    assert!(board.sci.level(), "other bits do not clear it");
+    board.write(PM_BLOCK, 0, 2, 1);
+    assert!(!board.sci.level());
+    assert_eq!(board.sci.rising_edges(), 1);
+    board.pass(4 * HALF_PERIOD_NS);
+    assert_eq!(board.sci.rising_edges(), 2, "status stays set until it is cleared");
+}
+
+#[test]
+fn s5_powers_off_and_sleep_enable_does_not_read_back() {
+    let board = board();
+    assert_eq!(board.read(PM_BLOCK, 4, 2), 1, "without SMM, ACPI is enabled from the start");
+    board.write(PM_BLOCK, 4, 2, 0x0001);
+    assert_eq!(*lock(&board.requests.0), []);
+    board.write(PM_BLOCK, 4, 2, 0x2401);
+    assert_eq!(*lock(&board.requests.0), [], "S3 is not there");
+    assert_eq!(board.read(PM_BLOCK, 4, 2), 0x0401);
+    board.write(PM_BLOCK, 5, 1, 0x20);
+    assert_eq!(*lock(&board.requests.0), [SystemRequest::PowerOff]);
+    assert_eq!(board.read(PM_BLOCK, 4, 2), 0x0001);
+}
+
+#[test]
+fn the_power_button_interrupts_if_enabled() {
+    let board = board();
+    lock(&board.function).press_power_button();
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0x0100);
+    assert!(!board.sci.level());
+    board.write(PM_BLOCK, 2, 2, 0xffff);
+    assert!(board.sci.level());
+    assert_eq!(board.read(PM_BLOCK, 2, 2), 0x0521, "only bits that exist can be enabled");
+    board.write(APM, 0, 1, 0xf0);
+    assert!(!board.sci.level(), "ACPI is switched off");
+    board.write(APM, 0, 1, 0xf1);
+    assert!(board.sci.level());
+    board.write(PM_BLOCK, 1, 1, 0x01);
+    assert!(!board.sci.level());
+}
+
+#[test]
+fn one_dword_write_reaches_status_and_enable() {
+    let board = board();
+    lock(&board.function).press_power_button();
+    board.write(PM_BLOCK, 0, 4, 0x0520_0100);
+    assert_eq!((board.read(PM_BLOCK, 0, 2), board.read(PM_BLOCK, 2, 2)), (0, 0x0520));
+}
+
+#[test]
+fn general_purpose_events() {
+    let board = board();
+    lock(&board.function).raise_gpe(2);
+    lock(&board.function).raise_gpe(9);
+    assert_eq!((board.read(GPE0, 0, 1), board.read(GPE0, 1, 1)), (0x04, 0x02));
+    board.write(GPE0, 3, 1, 0x02);
+    assert!(board.sci.level());
+    board.write(GPE0, 1, 1, 0xff);
+    assert!(!board.sci.level());
+    assert_eq!((board.read(GPE0, 0, 1), board.read(GPE0, 1, 1)), (0x04, 0));
+}
+
+#[test]
+fn keeps_the_contract() {
+    let make = || {
+        let Board { function, sci, time, queue, .. } = board();
+        Subject { device: function, regions: vec![PM_BLOCK, GPE0, APM], irqs: vec![sci], keep: Box::new((time, queue)) }
+    };
+    let at = |region: Region, offset, size, value| ResetValue { region: region.id, offset, size, value };
+    let reset = [
+        at(PM_BLOCK, 0, 4, 0),
+        at(PM_BLOCK, 4, 2, 1),
+        at(PM_BLOCK, 0x20, 4, 0),
+        at(GPE0, 0, 1, 0),
+        at(GPE0, 2, 1, 0),
+        at(APM, 0, 1, 0),
+        at(APM, 1, 1, 0),
+    ];
+    contract::check(make, &reset);
+}

@@ -1,0 +1,90 @@
+//! What firmware would have set up before an operating system starts: for kernels that are started without any.
+//!
+//! Everything goes through the guest's own doors (configuration space), with the values SeaBIOS leaves behind.
+
+use std::io;
+
+use devices::pci::{PciAddress, PciBus};
+use kvm_bindings::{KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
+use kvm_ioctls::{VcpuFd, VmFd};
+
+use super::board::{irq, pci, port};
+
+const PAM0: u8 = 0x59;
+const INTERRUPT_LINE: u8 = 0x3c;
+const INTERRUPT_PIN: u8 = 0x3d;
+/// Registers of the PIIX4 power management function (Intel 290562).
+const PMBA: u8 = 0x40;
+const PMREGMISC: u8 = 0x80;
+const SMBBA: u8 = 0x90;
+const SMBHSTCFG: u8 = 0xd2;
+
+/// The local APIC's registers that firmware sets, by their offset in the APIC page (Intel SDM volume 3, table 11-1), with
+/// the values that SeaBIOS leaves: enabled, spurious vector FFh, LINT0 ExtINT, LINT1 NMI, both level triggered.
+const LOCAL_APIC: [(usize, u32); 3] = [(0x0f0, 0x1ff), (0x350, 0x8700), (0x360, 0x8400)];
+
+/// Sets up the chipset: RAM where ROM was, PCI interrupts routed, power management registers in place.
+pub fn chipset(bus: &PciBus) {
+    let host_bridge = PciAddress::slot(0);
+    bus.config_write(host_bridge, PAM0, 1, 0x30);
+    bus.config_write(host_bridge, PAM0 + 1, 4, 0x3333_3333);
+    bus.config_write(host_bridge, PAM0 + 5, 2, 0x3333);
+
+    let isa_bridge = place(pci::ISA_BRIDGE);
+    for (register, irq) in (pci::PIRQRCA..).zip(irq::PIRQ_DEFAULT) {
+        bus.config_write(isa_bridge, register, 1, irq.into());
+    }
+    let power = place(pci::POWER);
+    bus.config_write(power, PMBA, 4, u32::from(port::PM) | 1);
+    bus.config_write(power, PMREGMISC, 1, 1);
+    bus.config_write(power, SMBBA, 4, u32::from(port::SMBUS) | 1);
+    bus.config_write(power, SMBHSTCFG, 1, 0x09);
+
+    for (address, _) in bus.functions() {
+        let pin = bus.config_read(address, INTERRUPT_PIN, 1) as u8;
+        let irq = match pin {
+            0 => continue,
+            // The SCI is wired, not routed.
+            _ if address == power => irq::SCI,
+            _ => irq::PIRQ_DEFAULT[usize::from(pci::pirq(address.slot, pin - 1))],
+        };
+        bus.config_write(address, INTERRUPT_LINE, 1, irq.into());
+    }
+}
+
+/// Makes the 8259 inputs of PCI interrupts level triggered (ELCR).
+///
+/// # Errors
+/// The kernel refuses.
+pub fn interrupt_controllers(vm: &VmFd) -> io::Result<()> {
+    let level = irq::PIRQ_DEFAULT.iter().fold(0_u16, |mask, irq| mask | 1 << irq);
+    for (chip_id, elcr) in [(KVM_IRQCHIP_PIC_MASTER, level as u8), (KVM_IRQCHIP_PIC_SLAVE, (level >> 8) as u8)] {
+        let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+        vm.get_irqchip(&mut chip).map_err(error)?;
+        chip.chip.pic.elcr = elcr;
+        vm.set_irqchip(&chip).map_err(error)?;
+    }
+    Ok(())
+}
+
+/// Lets the 8259's interrupts through to the first processor, and non-maskable ones to it.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn local_apic(vcpu: &VcpuFd) -> io::Result<()> {
+    let mut lapic = vcpu.get_lapic().map_err(error)?;
+    for (offset, value) in LOCAL_APIC {
+        for (register, byte) in lapic.regs[offset..].iter_mut().zip(value.to_le_bytes()) {
+            *register = byte.cast_signed();
+        }
+    }
+    vcpu.set_lapic(&lapic).map_err(error)
+}
+
+fn error(errno: kvm_ioctls::Error) -> io::Error {
+    io::Error::from_raw_os_error(errno.errno())
+}
+
+fn place((slot, function): (u8, u8)) -> PciAddress {
+    PciAddress { slot, function }
+}

@@ -1,0 +1,322 @@
+//! The board: the one place where wires are soldered.
+//!
+//! Every device is made here, is given its clock, timers, interrupt lines and back ends, and appears at its addresses.
+//! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use devices::backend::char::{CharBackend, CharClient};
+use devices::base::{
+    Bus, Delivery, Device, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
+    SystemControl, TimerClient, TimerQueue, lock, shared,
+};
+use devices::chipset::hpet::{self, Hpet, LegacyReplacement};
+use devices::chipset::i440fx::{I440fx, ShadowControl};
+use devices::chipset::piix3::{self, Piix3};
+use devices::chipset::piix4_pm::{self, Piix4Pm, Resources};
+use devices::chipset::pirq::PirqRouter;
+use devices::chipset::port92::Port92;
+use devices::chipset::rtc::{LostTicks, Rtc};
+use devices::debug::{DebugExit, Debugcon, PostCode};
+use devices::input::{I8042, I8042Lines};
+use devices::pci::mechanism1::{self, ConfigMechanism1};
+use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
+use devices::serial::Uart;
+
+use super::board::{irq, pci, port};
+use super::gate::Gate;
+use super::layout::HPET;
+use super::{acpi, cmos};
+use crate::config::{DeviceConfig, IsaDebugcon, LostTickPolicy, MachineConfig};
+
+/// Interrupt inputs of the board: the pins of the I/O APIC.
+const GSIS: u32 = 24;
+/// The host bridge's place on the PCI bus.
+const HOST_BRIDGE: PciAddress = PciAddress::slot(0);
+/// The timer's interrupt, which arrives at I/O APIC input 2.
+const TIMER_IRQ: u8 = 0;
+
+/// What the board is built on.
+pub struct Foundation<'a> {
+    /// Takes the levels of the 24 interrupt inputs.
+    pub irqs: Arc<dyn IrqSink>,
+    /// Switches memory below 1 MiB.
+    pub shadow: Box<dyn ShadowControl>,
+    /// Takes requests for reset, power-off and exit.
+    pub system: Arc<dyn SystemControl>,
+    /// Silences the PIT while the HPET takes its place.
+    pub pit: Box<dyn LegacyReplacement>,
+    /// Guest-virtual time.
+    pub queue: TimerQueue,
+    /// The clock of the RTC, and the date in nanoseconds since 1970 when it shows 0.
+    pub rtc: (TimerQueue, i64),
+    /// What CMOS RAM tells of the machine.
+    pub cmos: cmos::Inputs<'a>,
+}
+
+/// A character device's two ends: what the device writes to, and how it is told of input.
+pub trait CharPort {
+    /// The host's end.
+    fn backend(&mut self) -> Box<dyn CharBackend>;
+
+    /// Connects the device's end.
+    fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>);
+}
+
+/// Finds the character device with an id.
+pub type FindCharPort<'a> = dyn FnMut(&str) -> Result<Box<dyn CharPort>> + 'a;
+
+/// Address line 20. KVM has no way to mask it, and no software of this century wants it masked.
+struct A20;
+
+impl IrqSink for A20 {
+    fn set_level(&self, _pin: u32, level: bool) -> Delivery {
+        log::debug!("address line 20 is {}", if level { "driven" } else { "masked, which has no effect" });
+        Delivery::Delivered
+    }
+}
+
+/// The board with everything on it.
+pub struct Board {
+    /// Port space.
+    pub ports: Arc<Bus>,
+    /// Memory space outside RAM.
+    pub memory: Arc<Bus>,
+    /// The PCI bus.
+    pub pci: Arc<PciBus>,
+    gsis: Vec<Arc<IrqInput>>,
+    queue: TimerQueue,
+    power: Shared<Piix4Pm>,
+    /// The optional parts that are there, as the firmware tables want to know them.
+    acpi: acpi::Devices,
+    /// All devices in the order of their reset, by the name they are saved under.
+    devices: Vec<(String, Arc<Mutex<dyn Device>>)>,
+}
+
+impl Board {
+    /// Makes the board that `config` describes.
+    ///
+    /// # Errors
+    /// A character device can't be had, or a place on a bus is taken.
+    pub fn new(foundation: Foundation<'_>, config: &MachineConfig, find: &mut FindCharPort<'_>) -> Result<Self> {
+        let Foundation { irqs, shadow, system, pit, queue, rtc, cmos } = foundation;
+        let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
+        let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
+        let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
+        let pci = Arc::new(PciBus::new(Arc::clone(&ports), Arc::clone(&memory), router.inputs()));
+
+        let timers = queue.timers();
+        let owner = timers.owner();
+        let sci = gsis[usize::from(irq::SCI)].line("SCI");
+        let resources = Resources { lpt: false, com1: config.serials[0].is_some(), com2: config.serials[1].is_some() };
+        let power = shared(Piix4Pm::new(queue.clock().clone(), timers, sci, Arc::clone(&system), resources));
+        queue.attach(owner, &power);
+
+        let mut board =
+            Self { ports, memory, pci, gsis, queue, power, acpi: acpi::Devices::default(), devices: Vec::new() };
+        board.add_bridges(cmos.layout.ram_size(), shadow, router, &system)?;
+        let rtc_gate = board.add_rtc(rtc, &cmos, config);
+        if config.platform.hpet {
+            board.add_hpet(pit, rtc_gate);
+        }
+        let a20 = IrqInput::new(Arc::new(A20), 0);
+        if config.platform.i8042 {
+            board.add_i8042(&a20, &system);
+        }
+        board.add(&shared(Port92::new(a20.line("port 92h"), Arc::clone(&system))), &[(port::PORT92, Port92::REGION)]);
+        board.add(&shared(PostCode::default()), &[(port::POST_CODE, PostCode::REGION)]);
+        for (index, chardev) in config.serials.iter().enumerate() {
+            if let Some(id) = chardev {
+                board.add_serial(index, port::COM[index], irq::COM[index], find(id)?.as_mut());
+            }
+        }
+        for device in &config.devices {
+            board.add_device(device, &system, find)?;
+        }
+        Ok(board)
+    }
+
+    fn add_bridges(
+        &mut self,
+        ram_size: u64,
+        shadow: Box<dyn ShadowControl>,
+        router: Arc<PirqRouter>,
+        system: &Arc<dyn SystemControl>,
+    ) -> Result<(), SlotError> {
+        let mechanism = shared(ConfigMechanism1::new(Arc::clone(&self.pci)));
+        let [address, data] = mechanism1::REGIONS;
+        self.add(&mechanism, &[(port::PCI_CONFIG, address), (port::PCI_CONFIG + 4, data)]);
+        self.add_pci(HOST_BRIDGE, &shared(I440fx::new(ram_size, shadow)))?;
+        let bridge = shared(Piix3::new(router, Arc::clone(system)));
+        self.ports.map(port::RESET_CONTROL.into(), piix3::RCR, Priority::Overlay, bridge.clone());
+        self.add_pci(place(pci::ISA_BRIDGE), &bridge)?;
+        let power = Arc::clone(&self.power);
+        self.ports.map(port::GPE0.into(), piix4_pm::GPE0, Priority::Fixed, power.clone());
+        self.ports.map(port::APM_CONTROL.into(), piix4_pm::APM, Priority::Fixed, power.clone());
+        self.add_pci(place(pci::POWER), &power)
+    }
+
+    /// The RTC interrupts through a gate that the HPET can close.
+    fn add_rtc(
+        &mut self,
+        (queue, epoch): (TimerQueue, i64),
+        cmos: &cmos::Inputs<'_>,
+        config: &MachineConfig,
+    ) -> Arc<Gate> {
+        let gate = Gate::new(self.line(irq::RTC, "RTC"));
+        let line = IrqInput::new(Arc::clone(&gate) as Arc<dyn IrqSink>, 0).line("RTC");
+        let lost_ticks = match config.rtc.lost_ticks {
+            LostTickPolicy::Slew => LostTicks::Slew,
+            LostTickPolicy::Discard | LostTickPolicy::Delay => LostTicks::Discard,
+        };
+        let timers = queue.timers();
+        let owner = timers.owner();
+        let rtc = Rtc::new(queue.clock().clone(), timers, line, epoch, &cmos::contents(cmos), lost_ticks);
+        let rtc = shared(rtc);
+        queue.attach(owner, &rtc);
+        self.add(&rtc, &[(port::RTC, Rtc::REGION)]);
+        gate
+    }
+
+    fn add_hpet(&mut self, pit: Box<dyn LegacyReplacement>, rtc: Arc<Gate>) {
+        let lines = hpet::Lines {
+            legacy_0: self.line(TIMER_IRQ, "HPET timer 0"),
+            legacy_1: self.line(irq::RTC, "HPET timer 1"),
+            // I/O APIC input 2 is the timer's.
+            routed: ["HPET timer 0", "HPET timer 1", "HPET timer 2"].map(|label| self.line(TIMER_IRQ, label)),
+        };
+        let timers = self.queue.timers();
+        let owner = timers.owner();
+        let hpet =
+            shared(Hpet::new(self.queue.clock().clone(), timers, lines, Box::new(LegacyInterrupts { pit, rtc })));
+        self.wind(owner, &hpet);
+        self.memory.map(HPET.start, Hpet::REGION, Priority::Fixed, hpet.clone());
+        self.register(hpet);
+        self.acpi.hpet = true;
+    }
+
+    fn add_i8042(&mut self, a20: &Arc<IrqInput>, system: &Arc<dyn SystemControl>) {
+        let lines = I8042Lines {
+            keyboard_irq: self.line(irq::KEYBOARD, "keyboard"),
+            mouse_irq: self.line(irq::MOUSE, "mouse"),
+            a20: a20.line("keyboard controller"),
+        };
+        let timers = self.queue.timers();
+        let owner = timers.owner();
+        let controller = shared(I8042::new(self.queue.clock().clone(), timers, lines, Arc::clone(system)));
+        self.wind(owner, &controller);
+        let windows = [(port::KBC_DATA, I8042::DATA_REGION), (port::KBC_COMMAND, I8042::COMMAND_REGION)];
+        self.add(&controller, &windows);
+        self.acpi.i8042 = true;
+    }
+
+    /// Adds the UART of COM port `index` (0 is COM1).
+    fn add_serial(&mut self, index: usize, base: u16, irq: u8, char_port: &mut dyn CharPort) {
+        const LABELS: [&str; 4] = ["COM1", "COM2", "COM3", "COM4"];
+        let timers = self.queue.timers();
+        let owner = timers.owner();
+        let line = self.line(irq, LABELS[index]);
+        let uart = shared(Uart::new(self.queue.clock().clone(), timers, line, char_port.backend()));
+        self.wind(owner, &uart);
+        char_port.attach(uart.clone());
+        self.add(&uart, &[(base, Uart::REGION)]);
+        self.acpi.com[index] |= base == port::COM[index] && irq == irq::COM[index];
+    }
+
+    fn add_device(
+        &mut self,
+        device: &DeviceConfig,
+        system: &Arc<dyn SystemControl>,
+        find: &mut FindCharPort<'_>,
+    ) -> Result<()> {
+        match device {
+            DeviceConfig::IsaDebugExit(exit) => {
+                let region = DebugExit::region(exit.iosize.into());
+                self.add(&shared(DebugExit::new(Arc::clone(system))), &[(exit.iobase, region)]);
+            }
+            DeviceConfig::IsaDebugcon(IsaDebugcon { iobase, readback, chardev, .. }) => {
+                let mut char_port = find(chardev).context("-device isa-debugcon")?;
+                let console = shared(Debugcon::new(*readback, char_port.backend()));
+                char_port.attach(console.clone());
+                self.add(&console, &[(*iobase, Debugcon::REGION)]);
+            }
+            DeviceConfig::IsaSerial(serial) => {
+                let index = usize::from(serial.index).min(port::COM.len() - 1);
+                let base = serial.iobase.unwrap_or(port::COM[index]);
+                let irq = serial.irq.unwrap_or(irq::COM[index]);
+                let mut char_port = find(&serial.chardev).context("-device isa-serial")?;
+                self.add_serial(index, base, irq, char_port.as_mut());
+            }
+        }
+        Ok(())
+    }
+
+    /// A line to interrupt input `gsi`.
+    fn line(&self, gsi: u8, label: &'static str) -> IrqLine {
+        self.gsis.get(usize::from(gsi)).map_or_else(IrqLine::detached, |input| input.line(label))
+    }
+
+    /// Makes a device appear at its ports and takes it into the reset order.
+    fn add<D: IoDevice + 'static>(&mut self, device: &Shared<D>, windows: &[(u16, Region)]) {
+        for (base, region) in windows {
+            self.ports.map((*base).into(), *region, Priority::Fixed, device.clone());
+        }
+        self.register(device.clone());
+    }
+
+    fn add_pci<F: PciFunction + 'static>(&mut self, place: PciAddress, function: &Shared<F>) -> Result<(), SlotError> {
+        self.pci.insert(place, lock(function).name(), function.clone())?;
+        self.register(function.clone());
+        Ok(())
+    }
+
+    /// Devices of the same type are told apart by a number.
+    fn register(&mut self, device: Arc<Mutex<dyn Device>>) {
+        let name = lock(&device).name();
+        let taken = self.devices.iter().filter(|(other, _)| other.split('#').next() == Some(name)).count();
+        let name = if taken == 0 { name.to_owned() } else { format!("{name}#{taken}") };
+        self.devices.push((name, device));
+    }
+
+    fn wind<T: TimerClient + 'static>(&self, owner: usize, device: &Shared<T>) {
+        self.queue.attach(owner, device);
+    }
+
+    /// The user presses the power button.
+    pub fn press_power_button(&self) {
+        lock(&self.power).press_power_button();
+    }
+
+    /// The optional parts, as the firmware tables want to know them.
+    #[must_use]
+    pub fn acpi_devices(&self) -> acpi::Devices {
+        self.acpi
+    }
+
+    /// Resets every device, in order.
+    pub fn reset(&self, kind: ResetKind) {
+        for (_, device) in &self.devices {
+            lock(device).reset(kind);
+        }
+        // Their windows are gone.
+        self.pci.remap();
+    }
+}
+
+/// Everything that the HPET replaces.
+struct LegacyInterrupts {
+    pit: Box<dyn LegacyReplacement>,
+    rtc: Arc<Gate>,
+}
+
+impl LegacyReplacement for LegacyInterrupts {
+    fn replace(&mut self, on: bool) {
+        self.pit.replace(on);
+        self.rtc.set_open(!on);
+    }
+}
+
+fn place((slot, function): (u8, u8)) -> PciAddress {
+    PciAddress { slot, function }
+}
