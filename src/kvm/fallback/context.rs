@@ -58,6 +58,7 @@ impl<'a> Context<'a> {
     pub fn fpu(&mut self) -> Result<&mut XsaveArea, Stop> {
         if !self.fpu.loaded {
             self.vcpu.xsave(&mut self.fpu.area).map_err(|error| state("floating-point state", "read", error))?;
+            self.fpu.area.fill_unused();
             self.fpu.loaded = true;
         }
         Ok(&mut self.fpu.area)

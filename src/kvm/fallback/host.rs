@@ -17,12 +17,17 @@ pub struct Component {
 /// Number of the first component after x87 and SSE, which live in the legacy region.
 pub const FIRST_EXTENDED: usize = 2;
 
-/// Components 0 to 62 of the XSAVE area. The first two are described by the legacy region's own layout.
+/// Components 0 to 62 of the XSAVE area. The first two are described by the legacy region's own layout; supervisor
+/// components, which have no place in the standard format, are left out.
 static COMPONENTS: LazyLock<[Component; 63]> = LazyLock::new(|| {
     let mut components = [Component::default(); 63];
     if has_xsave() {
         for (number, component) in (0..).zip(&mut components).skip(FIRST_EXTENDED) {
             let leaf = __cpuid_count(0xd, number);
+            let is_supervisor = leaf.ecx & 1 != 0;
+            if is_supervisor {
+                continue;
+            }
             *component = Component { size: leaf.eax as usize, offset: leaf.ebx as usize, aligned: leaf.ecx & 2 != 0 };
         }
     }

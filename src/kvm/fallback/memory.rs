@@ -196,8 +196,7 @@ impl Context<'_> {
         Ok(fetched)
     }
 
-    /// Why the code byte `offset` bytes into the instruction cannot be fetched; #GP(0), the answer to an instruction that
-    /// is too long, if it can.
+    /// Why the code byte `offset` bytes into the instruction cannot be fetched (#GP(0) if by now it can).
     pub fn fetch_fault(&mut self, offset: u64) -> Stop {
         let address = Address { segment: Register::CS, offset: self.cpu.regs.rip.wrapping_add(offset) };
         let fetched = self

@@ -37,7 +37,7 @@ mod xstate;
 
 use std::collections::HashMap;
 
-use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
 use self::context::{Context, Flow, Fpu};
 use self::native::Native;
@@ -94,7 +94,7 @@ impl Fallback {
         bytes[..known].copy_from_slice(&code[..known]);
         let mut context = Context::new(cpu, vcpu, memory, &mut self.native, &mut self.fpu);
         let mut result = decode(&cpu, &bytes[..known]);
-        if result.is_none() {
+        if result.is_none() && known < MAX_INSTRUCTION {
             result = match context.fetch(&mut bytes) {
                 Ok(fetched) => {
                     known = fetched;
@@ -104,8 +104,11 @@ impl Fallback {
             };
         }
         let Some(instruction) = result else {
-            // The instruction goes on in a page that cannot be fetched: fault there.
-            let fault = context.fetch_fault(known as u64);
+            // Either the instruction is too long, or it goes on in a page that cannot be fetched.
+            let fault = match known {
+                MAX_INSTRUCTION => Fault::protection(0).into(),
+                _ => context.fetch_fault(known as u64),
+            };
             return conclude(context, cpu, Err(fault), &bytes[..known]);
         };
         *self.counts.entry(instruction.mnemonic()).or_default() += 1;
@@ -142,14 +145,16 @@ impl Fallback {
     }
 }
 
-/// Decodes the first instruction of `bytes`; `None` if they end before it does.
+/// Decodes the first instruction of `bytes`; `None` if they end before it does, or it is longer than instructions may be.
 fn decode(cpu: &Cpu, bytes: &[u8]) -> Option<Instruction> {
-    let mut decoder = Decoder::with_ip(cpu.bitness(), bytes, cpu.regs.rip, DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    let incomplete = instruction.code() == Code::INVALID
-        && decoder.last_error() == DecoderError::NoMoreBytes
-        && bytes.len() < MAX_INSTRUCTION;
-    (!incomplete).then_some(instruction)
+    let attempt = |bytes: &[u8]| {
+        let mut decoder = Decoder::with_ip(cpu.bitness(), bytes, cpu.regs.rip, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        (instruction, instruction.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes)
+    };
+    let (instruction, incomplete) = attempt(bytes);
+    let too_long = instruction.is_invalid() && bytes.len() == MAX_INSTRUCTION && attempt(&bytes[..bytes.len() - 1]).1;
+    (!incomplete && !too_long).then_some(instruction)
 }
 
 /// What every completed instruction does besides its own work.

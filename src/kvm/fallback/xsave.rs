@@ -14,7 +14,7 @@ use super::host;
 use super::memory::Address;
 use super::paging::Access;
 use super::stop::{Fault, Stop, Unable};
-use super::xstate::{LEGACY, LEGACY_AND_HEADER, MXCSR_DEFAULT, XsaveArea, component};
+use super::xstate::{LEGACY, LEGACY_AND_HEADER, MXCSR_DEFAULT, X87_CONTROL, X87_REGISTERS, XMM, XsaveArea, component};
 
 const IA32_XSS: u32 = 0xda0;
 /// XCOMP_BV: the image is compacted.
@@ -22,10 +22,6 @@ const COMPACTED: u64 = 1 << 63;
 const HEADER: usize = LEGACY_AND_HEADER - LEGACY;
 /// MXCSR and MXCSR_MASK in the legacy region.
 const MXCSR: std::ops::Range<usize> = 24..32;
-/// Control, status, tag words and pointers.
-const X87_CONTROL: std::ops::Range<usize> = 0..24;
-const X87_REGISTERS: std::ops::Range<usize> = 32..160;
-const XMM_START: usize = 160;
 /// FIP and FDP: 64 bits wide, or 32 bits and a selector.
 const POINTERS: std::ops::Range<usize> = 8..24;
 
@@ -151,7 +147,7 @@ fn save(context: &mut Context, instruction: &Instruction, form: Form) -> Result<
     let (address, requested) = prepare(context, instruction, Access::Write)?;
     let area = context.fpu()?.clone();
     let mut in_use = area.in_use();
-    if area.mxcsr() != MXCSR_DEFAULT {
+    if form == Form::Compacted && area.mxcsr() != MXCSR_DEFAULT {
         in_use |= component::SSE;
     }
     let written = if form == Form::Standard { requested } else { requested & in_use };
@@ -171,7 +167,7 @@ fn save(context: &mut Context, instruction: &Instruction, form: Form) -> Result<
     }
     if written & component::SSE != 0 {
         let len = visible(context, 1);
-        pieces.push((XMM_START, area.bytes[XMM_START..XMM_START + len].to_vec()));
+        pieces.push((XMM, area.bytes[XMM..XMM + len].to_vec()));
     }
     let mut header = [0; 16];
     let header_len = if form == Form::Compacted {
@@ -256,9 +252,9 @@ fn restore(context: &mut Context, instruction: &Instruction, must_be_compacted: 
     };
     if requested & component::SSE != 0 {
         let len = visible(context, 1);
-        let registers = &mut area.bytes[XMM_START..XMM_START + len];
+        let registers = &mut area.bytes[XMM..XMM + len];
         if loaded & component::SSE != 0 {
-            context.read(address.plus(XMM_START as u64), registers)?;
+            context.read(address.plus(XMM as u64), registers)?;
         } else {
             registers.fill(0);
         }
@@ -324,7 +320,7 @@ fn prepare_fx(context: &mut Context, instruction: &Instruction, access: Access) 
 /// Bytes of the legacy region up to the last register that the mode and CR4.OSFXSR let FXSAVE see.
 fn fx_len(context: &Context) -> usize {
     let registers = if context.cpu.sregs.cr4 & cr4::OSFXSR != 0 { visible(context, 1) } else { 0 };
-    XMM_START + registers
+    XMM + registers
 }
 
 fn fxsave(context: &mut Context, instruction: &Instruction) -> Result<Flow, Stop> {
@@ -345,7 +341,7 @@ fn fxrstor(context: &mut Context, instruction: &Instruction) -> Result<Flow, Sto
     if context.cpu.sregs.cr4 & cr4::OSFXSR != 0 {
         let len = visible(context, 1);
         let mxcsr = load_mxcsr(context, address)?;
-        context.read(address.plus(XMM_START as u64), &mut area.bytes[XMM_START..XMM_START + len])?;
+        context.read(address.plus(XMM as u64), &mut area.bytes[XMM..XMM + len])?;
         in_use |= component::SSE;
         area.set_mxcsr(mxcsr);
     }

@@ -1,6 +1,8 @@
 //! The XSAVE area as KVM keeps it for a vCPU: standard format, components at the host's offsets
 //! (Intel SDM vol. 1, section 13.4).
 
+use std::ops::Range;
+
 use super::host;
 
 /// Component bits of XCR0, XSTATE_BV and RFBM.
@@ -30,12 +32,18 @@ pub const LEGACY: usize = 512;
 /// Size of the legacy region and the header.
 pub const LEGACY_AND_HEADER: usize = 576;
 
+/// Control, status, tag words and pointers.
+pub const X87_CONTROL: Range<usize> = 0..24;
+/// The eight x87 registers, 16 bytes each.
+pub const X87_REGISTERS: Range<usize> = 32..160;
+/// Start of the XMM registers, 16 bytes each.
+pub const XMM: usize = 160;
+
 const FCW: usize = 0;
 const FSW: usize = 2;
 const FIP: usize = 8;
 const FDP: usize = 16;
 const MXCSR: usize = 24;
-const XMM: usize = 160;
 const XSTATE_BV: usize = LEGACY;
 const PKRU_COMPONENT: usize = 9;
 const YMM_COMPONENT: usize = 2;
@@ -184,6 +192,25 @@ impl XsaveArea {
         }
     }
 
+    /// Gives the components that are not in use their initial values in memory.
+    pub fn fill_unused(&mut self) {
+        let unused = !self.in_use();
+        let initial = Self::default();
+        if unused & component::X87 != 0 {
+            self.bytes[X87_CONTROL].copy_from_slice(&initial.bytes[X87_CONTROL]);
+            self.bytes[X87_REGISTERS].fill(0);
+        }
+        if unused & component::SSE != 0 {
+            self.bytes[XMM..XMM + 256].fill(0);
+        }
+        for number in (host::FIRST_EXTENDED..63).filter(|number| unused >> number & 1 != 0) {
+            let component = host::component(number);
+            if let Some(bytes) = self.bytes.get_mut(component.offset..component.offset + component.size) {
+                bytes.fill(0);
+            }
+        }
+    }
+
     /// Takes a component out of its initial state, giving it the initial values in memory.
     fn wake(&mut self, number: usize) {
         if self.in_use() >> number & 1 != 0 {
@@ -198,8 +225,8 @@ impl XsaveArea {
 }
 
 /// Where the parts of a vector register live: component, bytes of the register, offset in the area.
-fn pieces(number: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>, usize)> {
-    let of = |piece: usize, part: std::ops::Range<usize>, index: usize| {
+fn pieces(number: usize) -> impl Iterator<Item = (usize, Range<usize>, usize)> {
+    let of = |piece: usize, part: Range<usize>, index: usize| {
         let component = host::component(piece);
         (component.size != 0).then_some((piece, part.clone(), component.offset + part.len() * index))
     };

@@ -87,15 +87,32 @@ fn unit(instruction: &Instruction) -> Unit {
             Unit::Avx
         };
     }
+    let mmx = operand(Register::is_mm);
     if features.iter().any(x87) {
         Unit::X87 { waits: !is_no_wait(instruction.mnemonic()) }
-    } else if operand(Register::is_xmm) {
-        Unit::Sse { mmx: operand(Register::is_mm) }
-    } else if operand(Register::is_mm) || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Femms) {
+    } else if operand(Register::is_xmm) || is_conversion(instruction.mnemonic()) {
+        Unit::Sse { mmx }
+    } else if mmx || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Femms) {
         Unit::Mmx
     } else {
         Unit::Integer
     }
+}
+
+/// SSE conversions that may do without an XMM register, their other operand being memory.
+fn is_conversion(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Cvtss2si
+            | M::Cvttss2si
+            | M::Cvtsd2si
+            | M::Cvttsd2si
+            | M::Cvtps2pi
+            | M::Cvttps2pi
+            | M::Cvtpd2pi
+            | M::Cvttpd2pi
+    )
 }
 
 /// x87 control instructions that ignore pending exceptions.

@@ -1,6 +1,6 @@
 //! Vector operands of which only some elements are accessed, and which ones must be aligned.
 
-use iced_x86::{Code, EncodingKind, Instruction, Mnemonic, Register};
+use iced_x86::{Code, EncodingKind, Instruction, Mnemonic, OpKind, Register};
 
 use crate::kvm::fallback::context::Context;
 use crate::kvm::fallback::memory::Address;
@@ -80,7 +80,9 @@ impl Masking {
             | M::Vexpandps
             | M::Vexpandpd => Self::Packed { register, element, count },
             M::Vmovss | M::Vmovsd | M::Vmovsh => Self::Any { register, count: 1 },
-            _ if is_elementwise_move(instruction.mnemonic()) => Self::Opmask { register, element },
+            _ if instruction.op0_kind() == OpKind::Memory || is_load(instruction.mnemonic()) => {
+                Self::Opmask { register, element }
+            }
             _ => Self::None,
         }
     }
@@ -120,8 +122,8 @@ fn spread(active: impl Fn(usize) -> bool, count: usize, element: usize) -> Activ
     (0..count).filter(|&n| active(n)).fold(0, |bytes, n| bytes | low_bits(element) << (n * element))
 }
 
-/// EVEX moves, whose memory elements correspond to their mask bits one by one.
-fn is_elementwise_move(mnemonic: Mnemonic) -> bool {
+/// EVEX loads, whose memory elements correspond to their mask bits one by one (as those of all masked stores do).
+fn is_load(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
         mnemonic,
@@ -135,24 +137,6 @@ fn is_elementwise_move(mnemonic: Mnemonic) -> bool {
             | M::Vmovupd
             | M::Vmovaps
             | M::Vmovapd
-            | M::Vpmovwb
-            | M::Vpmovdb
-            | M::Vpmovdw
-            | M::Vpmovqb
-            | M::Vpmovqw
-            | M::Vpmovqd
-            | M::Vpmovswb
-            | M::Vpmovsdb
-            | M::Vpmovsdw
-            | M::Vpmovsqb
-            | M::Vpmovsqw
-            | M::Vpmovsqd
-            | M::Vpmovuswb
-            | M::Vpmovusdb
-            | M::Vpmovusdw
-            | M::Vpmovusqb
-            | M::Vpmovusqw
-            | M::Vpmovusqd
     )
 }
 

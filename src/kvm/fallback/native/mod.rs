@@ -216,6 +216,12 @@ fn low_byte(register: Register) -> Register {
     }
 }
 
+/// True if `instruction` runs on this host's CPU.
+#[cfg(test)]
+pub fn is_allowed(instruction: &Instruction) -> bool {
+    matches!(allowed::verdict(instruction), Verdict::Yes(_))
+}
+
 /// Runs `instruction`, whose bytes are the first of `bytes`, on the host's CPU.
 pub fn execute(context: &mut Context, instruction: &Instruction, bytes: &[u8]) -> Result<Flow, Stop> {
     let plan = context.native.plan(instruction, bytes, context.cpu.bitness())?;

@@ -1,6 +1,13 @@
 //! Tests of the fallback without KVM: a vCPU and a memory of our own.
 
+mod checks;
+mod differential;
+mod interrupts;
 mod native;
+mod paging;
+mod random;
+mod real_cpu;
+mod xsave;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
