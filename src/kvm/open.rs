@@ -9,7 +9,7 @@ const PATH: &std::ffi::CStr = c"/dev/kvm";
 /// The only version of the interface there will ever be (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
 const API_VERSION: i32 = 12;
 
-/// What natoma can't do without, with the kernel version that brought it.
+/// What natoma can't do without.
 const REQUIRED: [(Cap, &str); 10] = [
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
@@ -41,6 +41,12 @@ pub enum OpenError {
     /// Something else is in the way.
     #[error("can't open /dev/kvm")]
     Failed(#[source] io::Error),
+    /// It is another device, a file, or a directory.
+    #[error(
+        "/dev/kvm is something else than KVM's device: remove it and load the module again, or make it by \
+         `mknod /dev/kvm c 10 232`"
+    )]
+    NotKvm,
     /// What answers is not KVM as we know it.
     #[error("/dev/kvm speaks version {0} of its interface, not {API_VERSION}: this is not a KVM that natoma knows")]
     ApiVersion(i32),
@@ -58,13 +64,15 @@ pub fn open() -> Result<Kvm, OpenError> {
         libc::ENOENT => OpenError::NoDevice,
         libc::ENXIO | libc::ENODEV => OpenError::NoDriver,
         libc::EACCES | libc::EPERM => OpenError::NoPermission,
+        libc::EISDIR => OpenError::NotKvm,
         errno => OpenError::Failed(io::Error::from_raw_os_error(errno)),
     })?;
     // SAFETY: the descriptor was opened just now and nobody else owns it.
     let kvm = unsafe { Kvm::from_raw_fd(fd) };
     match kvm.get_api_version() {
         API_VERSION => {}
-        // A file that is no KVM at all answers the ioctl with an error.
+        // The ioctl failed: whatever this is does not know it.
+        -1 => return Err(OpenError::NotKvm),
         found => return Err(OpenError::ApiVersion(found)),
     }
     for (cap, name) in REQUIRED {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use devices::base::GuestRam;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
 
 use super::layout::MemoryLayout;
 use crate::config::{MemoryBackend, MemoryBackendKind};
@@ -65,7 +65,7 @@ pub enum RamError {
     /// The host gives no memory.
     #[error("the host does not give {} MiB of memory{}", .size >> 20, advice(*.huge))]
     Map {
-        /// Size of the mapping in bytes.
+        /// Size of all of it in bytes.
         size: u64,
         /// Whether huge pages were asked for.
         huge: bool,
@@ -202,25 +202,31 @@ pub fn map(backend: &MemoryBackend, layout: &MemoryLayout) -> Result<GuestRam, R
         }
         // SAFETY: `host` was mapped just now with this size, is used by nobody else and is never unmapped.
         let builder = unsafe { builder.with_raw_mmap_pointer(host) };
-        let mapped = builder.build().map_err(|error| map_error(backend, size, io::Error::other(error)))?;
+        let mapped = builder.build().map_err(|error| map_error(backend, io::Error::other(error)))?;
         regions.push(
             GuestRegionMmap::new(mapped, GuestAddress(region.guest.start))
-                .ok_or_else(|| map_error(backend, size, io::ErrorKind::InvalidInput.into()))?,
+                .ok_or_else(|| map_error(backend, io::ErrorKind::InvalidInput.into()))?,
         );
     }
     let ram = GuestMemoryMmap::from_regions(regions)
-        .map_err(|error| map_error(backend, backend.size, io::Error::other(error)))?;
+        .map_err(|error| map_error(backend, io::Error::other(error)))?;
+    // Takes long, so that whatever else can fail comes before it.
+    if backend.prealloc {
+        for region in ram.iter() {
+            prealloc(region.as_ptr() as usize, region.size(), backend.prealloc_threads).map_err(RamError::Prealloc)?;
+        }
+    }
     Ok(Arc::new(ram))
 }
 
-fn map_error(backend: &MemoryBackend, size: u64, source: io::Error) -> RamError {
+fn map_error(backend: &MemoryBackend, source: io::Error) -> RamError {
     let huge = matches!(backend.kind, MemoryBackendKind::Memfd { hugetlb: true, .. });
-    RamError::Map { size, huge, source }
+    RamError::Map { size: backend.size, huge, source }
 }
 
 /// Maps `size` bytes at a boundary of huge pages and gives the kernel its advice.
 fn map_region(backend: &MemoryBackend, source: &Source, size: u64, offset: u64) -> Result<*mut u8, RamError> {
-    let error = || map_error(backend, size, io::Error::last_os_error());
+    let error = || map_error(backend, io::Error::last_os_error());
     let align = HUGE_PAGE.max(source.page);
     let len = size as usize;
     let reserved = len + align as usize;
@@ -259,9 +265,6 @@ fn map_region(backend: &MemoryBackend, source: &Source, size: u64, offset: u64) 
         }
     }
     advise(host, len, backend, source.file.is_none());
-    if backend.prealloc {
-        prealloc(host, len, backend.prealloc_threads).map_err(RamError::Prealloc)?;
-    }
     Ok(host.cast())
 }
 
@@ -276,8 +279,7 @@ fn advise(host: *mut libc::c_void, len: usize, backend: &MemoryBackend, anonymou
 }
 
 /// Makes the host back every page now, on `threads` threads.
-fn prealloc(host: *mut libc::c_void, len: usize, threads: u32) -> io::Result<()> {
-    let start = host as usize;
+fn prealloc(start: usize, len: usize, threads: u32) -> io::Result<()> {
     let share = len.div_ceil(threads.max(1) as usize).next_multiple_of(HUGE_PAGE as usize);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (start..start + len)
@@ -312,7 +314,7 @@ fn populate(start: usize, len: usize) -> io::Result<()> {
 mod tests {
     use std::collections::HashSet;
 
-    use vm_memory::{Bytes, GuestMemoryBackend};
+    use vm_memory::Bytes;
 
     use super::*;
     use crate::machine::layout::Rules;
