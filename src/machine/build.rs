@@ -19,7 +19,7 @@ use super::timers::QueueRunner;
 use super::{cmos, ram, rtc_time};
 use crate::boot::builtin::BUILTIN_GUEST;
 use crate::boot::{DirectBoot, Image};
-use crate::config::MachineConfig;
+use crate::config::{KernelIrqchip, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
 use crate::kvm::cpuid::topology::Topology;
@@ -38,6 +38,11 @@ const MAX_XAPIC_ID: u32 = 254;
 /// # Errors
 /// The host can't provide what the configuration asks for.
 pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindCharPort<'_>) -> Result<Machine> {
+    if config.platform.kernel_irqchip != KernelIrqchip::On {
+        bail!(
+            "-accel kernel-irqchip: interrupt controllers outside the kernel are not supported yet: use kernel-irqchip=on"
+        );
+    }
     let kernel = match &config.boot.kernel {
         Some(kernel) => {
             let initrd = config.boot.initrd.as_ref().map(OsStr::new);

@@ -208,8 +208,7 @@ pub fn map(backend: &MemoryBackend, layout: &MemoryLayout) -> Result<GuestRam, R
                 .ok_or_else(|| map_error(backend, io::ErrorKind::InvalidInput.into()))?,
         );
     }
-    let ram = GuestMemoryMmap::from_regions(regions)
-        .map_err(|error| map_error(backend, io::Error::other(error)))?;
+    let ram = GuestMemoryMmap::from_regions(regions).map_err(|error| map_error(backend, io::Error::other(error)))?;
     // Takes long, so that whatever else can fail comes before it.
     if backend.prealloc {
         for region in ram.iter() {
