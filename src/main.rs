@@ -1,7 +1,6 @@
 //! The `natoma` program: command line, machine, exit status.
 
 use natoma::cli::{self, CpuCatalogue, Environment, Request};
-use natoma::config::CpuConfig;
 use natoma::kvm::cpuid;
 use std::fs;
 use std::io::{self, Write};
@@ -16,7 +15,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
-    let environment = Environment { cpus: &Cpus, read_file: &cli::read_file };
+    let cpus = CpuCatalogue {
+        models: cpuid::model_names,
+        properties: cpuid::property_names,
+        check: |cpu| cpuid::check(cpu).map_err(|error| error.to_string()),
+    };
+    let environment = Environment { cpus, read_file: &cli::read_file };
     let command_line = cli::parse(std::env::args_os().skip(1), &environment)?;
     for warning in &command_line.warnings {
         eprintln!("natoma: warning: {warning}");
@@ -40,22 +44,5 @@ fn print(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
-    }
-}
-
-/// The CPU models that KVM guests can have.
-struct Cpus;
-
-impl CpuCatalogue for Cpus {
-    fn models(&self) -> Vec<(String, String)> {
-        cpuid::model_names()
-    }
-
-    fn properties(&self) -> Vec<String> {
-        cpuid::property_names().into_iter().map(str::to_owned).collect()
-    }
-
-    fn check(&self, cpu: &CpuConfig) -> Result<(), String> {
-        cpuid::check(cpu).map_err(|error| error.to_string())
     }
 }

@@ -56,7 +56,7 @@ pub fn missing_names() -> Vec<String> {
 }
 
 /// `-help OPTION`: all about one option.
-pub fn option(option: &OptionSpec, cpus: &dyn CpuCatalogue) -> String {
+pub fn option(option: &OptionSpec, cpus: &CpuCatalogue) -> String {
     let mut text = format!("{}\n", option.form());
     if let Some(alias) = option.alias {
         text.push_str(&format!("Also written -{alias}.\n"));
@@ -105,7 +105,7 @@ pub fn requested(option: &OptionSpec, argument: &str) -> Option<Option<String>> 
 }
 
 /// `-OPTION help` or `-OPTION SUBJECT,help`: what the argument can be. Empty if there is nothing to list.
-pub fn keys(option: &OptionSpec, subject: Option<&str>, cpus: &dyn CpuCatalogue) -> String {
+pub fn keys(option: &OptionSpec, subject: Option<&str>, cpus: &CpuCatalogue) -> String {
     let mut text = String::new();
     match (option.name, option.argument, subject) {
         ("machine", _, None) => {
@@ -119,9 +119,9 @@ pub fn keys(option: &OptionSpec, subject: Option<&str>, cpus: &dyn CpuCatalogue)
         }
         ("cpu", ..) => {
             heading(&mut text, "CPU models:");
-            cpus.models().iter().for_each(|(name, help)| row(&mut text, name, help));
+            (cpus.models)().iter().for_each(|(name, help)| row(&mut text, name, help));
             heading(&mut text, "Features and other properties:");
-            wrap(&mut text, 2, &cpus.properties().join(" "));
+            wrap(&mut text, 2, &(cpus.properties)().join(" "));
         }
         ("d", ..) => {
             heading(&mut text, "Log items:");

@@ -97,13 +97,13 @@ fn printed(given: &Given, environment: &Environment) -> Result<Option<String>, U
     let argument = given.argument.as_deref().unwrap_or_default();
     if !matches!(given.option.effect, Effect::Print) {
         let subject = help::requested(given.option, argument);
-        return Ok(subject.map(|subject| help::keys(given.option, subject.as_deref(), environment.cpus)));
+        return Ok(subject.map(|subject| help::keys(given.option, subject.as_deref(), &environment.cpus)));
     }
     Ok(Some(match (given.option.name, argument) {
         ("version", _) => help::version(),
         ("help", "") => help::overview(),
         ("help", name) => match options::find(name.trim_start_matches('-')) {
-            Some(option) => help::option(option, environment.cpus),
+            Some(option) => help::option(option, &environment.cpus),
             None => {
                 let names = options::all().map(|option| option.name);
                 let meant = suggest::did_you_mean(name.trim_start_matches('-'), names);

@@ -6,32 +6,22 @@ use crate::config::*;
 use proptest::prelude::*;
 use std::io;
 
-/// A catalogue with two models and two properties.
-struct Cpus;
-
-impl CpuCatalogue for Cpus {
-    fn models(&self) -> Vec<(String, String)> {
-        ["qemu64", "host"].map(|name| (name.into(), format!("the model {name}"))).into()
-    }
-
-    fn properties(&self) -> Vec<String> {
-        ["avx2", "kvm"].map(String::from).into()
-    }
-
-    fn check(&self, cpu: &CpuConfig) -> Result<(), String> {
-        match self.models().iter().any(|(name, _)| *name == cpu.model) {
-            true => Ok(()),
-            false => Err(format!("there is no CPU model '{}'", cpu.model)),
-        }
-    }
-}
+/// Two models and two properties.
+const CPUS: CpuCatalogue = CpuCatalogue {
+    models: || ["qemu64", "host"].map(|name| (name.into(), format!("the model {name}"))).into(),
+    properties: || vec!["avx2", "kvm"],
+    check: |cpu| match cpu.model.as_str() {
+        "qemu64" | "host" => Ok(()),
+        model => Err(format!("there is no CPU model '{model}'")),
+    },
+};
 
 fn parse_with(words: &[&str], files: &[(&str, &str)]) -> Result<CommandLine, String> {
     let read_file = |path: &Path| {
         let file = files.iter().find(|(name, _)| Path::new(name) == path);
         file.map(|(_, text)| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
     };
-    let environment = Environment { cpus: &Cpus, read_file: &read_file };
+    let environment = Environment { cpus: CPUS, read_file: &read_file };
     parse(words.iter().map(OsString::from), &environment).map_err(|error| error.to_string())
 }
 

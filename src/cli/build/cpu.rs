@@ -5,20 +5,20 @@ use crate::cli::settings::Settings;
 use crate::config::{CpuConfig, CpuProperty};
 
 /// The CPU models and properties that the machine has.
-pub trait CpuCatalogue {
+pub struct CpuCatalogue {
     /// Names of the models, each with what it is.
-    fn models(&self) -> Vec<(String, String)>;
+    pub models: fn() -> Vec<(String, String)>,
     /// Names of feature flags and of other properties that can be set on a model, with `-` and not `_`.
-    fn properties(&self) -> Vec<String>;
+    pub properties: fn() -> Vec<&'static str>,
     /// Checks a model and its properties as far as this is possible without the host's CPU. The message says what is wrong
     /// and what to do.
-    fn check(&self, cpu: &CpuConfig) -> Result<(), String>;
+    pub check: fn(&CpuConfig) -> Result<(), String>,
 }
 
 /// Reads `-cpu`.
 pub fn build(
     settings: &Settings,
-    catalogue: &dyn CpuCatalogue,
+    catalogue: &CpuCatalogue,
     warnings: &mut Vec<String>,
 ) -> Result<CpuConfig, UsageError> {
     let Some(given) = settings.last("cpu") else { return Ok(CpuConfig::default()) };
@@ -47,6 +47,6 @@ pub fn build(
         }
     }
     let cpu = CpuConfig { model, properties };
-    catalogue.check(&cpu).map_err(|message| given.origin.error(message))?;
+    (catalogue.check)(&cpu).map_err(|message| given.origin.error(message))?;
     Ok(cpu)
 }

@@ -24,7 +24,7 @@ use std::path::Path;
 /// What the options are read with.
 pub struct Environment<'a> {
     /// The CPU models there are.
-    pub cpus: &'a dyn CpuCatalogue,
+    pub cpus: CpuCatalogue,
     /// Reads a small text file.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
 }
@@ -44,7 +44,7 @@ pub fn machine(
     Ok(MachineConfig {
         identity: run::identity(settings)?,
         platform,
-        cpu: cpu::build(settings, environment.cpus, warnings)?,
+        cpu: cpu::build(settings, &environment.cpus, warnings)?,
         smp,
         memory: memory::build(settings, &smp)?,
         boot: machine::boot(settings)?,
