@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use devices::base::{Clock, TimeSource, TimerQueue};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 
-use super::acpi::{self, Oem};
-use super::boot::{BootSource, Description};
+use super::boot::BootSource;
 use super::clock::GuestClock;
+use super::description::{Identification, describe};
 use super::layout::{MemoryLayout, Rules};
 use super::lifecycle::{Machine, Status};
 use super::mailbox::Mailbox;
@@ -18,6 +18,7 @@ use super::shadow::ShadowSlots;
 use super::timers::QueueRunner;
 use super::{cmos, ram, rtc_time};
 use crate::boot::builtin::BUILTIN_GUEST;
+use crate::boot::mtrr::mtrrs;
 use crate::boot::{DirectBoot, Image};
 use crate::config::{KernelIrqchip, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
@@ -110,19 +111,13 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
     }
     mailbox.connect(VcpuParker::new(&vcpus));
 
-    let cpus = (0..config.smp.max_cpus)
-        .map(|index| acpi::Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
-        .collect();
-    let description = Description {
-        layout: layout.clone(),
-        phys_bits: rules.phys_bits,
-        cpus,
-        slots: board.pci.functions().iter().fold(0, |slots, (address, _)| slots | 1 << address.slot),
-        devices: board.acpi_devices(),
-        acpi: config.platform.acpi,
-        oem: Oem::default(),
-    };
-    let mut boot = BootSource::new(kernel, description, ram);
+    let leaf_1 = cpuid.as_slice().iter().find(|entry| entry.function == 1);
+    let identification = leaf_1.map_or(Identification { signature: 0, features: 0 }, |leaf| Identification {
+        signature: leaf.eax,
+        features: leaf.edx,
+    });
+    let bios = describe(config, &board, &layout, &topology, identification)?;
+    let mut boot = BootSource::new(kernel, bios, mtrrs(layout.low_ram.end, rules.phys_bits), ram);
     boot.start(&vm, &board, &vcpus, true)?;
     shadow.map_ram(&layout)?;
 

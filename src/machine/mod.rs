@@ -7,6 +7,7 @@ mod boot;
 mod build;
 pub mod clock;
 mod cmos;
+mod description;
 mod gate;
 mod handoff;
 pub mod layout;

@@ -1,0 +1,107 @@
+//! What the machine tells the operating system of itself, gathered from the configuration and the board.
+
+use std::array;
+
+use anyhow::Result;
+
+use super::acpi::{self, AcpiTables, Oem, PirqRouting};
+use super::bios_data::{self, BiosData, Equipment};
+use super::board::irq;
+use super::layout::MemoryLayout;
+use super::mptable;
+use super::pc::Board;
+use super::smbios::{self, EntryPoint, Processors, Smbios};
+use crate::config::{MachineConfig, SmbiosEntryPoint};
+use crate::kvm::cpuid::Topology;
+
+/// Offset of the interrupt pin in configuration space; 0 is none, 1 INTA#.
+const INTERRUPT_PIN: u8 = 0x3d;
+
+/// What CPUID leaf 1 says, of which firmware tables keep a copy.
+#[derive(Clone, Copy)]
+pub struct Identification {
+    /// EAX: family, model, stepping.
+    pub signature: u32,
+    /// EDX: features.
+    pub features: u32,
+}
+
+/// Makes the tables and finds a place for them.
+///
+/// # Errors
+/// There is none.
+pub fn describe(
+    config: &MachineConfig,
+    board: &Board,
+    layout: &MemoryLayout,
+    topology: &Topology,
+    Identification { signature, features }: Identification,
+) -> Result<BiosData> {
+    let cpus: Vec<_> = (0..config.smp.max_cpus)
+        .map(|index| acpi::Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
+        .collect();
+    let devices = board.acpi_devices();
+    let functions = board.pci.functions();
+    let acpi = config.platform.acpi.then(|| {
+        AcpiTables::build(&acpi::Inputs {
+            oem: oem(config),
+            cpus: &cpus,
+            layout,
+            slots: functions.iter().fold(0, |slots, (address, _)| slots | 1 << address.slot),
+            pirqs: PirqRouting::Fixed(irq::PIRQ_DEFAULT),
+            devices,
+        })
+    });
+    let mut pins: Vec<_> = functions
+        .iter()
+        .filter_map(|(address, _)| {
+            let pin = board.pci.config_read(*address, INTERRUPT_PIN, 1) as u8;
+            Some((address.slot, pin.checked_sub(1)?))
+        })
+        .collect();
+    pins.sort_unstable();
+    pins.dedup();
+    let inputs = bios_data::Inputs {
+        layout,
+        acpi,
+        smbios: Smbios::build(&smbios::Inputs {
+            uuid: config.identity.uuid.map_or([0; 16], uuid::Uuid::into_bytes),
+            processors: Processors {
+                sockets: u16::try_from(config.smp.sockets).unwrap_or(u16::MAX),
+                cores: config.smp.dies * config.smp.cores,
+                threads: config.smp.threads,
+                signature,
+                features,
+            },
+            layout,
+        }),
+        smbios_entry_point: match config.platform.smbios_entry_point {
+            SmbiosEntryPoint::V21 => EntryPoint::Bits32,
+            SmbiosEntryPoint::V30 => EntryPoint::Bits64,
+        },
+        mptable: mptable::build(&mptable::Inputs {
+            cpus: &cpus,
+            signature,
+            features,
+            pins: &pins,
+            pirqs: irq::PIRQ_DEFAULT,
+        }),
+        equipment: Equipment { com: devices.com, lpt: devices.lpt, mouse: devices.i8042 },
+    };
+    Ok(BiosData::lay_out(inputs)?)
+}
+
+/// The maker's strings, padded with spaces.
+fn oem(config: &MachineConfig) -> Oem {
+    fn padded<const N: usize>(text: &str) -> [u8; N] {
+        array::from_fn(|at| text.as_bytes().get(at).copied().unwrap_or(b' '))
+    }
+    let mut oem = Oem::default();
+    if let Some(id) = &config.platform.acpi_oem_id {
+        oem.id = padded(id);
+    }
+    if let Some(id) = &config.platform.acpi_oem_table_id {
+        oem.table_id = padded(id);
+    }
+    oem
+}
