@@ -1,8 +1,8 @@
 //! The state of a vCPU at power-on, to which a reset returns it.
 
 use kvm_bindings::{
-    KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state,
-    kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_regs,
+    kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
@@ -17,16 +17,14 @@ pub struct ResetState {
     lapic: kvm_lapic_state,
     events: kvm_vcpu_events,
     debug: kvm_debugregs,
-    msrs: Vec<kvm_msr_entry>,
 }
 
 impl ResetState {
-    /// Reads the state of a vCPU that has not run yet. `msrs` are the model specific registers that a reset restores;
-    /// those that this host does not have are left out.
+    /// Reads the state of a vCPU that has not run yet. Model specific registers are [`StateMsrs`](super::msr::StateMsrs)'.
     ///
     /// # Errors
     /// The kernel refuses to give a part.
-    pub fn capture(kvm: &Kvm, fd: &VcpuFd, msrs: impl Iterator<Item = u32>) -> Result<Self, VmError> {
+    pub fn capture(kvm: &Kvm, fd: &VcpuFd) -> Result<Self, VmError> {
         let xcrs = kvm.check_extension(Cap::Xcrs).then(|| fd.get_xcrs()).transpose();
         Ok(Self {
             regs: fd.get_regs().map_err(VmError::new("read the registers of a virtual CPU"))?,
@@ -36,7 +34,6 @@ impl ResetState {
             lapic: fd.get_lapic().map_err(VmError::new("read the local APIC of a virtual CPU"))?,
             events: fd.get_vcpu_events().map_err(VmError::new("read the events of a virtual CPU"))?,
             debug: fd.get_debug_regs().map_err(VmError::new("read the debug registers of a virtual CPU"))?,
-            msrs: read_msrs(fd, msrs)?,
         })
     }
 
@@ -61,7 +58,6 @@ impl ResetState {
         unsafe { fd.set_xsave(&self.xsave) }.map_err(VmError::new("reset the FPU of a virtual CPU"))?;
         fd.set_debug_regs(&self.debug).map_err(VmError::new("reset the debug registers of a virtual CPU"))?;
         fd.set_lapic(&self.lapic).map_err(VmError::new("reset the local APIC of a virtual CPU"))?;
-        restore_msrs(fd, &self.msrs)?;
         fd.set_vcpu_events(&self.events).map_err(VmError::new("reset the events of a virtual CPU"))
     }
 }
@@ -73,44 +69,4 @@ impl ResetState {
 pub fn set_waiting(fd: &VcpuFd, waiting: bool) -> Result<(), VmError> {
     let mp_state = if waiting { KVM_MP_STATE_UNINITIALIZED } else { KVM_MP_STATE_RUNNABLE };
     fd.set_mp_state(kvm_mp_state { mp_state }).map_err(VmError::new("set the run state of a virtual CPU"))
-}
-
-/// Reads the registers that exist; KVM stops at the first that does not, which is then skipped.
-fn read_msrs(fd: &VcpuFd, indices: impl Iterator<Item = u32>) -> Result<Vec<kvm_msr_entry>, VmError> {
-    let mut wanted: Vec<_> = indices.map(|index| kvm_msr_entry { index, ..Default::default() }).collect();
-    let mut found = Vec::with_capacity(wanted.len());
-    while !wanted.is_empty() {
-        let mut msrs = batch(&wanted)?;
-        let count = fd.get_msrs(&mut msrs).map_err(VmError::new("read the model specific registers"))?;
-        found.extend_from_slice(&msrs.as_slice()[..count]);
-        wanted.drain(..(count + 1).min(wanted.len()));
-    }
-    Ok(found)
-}
-
-/// Writes model specific registers.
-///
-/// # Errors
-/// The kernel refuses one.
-pub fn write_msrs(fd: &VcpuFd, registers: &[(u32, u64)]) -> Result<(), VmError> {
-    let entry = |&(index, data): &(u32, u64)| kvm_msr_entry { index, data, ..Default::default() };
-    let entries: Vec<_> = registers.iter().map(entry).collect();
-    let error = VmError::new("set the model specific registers of a virtual CPU");
-    let written = fd.set_msrs(&batch(&entries)?).map_err(&error)?;
-    if written == entries.len() { Ok(()) } else { Err(error(kvm_ioctls::Error::new(libc::EINVAL))) }
-}
-
-/// Writes registers that were read before. A host that shows a register it does not let write is tolerated.
-fn restore_msrs(fd: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<(), VmError> {
-    let mut rest = entries;
-    while !rest.is_empty() {
-        let count = fd.set_msrs(&batch(rest)?).map_err(VmError::new("reset the model specific registers"))?;
-        rest = rest.get(count + 1..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-fn batch(entries: &[kvm_msr_entry]) -> Result<Msrs, VmError> {
-    Msrs::from_entries(entries)
-        .map_err(|_| VmError::new("take so many model specific registers")(kvm_ioctls::Error::new(libc::E2BIG)))
 }

@@ -1,19 +1,20 @@
 //! One vCPU: KVM_RUN, hand the exit on, repeat.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
-use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
 use super::address_space::AddressSpace;
+use super::cpuid::{GuestCpu, SetUpError, Topology};
+use super::msr::{self, Msr, MsrError, StateMsrs};
 use super::quirks::{Handled, HostQuirks, VcpuFixups};
 use super::report::Report;
 use super::reset_state::{self, ResetState};
 use super::run_page::RunPage;
 use super::vm::VmError;
 use crate::boot::Entry;
-
-const RESET_MSRS: [u32; 3] = [0x174, 0x175, 0x176];
 
 /// What a vCPU tells the machine. Called on the vCPU's thread, which parks right afterwards; must not wait for it.
 pub trait VcpuEvents: Send + Sync {
@@ -52,14 +53,32 @@ enum Next {
 pub struct VcpuHost<'a> {
     /// KVM.
     pub kvm: &'a Kvm,
-    /// The virtual machine.
-    pub vm: &'a VmFd,
+    /// What processor they are.
+    pub cpu: &'a GuestCpu,
+    /// How they are arranged.
+    pub topology: &'a Topology,
     /// Memory and ports.
     pub space: AddressSpace,
     /// The machine.
     pub events: Arc<dyn VcpuEvents>,
     /// What has to be made good on this host.
     pub quirks: Arc<HostQuirks>,
+    /// The model specific registers they have, found with the first.
+    pub msrs: OnceCell<Arc<StateMsrs>>,
+}
+
+/// Why a vCPU can't be made or reset.
+#[derive(Debug, thiserror::Error)]
+pub enum VcpuError {
+    /// The kernel refuses a call.
+    #[error(transparent)]
+    Kvm(#[from] VmError),
+    /// The kernel refuses to make it the processor that was asked for.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
+    /// The kernel refuses a model specific register.
+    #[error(transparent)]
+    Msr(#[from] MsrError),
 }
 
 /// A vCPU, owned by its thread.
@@ -72,43 +91,52 @@ pub struct Vcpu {
     fixups: VcpuFixups,
     /// What a reset restores.
     power_on: ResetState,
+    msrs: Option<Arc<StateMsrs>>,
     /// KVM expects to be entered again to finish the access it last exited for.
     access_pending: bool,
 }
 
 impl Vcpu {
-    /// Creates the vCPU with number `index` and this APIC id and CPUID.
+    /// Makes `fd` vCPU number `index` of the machine.
     ///
     /// # Errors
     /// The kernel refuses a step.
-    pub fn new(host: &VcpuHost<'_>, index: u32, apic_id: u32, cpuid: &CpuId) -> Result<Self, VmError> {
-        let VcpuHost { kvm, vm, space, events, quirks } = host;
+    pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Result<Self, VcpuError> {
+        let VcpuHost { kvm, cpu, topology, space, events, quirks, msrs } = host;
         let (space, events) = (space.clone(), Arc::clone(events));
-        let mut fd = vm.create_vcpu(u64::from(apic_id)).map_err(VmError::new("create a virtual CPU"))?;
-        fd.set_cpuid2(cpuid).map_err(VmError::new("set the features of a virtual CPU"))?;
+        cpu.set_up(&fd, topology, index)?;
+        // All vCPUs have the same registers: the first shows which.
+        if msrs.get().is_none() {
+            // Only this thread makes vCPUs.
+            let _ = msrs.set(Arc::new(StateMsrs::detect(kvm, &fd)?));
+        }
+        let msrs = msrs.get().map(Arc::clone);
         let page = RunPage::new(&mut fd);
-        let power_on = ResetState::capture(kvm, &fd, RESET_MSRS.into_iter())?;
+        let power_on = ResetState::capture(kvm, &fd)?;
         let mut fixups = VcpuFixups::new(Arc::clone(quirks));
         fixups.before_first_run(&mut fd);
-        Ok(Self { index, fd, page, space, events, fixups, power_on, access_pending: false })
+        Ok(Self { index, fd, page, space, events, fixups, power_on, msrs, access_pending: false })
     }
 
     /// Back to the state of power-on. All but the first vCPU then wait for INIT and SIPI.
     ///
     /// # Errors
     /// The kernel refuses a part of the state.
-    pub fn reset(&mut self) -> Result<(), VmError> {
+    pub fn reset(&mut self) -> Result<(), VcpuError> {
         self.access_pending = false;
         self.power_on.restore(&self.fd)?;
-        reset_state::set_waiting(&self.fd, self.index != 0)
+        if let Some(msrs) = &self.msrs {
+            msrs.reset(&self.fd)?;
+        }
+        Ok(reset_state::set_waiting(&self.fd, self.index != 0)?)
     }
 
     /// Writes model specific registers.
     ///
     /// # Errors
     /// The kernel refuses one.
-    pub fn set_msrs(&self, registers: &[(u32, u64)]) -> Result<(), VmError> {
-        reset_state::write_msrs(&self.fd, registers)
+    pub fn set_msrs(&self, registers: &[Msr]) -> Result<(), MsrError> {
+        msr::write(&self.fd, registers)
     }
 
     /// Puts the vCPU, just made or reset, to the entry of a kernel.

@@ -11,6 +11,7 @@ use super::handoff;
 use super::pc::Board;
 use crate::boot::{DirectBoot, Platform, rng_seed};
 use crate::kvm::control::VcpuHandle;
+use crate::kvm::msr::Msr;
 use crate::kvm::vcpu::Vcpu;
 
 /// A kernel to be started directly, again after each reset.
@@ -19,14 +20,14 @@ pub struct BootSource {
     /// What the operating system finds instead of firmware.
     bios: BiosData,
     /// Memory types, for every processor.
-    mtrrs: Vec<(u32, u64)>,
+    mtrrs: Vec<Msr>,
     ram: GuestRam,
 }
 
 impl BootSource {
     /// Starts `kernel` on a machine that `bios` describes and whose memory has the types `mtrrs`.
     #[must_use]
-    pub fn new(kernel: DirectBoot, bios: BiosData, mtrrs: Vec<(u32, u64)>, ram: GuestRam) -> Self {
+    pub fn new(kernel: DirectBoot, bios: BiosData, mtrrs: Vec<Msr>, ram: GuestRam) -> Self {
         Self { kernel, bios, mtrrs, ram }
     }
 

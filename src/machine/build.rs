@@ -1,11 +1,12 @@
 //! From a [`MachineConfig`] to a machine that is ready to run.
 
+use std::cell::OnceCell;
 use std::ffi::OsStr;
+use std::iter;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use devices::base::{Clock, TimeSource, TimerQueue};
-use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 
 use super::boot::BootSource;
 use super::clock::GuestClock;
@@ -23,9 +24,10 @@ use crate::boot::{DirectBoot, Image};
 use crate::config::{KernelIrqchip, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
-use crate::kvm::cpuid::topology::Topology;
+use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
 use crate::kvm::irq::GsiSink;
 use crate::kvm::memory::MemorySlots;
+use crate::kvm::msr::Msr;
 use crate::kvm::pit::KernelPit;
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
@@ -57,17 +59,29 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
     if config.smp.max_cpus as usize > limit {
         bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
     }
-    let rules = Rules {
-        ram_size: config.memory.size(),
-        max_ram_below_4g: config.platform.max_ram_below_4g,
-        phys_bits: 40,
-        amd: true,
-        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
-    };
-    let layout = MemoryLayout::new(&rules).context("-m")?;
     let vm = vm::create(&kvm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
     let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
     quirks.prepare_vm(&vm).context("KVM can't be prepared for this host")?;
+    let create_vcpu =
+        |index| vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU");
+    // What the host's processors can do shows only with the first virtual one.
+    let first = create_vcpu(0)?;
+    let mut host_cpu = HostCpu::detect(&kvm, config.platform.kernel_irqchip, &quirks)?;
+    host_cpu.examine(&first)?;
+    let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
+    for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&topology)) {
+        eprintln!("natoma: warning: {warning}");
+    }
+
+    let phys_bits = cpu.physical_bits() as u8;
+    let rules = Rules {
+        ram_size: config.memory.size(),
+        max_ram_below_4g: config.platform.max_ram_below_4g,
+        phys_bits,
+        amd: cpu.is_amd(),
+        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
+    };
+    let layout = MemoryLayout::new(&rules).context("-m")?;
     let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
 
     let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
@@ -93,31 +107,20 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
 
     let space = AddressSpace { ports: Arc::clone(&board.ports), devices: Arc::clone(&board.memory), slots };
     control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
-    let mut cpuid =
-        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM does not say which CPU features it supports")?;
     let events = Arc::clone(mailbox) as Arc<dyn VcpuEvents>;
-    let host = VcpuHost { kvm: &kvm, vm: &vm, space, events, quirks };
+    let host = VcpuHost { kvm: &kvm, cpu: &cpu, topology: &topology, space, events, quirks, msrs: OnceCell::new() };
     let mut vcpus = Vec::new();
-    for index in 0..config.smp.cpus {
-        let apic_id = topology.apic_id(index);
-        for entry in cpuid.as_mut_slice() {
-            if entry.function == 1 {
-                entry.ebx = entry.ebx & 0xffff | 0x800 | config.smp.max_cpus << 16 | apic_id << 24;
-                entry.ecx |= 1 << 31;
-            }
-        }
-        let vcpu = Vcpu::new(&host, index, apic_id, &cpuid)?;
+    let others = (1..config.smp.cpus).map(&create_vcpu);
+    for (index, fd) in (0..).zip(iter::once(Ok(first)).chain(others)) {
+        let vcpu = Vcpu::new(&host, index, fd?)?;
         vcpus.push(VcpuHandle::spawn(vcpu).context("can't start the thread of a virtual CPU")?);
     }
     mailbox.connect(VcpuParker::new(&vcpus));
 
-    let leaf_1 = cpuid.as_slice().iter().find(|entry| entry.function == 1);
-    let identification = leaf_1.map_or(Identification { signature: 0, features: 0 }, |leaf| Identification {
-        signature: leaf.eax,
-        features: leaf.edx,
-    });
+    let identification = Identification { signature: cpu.signature(), features: cpu.basic_features() };
     let bios = describe(config, &board, &layout, &topology, identification)?;
-    let mut boot = BootSource::new(kernel, bios, mtrrs(layout.low_ram.end, rules.phys_bits), ram);
+    let mtrrs = mtrrs(layout.low_ram.end, phys_bits).into_iter().map(|(index, value)| Msr { index, value }).collect();
+    let mut boot = BootSource::new(kernel, bios, mtrrs, ram);
     boot.start(&vm, &board, &vcpus, true)?;
     shadow.map_ram(&layout)?;
 
