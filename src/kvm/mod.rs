@@ -1,6 +1,7 @@
 //! The kernel side: VM, memory slots, interrupt chip, vCPUs, CPUID, and what KVM leaves to user space.
 
 pub mod address_space;
+pub mod chips;
 pub mod control;
 pub mod cpuid;
 pub mod fallback;

@@ -23,6 +23,7 @@ use crate::boot::mtrr::mtrrs;
 use crate::boot::{DirectBoot, Image};
 use crate::config::{KernelIrqchip, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
+use crate::kvm::chips::ChipState;
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
 use crate::kvm::irq::GsiSink;
@@ -60,6 +61,7 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
         bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
     }
     let vm = vm::create(&kvm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
+    let chips = ChipState::capture(&vm)?;
     let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
     quirks.prepare_vm(&vm).context("KVM can't be prepared for this host")?;
     let create_vcpu =
@@ -126,6 +128,7 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
 
     Ok(Machine {
         vm,
+        chips,
         board,
         vcpus,
         clock,

@@ -13,6 +13,7 @@ use super::mailbox::{Message, UserRequest};
 use super::pc::Board;
 use super::timers::QueueRunner;
 use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction};
+use crate::kvm::chips::ChipState;
 use crate::kvm::control::VcpuHandle;
 use crate::kvm::vcpu::SystemEvent;
 
@@ -65,6 +66,8 @@ impl Status {
 /// A complete machine, owned by the main loop.
 pub struct Machine {
     pub(super) vm: Arc<VmFd>,
+    /// What the chips in the kernel are reset to.
+    pub(super) chips: ChipState,
     pub(super) board: Board,
     pub(super) vcpus: Vec<VcpuHandle>,
     pub(super) clock: Arc<GuestClock>,
@@ -126,6 +129,8 @@ impl Machine {
         self.vcpus.iter().for_each(VcpuHandle::park);
         self.vcpus.iter().for_each(VcpuHandle::wait_parked);
         self.board.reset(ResetKind::System);
+        // After the devices, which have lowered their lines.
+        self.chips.restore(&self.vm)?;
         for vcpu in &self.vcpus {
             vcpu.with(|vcpu| vcpu.reset()).context("a virtual CPU is gone")??;
         }
