@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Runs natoma and checks that it ends with status 1 and one line on the standard error that has all these pieces.
-fn check_failure(arguments: &[&str], pieces: &[&str]) {
+pub fn check_failure(arguments: &[&str], pieces: &[&str]) {
     let outcome = natoma(arguments);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{arguments:?}: {}", outcome.stderr);
     check_message(&outcome.stderr, pieces);
@@ -19,7 +19,7 @@ fn check_message(stderr: &str, pieces: &[&str]) {
 }
 
 /// Whether there is a KVM to test with.
-fn has_kvm() -> bool {
+pub fn has_kvm() -> bool {
     let exists = Path::new("/dev/kvm").exists();
     if !exists {
         eprintln!("SKIPPED: there is no /dev/kvm");
@@ -64,7 +64,9 @@ fn limits_of_the_host_are_named_with_the_option() {
     }
     check_failure(&["-smp", "4096"], &["-smp 4096", "at most"]);
     check_failure(&["-m", "64T"], &["-m", "less RAM"]);
+    check_failure(&["-m", "1.5M"], &["-m", "1536 KiB", "at least 2 MiB"]);
     check_failure(&["-mem-path", "/nonexistent/ram"], &["/nonexistent/ram", "No such file or directory"]);
+    check_failure(&["-machine", "kernel-irqchip=split"], &["kernel-irqchip", "not supported yet", "kernel-irqchip=on"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The program as a process: command line in, exit status and text out.
 
+mod kernel;
 mod machine;
 mod support;
 
