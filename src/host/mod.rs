@@ -1,1 +1,5 @@
-//! Implementations of the device back ends on the host: character devices and files.
+//! The host: what the process does with files, terminals, sockets and itself on behalf of the machine.
+
+pub mod channel;
+pub mod chardev;
+pub mod terminal;

@@ -1,5 +1,6 @@
 //! The main loop: timers, signals, messages and back ends, on one thread.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
@@ -11,12 +12,11 @@ use super::build::build;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
 use crate::config::MachineConfig;
+use crate::host::chardev::{Chardevs, Interrupt, Subscriber};
+use crate::host::terminal;
 
-/// Signals that end the machine.
-const ENDING: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
-
-/// A part of the main loop.
-type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
+/// Signals that the main loop sees to: three that end the machine, and those of a stop and of going on after it.
+const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
 
 /// Builds the machine that `config` describes and runs it to its end.
 ///
@@ -25,9 +25,10 @@ type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
 pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
     // Before any thread exists, so that all inherit the mask.
-    let signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
+    let mut signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
-    let mut machine = build(config, &mailbox, &mut |_id| Ok(Box::new(Tmp)))?;
+    let chardevs = Chardevs::open(&config.chardevs, &mut signals)?;
+    let mut machine = build(config, &mailbox, &mut |id| chardevs.port(id))?;
     let timers: Subscriber = machine.timers.clone();
     events.add_subscriber(timers);
     if let Some(timers) = &machine.rtc_timers {
@@ -35,6 +36,9 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     }
     events.add_subscriber(Arc::new(Mutex::new(signals)));
     events.add_subscriber(Arc::new(Mutex::new(Bell(Arc::clone(&mailbox)))));
+    for subscriber in chardevs.subscribers() {
+        events.add_subscriber(subscriber);
+    }
 
     if !config.run.start_paused {
         machine.resume()?;
@@ -72,20 +76,41 @@ struct Signals {
 
 impl Signals {
     fn block(mailbox: Arc<Mailbox>) -> nix::Result<Self> {
-        let set: SigSet = ENDING.into_iter().collect();
+        let set: SigSet = SIGNALS.into_iter().collect();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd, mailbox })
     }
 }
 
-impl MutEventSubscriber for Signals {
-    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Interrupt for Signals {
+    fn interrupted(&mut self) -> bool {
+        let mut ends = false;
         while let Ok(Some(info)) = self.fd.read_signal() {
             let number = info.ssi_signo.cast_signed();
-            eprintln!("natoma: terminating on signal {number} from pid {}", info.ssi_pid);
-            self.mailbox.post(Message::User(UserRequest::Signal(number)));
+            match Signal::try_from(number) {
+                Ok(Signal::SIGTSTP) => terminal::suspend(),
+                Ok(Signal::SIGCONT) => terminal::resume(),
+                _ => {
+                    eprintln!("natoma: terminating on signal {number} from pid {}", info.ssi_pid);
+                    self.mailbox.post(Message::User(UserRequest::Signal(number)));
+                    ends = true;
+                }
+            }
         }
+        ends
+    }
+}
+
+impl MutEventSubscriber for Signals {
+    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+        self.interrupted();
     }
 
     fn init(&mut self, ops: &mut EventOps) {
@@ -93,22 +118,4 @@ impl MutEventSubscriber for Signals {
             log::error!("signals can't be watched: {error}");
         }
     }
-}
-
-struct Tmp;
-impl super::pc::CharPort for Tmp {
-    fn backend(&mut self) -> Box<dyn devices::backend::char::CharBackend> {
-        Box::new(TmpC)
-    }
-    fn attach(&mut self, _client: Arc<Mutex<dyn devices::backend::char::CharClient>>) {}
-}
-struct TmpC;
-impl devices::backend::char::CharBackend for TmpC {
-    fn write(&mut self, data: &[u8]) -> usize {
-        use std::io::Write;
-        std::io::stdout().write_all(data).ok();
-        std::io::stdout().flush().ok();
-        data.len()
-    }
-    fn input_wanted(&mut self) {}
 }

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use devices::backend::char::{CharBackend, CharClient};
 use devices::base::{
     Bus, Delivery, Device, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
     SystemControl, TimerClient, TimerQueue, lock, shared,
@@ -29,6 +28,7 @@ use super::gate::Gate;
 use super::layout::HPET;
 use super::{acpi, cmos};
 use crate::config::{DeviceConfig, IsaDebugcon, LostTickPolicy, MachineConfig};
+use crate::host::chardev::CharPort;
 
 /// Interrupt inputs of the board: the pins of the I/O APIC.
 const GSIS: u32 = 24;
@@ -53,15 +53,6 @@ pub struct Foundation<'a> {
     pub rtc: (TimerQueue, i64),
     /// What CMOS RAM tells of the machine.
     pub cmos: cmos::Inputs<'a>,
-}
-
-/// A character device's two ends: what the device writes to, and how it is told of input.
-pub trait CharPort {
-    /// The host's end.
-    fn backend(&mut self) -> Box<dyn CharBackend>;
-
-    /// Connects the device's end.
-    fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>);
 }
 
 /// Finds the character device with an id.

@@ -1,0 +1,173 @@
+//! Character devices of the host: what is at the other end of serial ports, debug consoles and monitors.
+//!
+//! Each is a [`link::Link`] between a device and a medium, driven by the main loop ([`driver`]). The media are opened
+//! here, one file per kind, in the order of the configuration; everything that was created in the file system
+//! (sockets, links to pseudo-terminals) is removed when [`Chardevs`] is dropped.
+
+mod address;
+mod connection;
+mod driver;
+mod file;
+mod link;
+mod pipe;
+mod pty;
+mod ringbuf;
+mod socket;
+mod stdio;
+mod telnet;
+mod tty;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, anyhow};
+use devices::backend::char::{CharBackend, CharClient};
+use devices::base::lock;
+use event_manager::MutEventSubscriber;
+
+use self::driver::Driver;
+use self::link::{Link, Medium};
+use self::pty::{Pty, PtyLink};
+use self::ringbuf::Ringbuf;
+pub use self::socket::Interrupt;
+use self::socket::Socket;
+use crate::config::{Chardev, ChardevBackend};
+use crate::host::terminal;
+
+/// A character device's two ends: what the device writes to, and how it is told of input.
+pub trait CharPort {
+    /// The host's end.
+    fn backend(&mut self) -> Box<dyn CharBackend>;
+
+    /// Connects the device's end.
+    fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>);
+}
+
+/// A part of the main loop.
+pub type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
+
+/// All character devices of a configuration.
+pub struct Chardevs {
+    devices: Vec<Open>,
+}
+
+/// A character device that is open.
+struct Open {
+    id: String,
+    link: Arc<Link>,
+    driver: Arc<Mutex<Driver>>,
+    /// Removes what was created in the file system.
+    _pty_link: Option<PtyLink>,
+}
+
+impl Chardevs {
+    /// Opens the character devices of a configuration, in order. Waiting for a client, or for a server to answer, ends
+    /// early when `interrupt` says so.
+    ///
+    /// # Errors
+    /// One can't be opened: says which, why and what to do.
+    pub fn open(configs: &[Chardev], interrupt: &mut dyn Interrupt) -> Result<Self> {
+        let mut chardevs = Self { devices: Vec::new() };
+        for config in configs {
+            let label = format!("character device '{}' ({})", config.id, describe(&config.backend));
+            let open = Open::new(config, label.clone(), interrupt).context(label)?;
+            chardevs.devices.push(open);
+        }
+        Ok(chardevs)
+    }
+
+    /// The port of the character device `id`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn port(&self, id: &str) -> Result<Box<dyn CharPort>> {
+        let open = self.devices.iter().find(|open| open.id == id);
+        let open = open.ok_or_else(|| anyhow!("there is no character device '{id}'"))?;
+        Ok(Box::new(Port { link: Arc::clone(&open.link), driver: Arc::clone(&open.driver) }))
+    }
+
+    /// Takes up to `count` bytes out of the ring buffer `id`; `None` if it is none.
+    #[must_use]
+    pub fn read_ringbuf(&self, id: &str, count: usize) -> Option<Vec<u8>> {
+        self.devices.iter().find(|open| open.id == id)?.link.read_ringbuf(count)
+    }
+
+    /// What the main loop has to run.
+    #[must_use]
+    pub fn subscribers(&self) -> Vec<Subscriber> {
+        self.devices.iter().map(|open| Arc::clone(&open.driver) as Subscriber).collect()
+    }
+}
+
+impl Open {
+    fn new(config: &Chardev, label: String, interrupt: &mut dyn Interrupt) -> Result<Self> {
+        let log = match &config.logfile {
+            Some(path) => Some(file::create(path, config.logappend).context("logfile")?),
+            None => None,
+        };
+        let mut pty_link = None;
+        let medium = match &config.backend {
+            ChardevBackend::Null => Medium::Null,
+            ChardevBackend::Ringbuf { size } => Medium::Ringbuf(Ringbuf::new(*size)),
+            ChardevBackend::Stdio { signal } => Medium::Fixed(stdio::open(*signal)?),
+            ChardevBackend::File { path, append, input_path } => {
+                Medium::Fixed(file::open(path, *append, input_path.as_deref())?)
+            }
+            ChardevBackend::Pipe { path } => Medium::Fixed(pipe::open(path)?),
+            ChardevBackend::Tty { path } => Medium::Fixed(tty::open(path)?),
+            ChardevBackend::Pty { path } => {
+                let pty = Pty::open()?;
+                pty_link = path.as_ref().map(|path| PtyLink::create(path, pty.name())).transpose()?;
+                println!("char device redirected to {} (label {})", pty.name().display(), config.id);
+                Medium::Changing(None, Box::new(pty))
+            }
+            ChardevBackend::Socket { address, server, wait, nodelay, telnet, reconnect_seconds } => {
+                let socket = Socket { address, nodelay: *nodelay, telnet: *telnet };
+                match server {
+                    true => socket.serve(*wait, interrupt)?,
+                    false => socket.connect(*reconnect_seconds, interrupt)?,
+                }
+            }
+        };
+        let link = Link::new(label, medium, log).context("can't make an event descriptor")?;
+        let driver = Arc::new(Mutex::new(Driver::new(Arc::clone(&link))));
+        Ok(Self { id: config.id.clone(), link, driver, _pty_link: pty_link })
+    }
+}
+
+impl Drop for Chardevs {
+    fn drop(&mut self) {
+        terminal::restore();
+    }
+}
+
+/// The port of a character device with one user.
+struct Port {
+    link: Arc<Link>,
+    driver: Arc<Mutex<Driver>>,
+}
+
+impl CharPort for Port {
+    fn backend(&mut self) -> Box<dyn CharBackend> {
+        self.link.backend()
+    }
+
+    fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>) {
+        lock(&self.driver).connect(Box::new(client));
+    }
+}
+
+/// A character device in the words of the command line.
+fn describe(backend: &ChardevBackend) -> String {
+    let path = |kind: &str, path: &PathBuf| format!("{kind}:{}", path.display());
+    match backend {
+        ChardevBackend::Null => "null".into(),
+        ChardevBackend::Stdio { .. } => "stdio".into(),
+        ChardevBackend::Ringbuf { .. } => "ringbuf".into(),
+        ChardevBackend::Pty { .. } => "pty".into(),
+        ChardevBackend::File { path: file, .. } => path("file", file),
+        ChardevBackend::Pipe { path: pipe } => path("pipe", pipe),
+        ChardevBackend::Tty { path: tty } => tty.display().to_string(),
+        ChardevBackend::Socket { address, .. } => address.to_string(),
+    }
+}
