@@ -131,6 +131,24 @@ fn read(vcpu: &VcpuFd, indices: &[u32]) -> Result<Vec<Msr>, MsrError> {
     Ok(values)
 }
 
+/// Removes the registers that do not take the value they have.
+fn drop_read_only(vcpu: &VcpuFd, registers: &mut Vec<Msr>) -> Result<(), MsrError> {
+    let mut start = 0;
+    while let Some(rest) = registers.get(start..)
+        && !rest.is_empty()
+    {
+        match write(vcpu, rest) {
+            Ok(()) => break,
+            Err(MsrError::Refused(read_only)) => {
+                start = registers.iter().position(|&register| register == read_only).unwrap_or(registers.len());
+                registers.remove(start);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// The registers in KVM's form. At most [`KVM_MAX_MSR_ENTRIES`].
 fn list(entries: &[kvm_msr_entry]) -> Msrs {
     Msrs::from_entries(entries).expect("no more registers than fit")
@@ -166,6 +184,7 @@ impl StateMsrs {
                 register.value = 0;
             }
         }
+        drop_read_only(vcpu, &mut at_reset)?;
         Ok(Self { at_reset })
     }
 
