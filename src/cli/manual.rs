@@ -187,14 +187,3 @@ fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_committed_reference_is_that_of_the_table() {
-        let committed = include_str!("../../docs/options.md");
-        assert!(committed == markdown(), "docs/options.md is stale: cargo run -- -manual markdown > docs/options.md");
-    }
-}
