@@ -129,8 +129,11 @@ impl GuestCpu {
         // Initial APIC id, CPUs per package, line size for CLFLUSH in units of 8 bytes.
         one.ebx = (apic_id & 0xff) << 24 | 8 << 8;
         if cpus > 1 {
-            one.ebx |= cpus.min(0xff) << 16;
             one.edx |= features::HT.mask as u32;
+        }
+        // The number of CPUs counts only with the feature, which some hosts can't hide.
+        if one.edx & features::HT.mask as u32 != 0 {
+            one.ebx |= cpus.min(0xff) << 16;
         }
         if !self.pmu {
             one.ecx &= !(features::PDCM.mask as u32);

@@ -400,6 +400,7 @@ fn what_a_host_cannot_hide_is_in_the_table() {
         let guest = cpu(name, &host);
         let one = leaf(&guest, 1, 0);
         assert_eq!((one.ecx & 0x76d8_1203, one.edx & 0x178b_fbff), (0x76d8_1203, 0x178b_fbff), "{name}");
+        assert_eq!(one.ebx >> 16 & 0xff, 1, "{name}: HT is there, so the number of CPUs counts");
         assert_eq!(leaf(&guest, 7, 0), Regs { eax: 1, ebx: 0xf1bf_03ab, ecx: 0x5f46, edx: 0x10 }, "{name}");
         // XSAVE can't be hidden, so a kernel has to find its leaf, with all components.
         assert!(leaf(&guest, 0, 0).eax >= 0xd, "{name}");
