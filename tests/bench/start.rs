@@ -1,0 +1,67 @@
+//! How soon the guest begins, and how soon it is all over.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::monitor::{Monitor, Monitors};
+use crate::options::Options;
+use crate::report::{Bound, Measurement, Report};
+use crate::watch::Watched;
+
+const FIRST_INSTRUCTION: &str = "first-instruction";
+const POWER_OFF: &str = "power-off";
+const TOUR: &str = "tour";
+
+/// QEMU's firmware alone can take seconds where ring 0 is emulated.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Runs that take seconds are repeated less often.
+const FEW: usize = 5;
+
+/// Measures what is wanted of it.
+pub fn measure(monitors: &Monitors, options: &Options, report: &mut Report) -> Result<()> {
+    let (natoma, qemu, bare) = (Monitor::Natoma.name(), Monitor::Qemu.name(), Monitor::Bare.name());
+    if options.wants(FIRST_INSTRUCTION) {
+        let mut measurement = Measurement::new(FIRST_INSTRUCTION, "ms");
+        for_each(&monitors.all(), options.runs, |monitor| {
+            let mut watched = Watched::spawn(monitors.first_instruction(monitor), LIMIT)?;
+            measurement.push(monitor.name(), milliseconds(watched.first_byte()?));
+            Ok(())
+        })?;
+        let ratios = [(qemu, natoma, Some(Bound::AtLeast(3.0))), (natoma, bare, Some(Bound::AtMost(1.3)))];
+        report.add(measurement, &ratios);
+    }
+    let guests = [(POWER_OFF, env!("NATOMA_GUEST_BENCH"), "poweroff"), (TOUR, env!("NATOMA_GUEST_TOUR"), "")];
+    for (name, guest, append) in guests {
+        if !options.wants(name) {
+            continue;
+        }
+        let mut measurement = Measurement::new(name, "ms");
+        let monitors_with_acpi: Vec<_> = monitors.all().into_iter().filter(|it| *it != Monitor::Bare).collect();
+        for_each(&monitors_with_acpi, options.runs.min(FEW), |monitor| {
+            let watched = Watched::spawn(monitors.guest(monitor, guest, append), LIMIT)?;
+            measurement.push(monitor.name(), milliseconds(watched.end()?));
+            Ok(())
+        })?;
+        report.add(measurement, &[(qemu, natoma, None)]);
+    }
+    Ok(())
+}
+
+/// Calls `run` for each of `monitors` in turn, over and over.
+pub fn for_each(
+    monitors: &[Monitor],
+    rounds: usize,
+    mut run: impl FnMut(Monitor) -> Result<()>,
+) -> Result<()> {
+    for round in 0..rounds {
+        for monitor in monitors {
+            run(*monitor).with_context(|| format!("{}, round {}", monitor.name(), round + 1))?;
+        }
+    }
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
