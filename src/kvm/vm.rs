@@ -7,6 +7,7 @@ use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kv
 use kvm_ioctls::{Kvm, VmFd};
 
 use super::irq;
+use super::quirks::HostQuirks;
 
 /// The page that KVM identity-maps and the three pages of its TSS, on processors that can't run real mode unaided.
 /// They lie where QEMU puts them, inside the area that the memory map reserves.
@@ -35,11 +36,11 @@ impl VmError {
 
 /// Makes a VM with PICs, I/O APIC, PIT and port 61h in the kernel, routed as in a PC.
 ///
-/// `wide_apic_ids` allows APIC ids above 254.
+/// `wide_apic_ids` allows APIC ids above 254; `quirks` are those of the host.
 ///
 /// # Errors
 /// The kernel refuses a step; the error says which.
-pub fn create(kvm: &Kvm, wide_apic_ids: bool) -> Result<Arc<VmFd>, VmError> {
+pub fn create(kvm: &Kvm, wide_apic_ids: bool, quirks: &HostQuirks) -> Result<Arc<VmFd>, VmError> {
     let vm = loop {
         match kvm.create_vm() {
             // The kernel gives up at any signal, such as a timer of ours.
@@ -47,6 +48,8 @@ pub fn create(kvm: &Kvm, wide_apic_ids: bool) -> Result<Arc<VmFd>, VmError> {
             result => break result.map_err(VmError::new("create a virtual machine"))?,
         }
     };
+    // Before all else: it waits until nobody reads what it replaces, for milliseconds once the kernel has made devices.
+    quirks.prepare_vm(&vm).map_err(VmError::new("make up for what it leaves out"))?;
     vm.set_identity_map_address(IDENTITY_MAP).map_err(VmError::new("place its identity map"))?;
     vm.set_tss_address(TSS).map_err(VmError::new("place its task state segment"))?;
     if wide_apic_ids {

@@ -60,10 +60,9 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
     if config.smp.max_cpus as usize > limit {
         bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
     }
-    let vm = vm::create(&kvm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
-    let chips = ChipState::capture(&vm)?;
     let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
-    quirks.prepare_vm(&vm).context("KVM can't be prepared for this host")?;
+    let vm = vm::create(&kvm, topology.apic_id_limit() > MAX_XAPIC_ID + 1, &quirks)?;
+    let chips = ChipState::capture(&vm)?;
     let create_vcpu =
         |index| vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU");
     // What the host's processors can do shows only with the first virtual one.

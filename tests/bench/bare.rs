@@ -89,8 +89,7 @@ impl Machine {
         vcpu.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?)?;
         for (slot, (guest_phys_addr, memory_size)) in (0..).zip(SLOTS) {
             let userspace_addr = memory.get_host_address(GuestAddress(guest_phys_addr))? as u64;
-            let region =
-                kvm_userspace_memory_region { slot, flags: 0, guest_phys_addr, memory_size, userspace_addr };
+            let region = kvm_userspace_memory_region { slot, flags: 0, guest_phys_addr, memory_size, userspace_addr };
             // SAFETY: the memory is unmapped after the vCPU, the last to hold the VM, is gone.
             unsafe { vm.set_user_memory_region(region)? };
         }
@@ -118,10 +117,7 @@ fn run_first_instruction() -> Result<()> {
 
 fn run_guest(path: &Path, append: &OsStr) -> Result<()> {
     let Machine { mut vcpu, memory, _vm } = Machine::new()?;
-    let e820 = [
-        E820Entry::new(0, 0x9_fc00, E820Kind::Ram),
-        E820Entry::new(0x10_0000, RAM - 0x10_0000, E820Kind::Ram),
-    ];
+    let e820 = [E820Entry::new(0, 0x9_fc00, E820Kind::Ram), E820Entry::new(0x10_0000, RAM - 0x10_0000, E820Kind::Ram)];
     let platform = Platform { e820: &e820, reserved: &[], rsdp: None, rng_seed: None, ram_is_clear: true };
     let mut boot = DirectBoot::open(path, None, append.as_encoded_bytes(), RAM)?;
     let entry = boot.load(&memory, &platform)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::monitor::{Monitor, Monitors};
 use crate::options::Options;
 use crate::report::{Bound, Measurement, Report};
-use crate::start::for_each;
+use crate::start::{for_each, has_firmware};
 use crate::watch::Watched;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -29,7 +29,7 @@ pub fn measure(monitors: &Monitors, options: &Options, report: &mut Report) -> R
             continue;
         }
         let mut measurement = Measurement::new(name, "exits/s");
-        for_each(&monitors.all(), options.runs, |monitor| {
+        for_each(&monitors.all(), options.runs, has_firmware, |monitor| {
             let command = monitors.guest(monitor, env!("NATOMA_GUEST_BENCH"), append);
             measurement.push(monitor.name(), rate(&Watched::spawn(command, LIMIT)?.line_with("bench mode=")?)?);
             Ok(())
@@ -44,6 +44,7 @@ fn rate(line: &str) -> Result<f64> {
     let value = |key: &str| -> Option<f64> {
         line.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
     };
-    let (count, nanoseconds) = value("count").zip(value("nanoseconds")).with_context(|| format!("no result: {line}"))?;
+    let (count, nanoseconds) =
+        value("count").zip(value("nanoseconds")).with_context(|| format!("no result: {line}"))?;
     Ok(count / nanoseconds * 1e9)
 }

@@ -18,7 +18,6 @@ const PROPORTIONAL: &str = "proportional-memory";
 const BINARY: &str = "binary-size";
 
 const LIMIT: Duration = Duration::from_secs(120);
-const ROUNDS: usize = 3;
 /// How long after the guest's first instruction to look: it initialises its console, then spins, and so does nothing
 /// more to its monitor.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -31,15 +30,21 @@ pub fn measure(monitors: &Monitors, options: &Options, report: &mut Report) -> R
     if options.wants(RESIDENT) || options.wants(PROPORTIONAL) {
         let mut resident = Measurement::new(RESIDENT, "KiB");
         let mut proportional = Measurement::new(PROPORTIONAL, "KiB");
-        for_each(&with_devices, options.runs.min(ROUNDS), |monitor| {
-            let mut watched = Watched::spawn(monitors.marked_guest(monitor, env!("NATOMA_GUEST_BENCH"), SPIN), LIMIT)?;
-            watched.first_byte()?;
-            thread::sleep(SETTLED);
-            let usage = Usage::of(watched.id())?;
-            resident.push(monitor.name(), usage.resident);
-            proportional.push(monitor.name(), usage.proportional);
-            Ok(())
-        })?;
+        for_each(
+            &with_devices,
+            options.runs,
+            |_| true,
+            |monitor| {
+                let mut watched =
+                    Watched::spawn(monitors.marked_guest(monitor, env!("NATOMA_GUEST_BENCH"), SPIN), LIMIT)?;
+                watched.first_byte()?;
+                thread::sleep(SETTLED);
+                let usage = Usage::of(watched.id())?;
+                resident.push(monitor.name(), usage.resident);
+                proportional.push(monitor.name(), usage.proportional);
+                Ok(())
+            },
+        )?;
         report.add(resident, &[(natoma, qemu, Some(Bound::AtMost(0.25)))]);
         report.add(proportional, &[(natoma, qemu, Some(Bound::AtMost(0.25)))]);
     }
@@ -75,7 +80,9 @@ impl Usage {
                 // The head of a mapping, such as `7f7f40600000-7f7f48600000 rw-p 00000000 00:00 0`.
                 continue;
             };
-            let Some(kib) = value.trim().strip_suffix(" kB").and_then(|number| number.parse::<u32>().ok()) else { continue };
+            let Some(kib) = value.trim().strip_suffix(" kB").and_then(|number| number.parse::<u32>().ok()) else {
+                continue;
+            };
             match key {
                 "Size" => {
                     counts = u64::from(kib) != RAM_MIB << 10;

@@ -39,7 +39,9 @@ impl Options {
                     .num_args(0..=1)
                     .value_parser(value_parser!(u16).range(1..))
                     .default_missing_value("3")
-                    .help("Measure boots of Linux, in so many rounds (needs resources/test-kernel/build.sh to have run)"),
+                    .help(
+                        "Measure boots of Linux, in so many rounds (needs resources/test-kernel/build.sh to have run)",
+                    ),
                 Arg::new("json")
                     .long("json")
                     .value_parser(value_parser!(PathBuf))

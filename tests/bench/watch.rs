@@ -21,7 +21,7 @@ impl Watched {
     /// Starts `command`, which may take up to `limit` for everything.
     pub fn spawn(mut command: Command, limit: Duration) -> Result<Self> {
         let name = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let begin = Instant::now();
         let mut child = command.spawn().with_context(|| format!("can't start {name}"))?;
         let output = BufReader::new(child.stdout.take().context("standard output is a pipe")?);
@@ -53,7 +53,11 @@ impl Watched {
             self.wait_for_output()?;
             let available = self.output.fill_buf()?;
             if available.is_empty() {
-                bail!("{} ended without a line with {part:?}; last was {:?}", self.name, String::from_utf8_lossy(&line));
+                bail!(
+                    "{} ended without a line with {part:?}; last was {:?}",
+                    self.name,
+                    String::from_utf8_lossy(&line)
+                );
             }
             let used = available.iter().position(|byte| *byte == b'\n').map_or(available.len(), |end| end + 1);
             line.extend_from_slice(&available[..used]);
