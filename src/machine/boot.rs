@@ -37,6 +37,7 @@ impl BootSource {
     /// The kernel image can't be loaded, or the host refuses to set up a processor.
     pub fn start(&mut self, vm: &Arc<VmFd>, board: &Board, vcpus: &[VcpuHandle], ram_is_clear: bool) -> Result<()> {
         handoff::chipset(&board.pci);
+        handoff::keyboard_controller(&board.ports);
         handoff::interrupt_controllers(vm).context("can't set up the interrupt controllers")?;
         self.bios.write(&self.ram).context("the tables for the operating system can't be written")?;
         let platform = Platform {

@@ -63,12 +63,17 @@ mod tests {
         contents(&Inputs { layout: &MemoryLayout::new(&rules).unwrap(), cpus, mouse: true })
     }
 
-    /// Read from QEMU 7.2 with -nodefaults.
+    /// Ports 70h and 71h under QEMU 7.2 with `-nodefaults`.
     #[test]
-    fn memory_sizes_are_qemus() {
+    fn contents_are_qemus() {
+        let tiny = cmos(64 * MIB, 1);
+        assert_eq!(tiny[0x14..0x19], [0x06, 0x80, 0x02, 0x00, 0xfc]);
+        assert_eq!(tiny[0x30..0x32], [0x00, 0xfc]);
+        assert_eq!(tiny[0x34..0x36], [0x00, 0x03]);
+        assert_eq!((tiny[0x38], tiny[0x3d]), (0x30, 0x12));
         let small = cmos(128 * MIB, 1);
-        assert_eq!(small[0x14..0x19], [0x06, 0x80, 0x02, 0x00, 0xfc]);
-        assert_eq!(small[0x30..0x32], [0x00, 0xfc]);
+        assert_eq!(small[0x17..0x19], [0xff, 0xff]);
+        assert_eq!(small[0x30..0x32], [0xff, 0xff]);
         assert_eq!(small[0x34..0x36], [0x00, 0x07]);
         assert_eq!(small[0x5b..0x60], [0, 0, 0, 0, 0]);
         let large = cmos(6 << 30, 4);

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use devices::base::Bus;
 use devices::pci::{PciAddress, PciBus};
 use kvm_bindings::{KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -18,6 +19,11 @@ const PMBA: u8 = 0x40;
 const PMREGMISC: u8 = 0x80;
 const SMBBA: u8 = 0x90;
 const SMBHSTCFG: u8 = 0xd2;
+
+/// Command of the keyboard controller that writes its command byte, and that byte: translation, mouse off, keyboard
+/// interrupt on.
+const KBC_WRITE_COMMAND_BYTE: u8 = 0x60;
+const KBC_COMMAND_BYTE: u8 = 0x61;
 
 /// The local APIC's registers that firmware sets, by their offset in the APIC page (Intel SDM volume 3, table 11-1), with
 /// the values that SeaBIOS leaves: enabled, spurious vector FFh, LINT0 ExtINT, LINT1 NMI, both level triggered.
@@ -50,6 +56,13 @@ pub fn chipset(bus: &PciBus) {
         };
         bus.config_write(address, INTERRUPT_LINE, 1, irq.into());
     }
+}
+
+/// Switches the keyboard controller on: keyboard with its interrupt and translation to scan code set 1, mouse off. Without
+/// a controller nothing happens.
+pub fn keyboard_controller(ports: &Bus) {
+    ports.write(port::KBC_COMMAND.into(), &[KBC_WRITE_COMMAND_BYTE]);
+    ports.write(port::KBC_DATA.into(), &[KBC_COMMAND_BYTE]);
 }
 
 /// Makes the 8259 inputs of PCI interrupts level triggered (ELCR).
