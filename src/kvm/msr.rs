@@ -4,13 +4,12 @@
 //! the x2APIC's to the local APIC. (Intel SDM volume 4; AMD APM volume 2, appendix A; Linux
 //! Documentation/virt/kvm/x86/msr.rst.)
 
-use std::io;
-
 use kvm_bindings::{KVM_MAX_MSR_ENTRIES, Msrs, kvm_msr_entry};
 use kvm_ioctls::{Kvm, VcpuFd};
 use serde::{Deserialize, Serialize};
 
 use super::cpuid::Topology;
+use super::vm::VmError;
 
 /// MSR_CORE_THREAD_COUNT of Intel's processors. KVM does not have it: user space answers reads of it.
 pub const CORE_THREAD_COUNT: u32 = 0x35;
@@ -81,20 +80,8 @@ pub enum MsrError {
     #[error("the model-specific register {0:#x} is not part of this virtual CPU's state")]
     NotState(u32),
     /// The call itself fails.
-    #[error("KVM refuses to {doing} model-specific registers")]
-    Call {
-        /// What was tried.
-        doing: &'static str,
-        /// The error number.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl MsrError {
-    fn call(doing: &'static str) -> impl Fn(kvm_ioctls::Error) -> Self {
-        move |errno| Self::Call { doing, source: io::Error::from_raw_os_error(errno.errno()) }
-    }
+    #[error(transparent)]
+    Call(#[from] VmError),
 }
 
 /// Writes registers in order.
@@ -107,7 +94,7 @@ pub fn write(vcpu: &VcpuFd, registers: &[Msr]) -> Result<(), MsrError> {
             .iter()
             .map(|&Msr { index, value }| kvm_msr_entry { index, data: value, ..Default::default() })
             .collect();
-        let written = vcpu.set_msrs(&list(&entries)).map_err(MsrError::call("write"))?;
+        let written = vcpu.set_msrs(&list(&entries)).map_err(VmError::new("write model-specific registers"))?;
         if let Some(&refused) = chunk.get(written) {
             return Err(MsrError::Refused(refused));
         }
@@ -123,7 +110,7 @@ fn read(vcpu: &VcpuFd, indices: &[u32]) -> Result<Vec<Msr>, MsrError> {
         let asked = &rest[..rest.len().min(KVM_MAX_MSR_ENTRIES)];
         let entries: Vec<_> = asked.iter().map(|&index| kvm_msr_entry { index, ..Default::default() }).collect();
         let mut msrs = list(&entries);
-        let count = vcpu.get_msrs(&mut msrs).map_err(MsrError::call("read"))?;
+        let count = vcpu.get_msrs(&mut msrs).map_err(VmError::new("read model-specific registers"))?;
         values.extend(msrs.as_slice().iter().take(count).map(|entry| Msr { index: entry.index, value: entry.data }));
         // KVM stops at the first that it can't read.
         rest = &rest[if count < asked.len() { count + 1 } else { count }..];
@@ -167,7 +154,7 @@ impl StateMsrs {
     /// # Errors
     /// KVM does not tell.
     pub fn detect(kvm: &Kvm, vcpu: &VcpuFd) -> Result<Self, MsrError> {
-        let listed = kvm.get_msr_index_list().map_err(MsrError::call("list"))?;
+        let listed = kvm.get_msr_index_list().map_err(VmError::new("list model-specific registers"))?;
         let banks = read(vcpu, &[MCG_CAP])?.first().map_or(0, |capabilities| capabilities.value as u32 & 0xff);
         let unlisted = UNLISTED
             .into_iter()

@@ -1,7 +1,6 @@
 //! What the host's processor and its KVM can give a guest.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_msr_entry};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
@@ -12,6 +11,7 @@ use super::models::Signature;
 use super::setup::machine_check_capabilities;
 use crate::config::KernelIrqchip;
 use crate::kvm::quirks::HostQuirks;
+use crate::kvm::vm::VmError;
 
 /// Microcode revision (Intel SDM volume 3, section 11.11.7).
 pub(super) const UCODE_REV: u32 = 0x8b;
@@ -22,21 +22,6 @@ const HYPERCALL_FEATURES: u64 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16 | 1 << 17;
 /// Flags of KVM_FEATURE that need the local APIC in the kernel: PV_EOI, PV_UNHALT, PV_SEND_IPI, ASYNC_PF_INT and
 /// MSI_EXT_DEST_ID.
 const APIC_FEATURES: u64 = 1 << 6 | 1 << 7 | 1 << 11 | 1 << 14 | 1 << 15;
-
-/// A question that KVM did not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("KVM refuses to {doing}")]
-pub struct HostError {
-    doing: &'static str,
-    #[source]
-    source: io::Error,
-}
-
-impl HostError {
-    fn new(doing: &'static str) -> impl Fn(kvm_ioctls::Error) -> Self {
-        move |errno| Self { doing, source: io::Error::from_raw_os_error(errno.errno()) }
-    }
-}
 
 /// CPUID results by leaf and subleaf. What is not in the table reads as zeros.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,10 +101,10 @@ impl HostCpu {
     ///
     /// # Errors
     /// KVM does not tell what it supports.
-    pub fn detect(kvm: &Kvm, irqchip: KernelIrqchip, quirks: &HostQuirks) -> Result<Self, HostError> {
+    pub fn detect(kvm: &Kvm, irqchip: KernelIrqchip, quirks: &HostQuirks) -> Result<Self, VmError> {
         let offered = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(HostError::new("list the CPUID leaves it supports"))?;
+            .map_err(VmError::new("list the CPUID leaves it supports"))?;
         let abilities = Abilities {
             tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
             tsc_control: kvm.check_extension(Cap::TscControl),
@@ -159,7 +144,7 @@ impl HostCpu {
     ///
     /// # Errors
     /// KVM refuses the question.
-    pub fn examine(&mut self, vcpu: &VcpuFd) -> Result<(), HostError> {
+    pub fn examine(&mut self, vcpu: &VcpuFd) -> Result<(), VmError> {
         self.tsc_khz = vcpu.get_tsc_khz().ok().filter(|&khz| khz != 0);
         if !self.abilities.is_suspect {
             return Ok(());
@@ -181,7 +166,7 @@ impl HostCpu {
     }
 
     /// Gives a virtual CPU a table with every feature word at `value` and reads back what its guest would see.
-    fn read_back(&self, vcpu: &VcpuFd, value: u32) -> Result<Table, HostError> {
+    fn read_back(&self, vcpu: &VcpuFd, value: u32) -> Result<Table, VmError> {
         let vendor = self.native.get(0, 0);
         let mut table = BTreeMap::from([
             ((0, 0), Regs { eax: 0xd, ..vendor }),
@@ -196,8 +181,8 @@ impl HostCpu {
             *table.entry((leaf, subleaf)).or_default().get_mut(register) = value;
         }
         let table = to_kvm(table.into_iter().map(|((leaf, subleaf), regs)| (leaf, subleaf, regs)));
-        vcpu.set_cpuid2(&table).map_err(HostError::new("take a CPUID table as a probe"))?;
-        let seen = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).map_err(HostError::new("show the CPUID of a virtual CPU"))?;
+        vcpu.set_cpuid2(&table).map_err(VmError::new("take a CPUID table as a probe"))?;
+        let seen = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).map_err(VmError::new("show the CPUID of a virtual CPU"))?;
         Ok(Table::from(&seen))
     }
 

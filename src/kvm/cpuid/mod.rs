@@ -20,7 +20,7 @@ mod leaves;
 mod models;
 mod properties;
 mod setup;
-pub mod topology;
+mod topology;
 mod xstate;
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ mod tests;
 
 pub use error::{Bit, CpuError, Warning};
 pub use guest::GuestCpu;
-pub use host::{HostCpu, HostError};
+pub use host::HostCpu;
 pub use setup::SetUpError;
 pub use topology::{Place, Topology, TopologyError};
 

@@ -1,7 +1,5 @@
 //! Making a virtual CPU of KVM the CPU that the guest is to have.
 
-use std::io;
-
 use kvm_bindings::{KVM_CAP_ENFORCE_PV_FEATURE_CPUID, KVMIO, kvm_enable_cap};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref};
@@ -12,6 +10,7 @@ use super::guest::{GuestCpu, PARTS};
 use super::host::UCODE_REV;
 use super::topology::Topology;
 use crate::kvm::msr::{self, Msr, MsrError};
+use crate::kvm::vm::VmError;
 
 ioctl_iow_nr!(KVM_X86_SETUP_MCE, KVMIO, 0x9c, u64);
 ioctl_ior_nr!(KVM_X86_GET_MCE_CAP_SUPPORTED, KVMIO, 0x9d, u64);
@@ -34,23 +33,11 @@ const MONITOR: u64 = 1 << 18;
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// A call fails.
-    #[error("KVM refuses to {doing}")]
-    Call {
-        /// What was tried.
-        doing: &'static str,
-        /// The error number.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Kvm(#[from] VmError),
     /// A model-specific register does not take its value.
     #[error(transparent)]
     Msr(#[from] MsrError),
-}
-
-impl SetUpError {
-    fn call(doing: &'static str) -> impl Fn(kvm_ioctls::Error) -> Self {
-        move |errno| Self::Call { doing, source: io::Error::from_raw_os_error(errno.errno()) }
-    }
 }
 
 /// IA32_MCG_CAP for guests, or 0 if KVM has no machine checks.
@@ -74,23 +61,23 @@ impl GuestCpu {
     /// # Errors
     /// KVM refuses a step.
     pub fn set_up(&self, vcpu: &VcpuFd, topology: &Topology, index: u32) -> Result<(), SetUpError> {
-        vcpu.set_cpuid2(&self.cpuid(topology, index)).map_err(SetUpError::call("set the features of a virtual CPU"))?;
+        vcpu.set_cpuid2(&self.cpuid(topology, index)).map_err(VmError::new("set the features of a virtual CPU"))?;
         if self.enforce_kvm_features {
             let mut cap = kvm_enable_cap { cap: KVM_CAP_ENFORCE_PV_FEATURE_CPUID, ..Default::default() };
             cap.args[0] = 1;
-            vcpu.enable_cap(&cap).map_err(SetUpError::call("hide the registers of paravirtual features"))?;
+            vcpu.enable_cap(&cap).map_err(VmError::new("hide the registers of paravirtual features"))?;
         }
         if let Some(khz) = self.tsc_khz
             && vcpu.get_tsc_khz() != Ok(khz)
         {
-            vcpu.set_tsc_khz(khz).map_err(SetUpError::call("run the TSC at the frequency of tsc-frequency"))?;
+            vcpu.set_tsc_khz(khz).map_err(VmError::new("run the TSC at the frequency of tsc-frequency"))?;
         }
         let checks_machine = self.features.has(features::MCE) && self.features.has(features::MCA);
         if checks_machine && self.signature.family >= FIRST_FAMILY_WITH_BANKS && self.machine_check != 0 {
             // SAFETY: the kernel reads 8 bytes from `machine_check`.
             if unsafe { ioctl_with_ref(vcpu, KVM_X86_SETUP_MCE(), &self.machine_check) } != 0 {
-                let source = io::Error::last_os_error();
-                return Err(SetUpError::Call { doing: "set up the machine checks of a virtual CPU", source });
+                let error = VmError::new("set up the machine checks of a virtual CPU");
+                return Err(error(kvm_ioctls::Error::last()).into());
             }
         }
         Ok(msr::write(vcpu, &self.registers())?)
