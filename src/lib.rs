@@ -9,4 +9,5 @@ pub mod host;
 pub mod kvm;
 pub mod logging;
 pub mod machine;
+pub mod monitor;
 mod suggest;

@@ -2,4 +2,5 @@
 
 pub mod channel;
 pub mod chardev;
+pub mod process;
 pub mod terminal;

@@ -4,16 +4,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
+use devices::base::lock;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::build::build;
+use super::control::MonitorControl;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
-use crate::config::MachineConfig;
-use crate::host::chardev::{Chardevs, Interrupt, Subscriber};
+use crate::config::{MachineConfig, MonitorConfig};
+use crate::host::chardev::{Chardevs, Interrupt, Quit, Subscriber};
+use crate::host::process::Process;
 use crate::host::terminal;
+use crate::monitor::{Control, HumanMonitor};
 
 /// Signals that the main loop sees to: three that end the machine, and those of a stop and of going on after it.
 const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
@@ -23,11 +27,15 @@ const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, S
 /// # Errors
 /// The machine can't be built, or the host refuses something it can't go on without.
 pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
+    let mut process = Process::start(&config.identity, &config.run)?;
     let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
     // Before any thread exists, so that all inherit the mask.
     let mut signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
-    let chardevs = Chardevs::open(&config.chardevs, &mut signals)?;
+    let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
+    let control = Arc::new(MonitorControl::new(config, &chardevs, Arc::clone(&mailbox)));
+    // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
+    let monitors = monitors(config, &chardevs, &control)?;
     let mut machine = build(config, &mailbox, &mut |id| chardevs.port(id))?;
     let timers: Subscriber = machine.timers.clone();
     events.add_subscriber(timers);
@@ -40,6 +48,7 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
         events.add_subscriber(subscriber);
     }
 
+    process.ready()?;
     if !config.run.start_paused {
         machine.resume()?;
     }
@@ -49,8 +58,34 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
                 return Ok(status);
             }
         }
+        control.set_status(machine.status());
+        monitors.iter().for_each(|monitor| lock(monitor).settle());
         events.run().map_err(|error| anyhow!("the main loop can't wait for events: {error}"))?;
     }
+}
+
+/// What Ctrl-A x does.
+fn quit(mailbox: &Arc<Mailbox>) -> Arc<Quit> {
+    let mailbox = Arc::clone(mailbox);
+    Arc::new(move || mailbox.post(Message::User(UserRequest::Quit)))
+}
+
+/// Makes the monitors and connects them.
+fn monitors(
+    config: &MachineConfig,
+    chardevs: &Chardevs,
+    control: &Arc<MonitorControl>,
+) -> Result<Vec<Arc<Mutex<HumanMonitor>>>> {
+    let mut monitors = Vec::new();
+    for MonitorConfig { chardev: id } in &config.monitors {
+        let mut port = chardevs.port(id).context("-monitor")?;
+        let shared = config.chardev(id).is_some_and(|chardev| chardev.mux);
+        let monitor = HumanMonitor::new(port.backend(), Arc::clone(control) as Arc<dyn Control>, shared);
+        let monitor = Arc::new(Mutex::new(monitor));
+        port.attach(monitor.clone());
+        monitors.push(monitor);
+    }
+    Ok(monitors)
 }
 
 /// Wakes the main loop when a message arrives.

@@ -7,6 +7,7 @@ mod boot;
 mod build;
 pub mod clock;
 mod cmos;
+mod control;
 mod description;
 mod gate;
 mod handoff;

@@ -207,8 +207,10 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     let listener = UnixListener::bind(path).with_context(|| {
         format!("can't listen on {}: choose a path in a directory that you may write", path.display())
     })?;
-    let identity = identity(path).with_context(|| format!("{} has vanished", path.display()))?;
-    Ok(Listener::Unix { listener, _file: Some(SocketFile { path: path.to_owned(), identity }) })
+    // A daemon changes its directory.
+    let path = std::path::absolute(path)?;
+    let identity = identity(&path).with_context(|| format!("{} has vanished", path.display()))?;
+    Ok(Listener::Unix { listener, _file: Some(SocketFile { path, identity }) })
 }
 
 fn abstract_address(address: &SocketAddress) -> Result<net::SocketAddr> {

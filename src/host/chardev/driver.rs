@@ -18,11 +18,22 @@ const TURN: usize = 16;
 /// Fills a buffer with input and returns the number of bytes.
 pub(super) type Source<'a> = dyn FnMut(&mut [u8]) -> usize + 'a;
 
+/// What a sink did with input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fed {
+    /// It took none: nothing is read until it wants some.
+    NoRoom,
+    /// It took some and keeps it for a device that has no room: it has to be fed again when that has.
+    Some,
+    /// It took some and can take more.
+    All,
+}
+
 /// What takes the input of a character device. Called by the main loop only.
 pub(super) trait Sink: Send {
-    /// Takes input from `source` as far as there is room; `false` if there is none. A device without room asks by
+    /// Takes input from `source` as far as there is room. A device without room asks by
     /// [`devices::backend::char::CharBackend::input_wanted`] when it has some again.
-    fn feed(&mut self, source: &mut Source<'_>) -> bool;
+    fn feed(&mut self, source: &mut Source<'_>) -> Fed;
 
     /// Something happened at the host's end.
     fn event(&mut self, event: CharEvent);
@@ -30,19 +41,19 @@ pub(super) trait Sink: Send {
 
 /// A device alone.
 impl Sink for Arc<Mutex<dyn CharClient>> {
-    fn feed(&mut self, source: &mut Source<'_>) -> bool {
+    fn feed(&mut self, source: &mut Source<'_>) -> Fed {
         // The lock is kept from the question to the answer, so that the guest can't take the room away in between.
         let mut client = lock(self);
         let mut buffer = [0; BUFFER];
         let room = client.can_receive().min(BUFFER);
         if room == 0 {
-            return false;
+            return Fed::NoRoom;
         }
         let count = source(&mut buffer[..room]);
         if count != 0 {
             client.receive(&buffer[..count]);
         }
-        true
+        Fed::All
     }
 
     fn event(&mut self, event: CharEvent) {
@@ -76,29 +87,28 @@ impl Driver {
 
     /// Carries input to the device until there is no more or no more room.
     fn pump(&mut self) {
-        let Some(sink) = &mut self.sink else { return self.link.note_starved(true) };
+        self.link.expect_no_room();
+        let Some(sink) = &mut self.sink else { return };
         for _ in 0..TURN {
-            if !self.link.input().0 {
-                return;
-            }
-            self.link.note_starved(true);
             let mut input = Input::Nothing;
-            let had_room = sink.feed(&mut |buffer| {
+            let fed = sink.feed(&mut |buffer| {
                 input = self.link.read(buffer);
                 match input {
                     Input::Bytes(count) => count,
                     Input::Nothing | Input::End => 0,
                 }
             });
-            if !had_room {
+            if fed == Fed::NoRoom {
                 return;
             }
-            self.link.note_starved(false);
+            self.link.note_room(fed == Fed::All);
             if !matches!(input, Input::Bytes(_)) {
                 return;
             }
+            self.link.expect_no_room();
         }
-        if self.link.input().1 {
+        self.link.note_room(false);
+        if self.link.has_unwatched_input() {
             self.link.ring();
         }
     }

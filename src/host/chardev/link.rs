@@ -70,8 +70,10 @@ struct State {
     log: Option<File>,
     /// Output was refused: the device waits for [`CharEvent::Writable`].
     blocked: bool,
-    /// The device may not have room: input waits for [`CharBackend::input_wanted`].
-    starved: bool,
+    /// The device may have no room: [`CharBackend::input_wanted`] wakes the main loop.
+    hungry: bool,
+    /// It had no room, so that nothing is read.
+    paused: bool,
     news: News,
 }
 
@@ -87,7 +89,7 @@ impl Link {
     /// # Errors
     /// The host has no file descriptor left.
     pub fn new(label: String, medium: Medium, log: Option<File>) -> io::Result<Arc<Self>> {
-        let state = State { medium, log, blocked: false, starved: false, news: News::default() };
+        let state = State { medium, log, blocked: false, hungry: false, paused: false, news: News::default() };
         Ok(Arc::new(Self { label, state: Mutex::new(state), bell: EventFd::new(EFD_NONBLOCK)? }))
     }
 
@@ -144,8 +146,15 @@ impl Link {
 
     /// Makes a note that the device may have no room. To be called before the device is asked, so that
     /// [`CharBackend::input_wanted`] finds it.
-    pub fn note_starved(&self, starved: bool) {
-        lock(&self.state).starved = starved;
+    pub fn expect_no_room(&self) {
+        let mut state = lock(&self.state);
+        (state.hungry, state.paused) = (true, true);
+    }
+
+    /// The device had room, and if `all` it has taken everything it was given.
+    pub fn note_room(&self, all: bool) {
+        let mut state = lock(&self.state);
+        (state.hungry, state.paused) = (!all, false);
     }
 
     /// What to wait for.
@@ -160,7 +169,7 @@ impl Link {
             channel.as_ref().filter(|channel| channel.is_watchable()).map(AsRawFd::as_raw_fd)
         };
         Watches {
-            input: connection.filter(|_| !state.starved).and_then(|connection| fd(&connection.input)),
+            input: connection.filter(|_| !state.paused).and_then(|connection| fd(&connection.input)),
             output: connection
                 .filter(|connection| state.blocked || connection.has_pending())
                 .and_then(|connection| fd(&connection.output)),
@@ -168,12 +177,14 @@ impl Link {
         }
     }
 
-    /// Whether there may be input, and whether nothing but asking tells when.
-    pub fn input(&self) -> (bool, bool) {
-        match lock(&self.state).medium.connection().and_then(|connection| connection.input.as_ref()) {
-            Some(input) => (true, !input.is_watchable()),
-            None => (false, false),
-        }
+    /// Whether there is input of which nothing but asking tells when it comes.
+    pub fn has_unwatched_input(&self) -> bool {
+        let state = lock(&self.state);
+        state
+            .medium
+            .connection()
+            .and_then(|connection| connection.input.as_ref())
+            .is_some_and(|input| !input.is_watchable())
     }
 
     /// Whether somebody is at the other side.
@@ -313,7 +324,9 @@ impl CharBackend for LinkBackend {
     }
 
     fn input_wanted(&mut self) {
-        if std::mem::take(&mut lock(&self.0.state).starved) {
+        let mut state = lock(&self.0.state);
+        if std::mem::take(&mut state.hungry) {
+            state.paused = false;
             self.0.ring();
         }
     }

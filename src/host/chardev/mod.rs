@@ -9,6 +9,7 @@ mod connection;
 mod driver;
 mod file;
 mod link;
+mod mux;
 mod pipe;
 mod pty;
 mod ringbuf;
@@ -27,6 +28,7 @@ use event_manager::MutEventSubscriber;
 
 use self::driver::Driver;
 use self::link::{Link, Medium};
+use self::mux::Mux;
 use self::pty::{Pty, PtyLink};
 use self::ringbuf::Ringbuf;
 pub use self::socket::Interrupt;
@@ -43,6 +45,9 @@ pub trait CharPort {
     fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>);
 }
 
+/// What the user's wish to end natoma does.
+pub type Quit = dyn Fn() + Send + Sync;
+
 /// A part of the main loop.
 pub type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
 
@@ -56,40 +61,54 @@ struct Open {
     id: String,
     link: Arc<Link>,
     driver: Arc<Mutex<Driver>>,
+    mux: Option<Arc<Mutex<Mux>>>,
+    /// In the words of the command line.
+    description: String,
     /// Removes what was created in the file system.
     _pty_link: Option<PtyLink>,
 }
 
 impl Chardevs {
     /// Opens the character devices of a configuration, in order. Waiting for a client, or for a server to answer, ends
-    /// early when `interrupt` says so.
+    /// early when `interrupt` says so. `quit` is what Ctrl-A x does on a multiplexer.
     ///
     /// # Errors
     /// One can't be opened: says which, why and what to do.
-    pub fn open(configs: &[Chardev], interrupt: &mut dyn Interrupt) -> Result<Self> {
+    pub fn open(configs: &[Chardev], interrupt: &mut dyn Interrupt, quit: &Arc<Quit>) -> Result<Self> {
         let mut chardevs = Self { devices: Vec::new() };
         for config in configs {
-            let label = format!("character device '{}' ({})", config.id, describe(&config.backend));
-            let open = Open::new(config, label.clone(), interrupt).context(label)?;
+            let open = Open::new(config, interrupt, quit);
+            let open =
+                open.with_context(|| format!("-chardev/-serial '{}' ({})", config.id, describe(&config.backend)))?;
             chardevs.devices.push(open);
         }
         Ok(chardevs)
     }
 
-    /// The port of the character device `id`.
+    /// The port of the character device `id`. Users of a multiplexer are attached one after the other; what is typed
+    /// goes to the last one first.
     ///
     /// # Errors
     /// There is none.
     pub fn port(&self, id: &str) -> Result<Box<dyn CharPort>> {
         let open = self.devices.iter().find(|open| open.id == id);
         let open = open.ok_or_else(|| anyhow!("there is no character device '{id}'"))?;
-        Ok(Box::new(Port { link: Arc::clone(&open.link), driver: Arc::clone(&open.driver) }))
+        Ok(match &open.mux {
+            Some(mux) => Box::new(MuxPort(Arc::clone(mux))),
+            None => Box::new(Port { link: Arc::clone(&open.link), driver: Arc::clone(&open.driver) }),
+        })
     }
 
-    /// Takes up to `count` bytes out of the ring buffer `id`; `None` if it is none.
+    /// Id and description of each, in the order of the configuration.
     #[must_use]
-    pub fn read_ringbuf(&self, id: &str, count: usize) -> Option<Vec<u8>> {
-        self.devices.iter().find(|open| open.id == id)?.link.read_ringbuf(count)
+    pub fn descriptions(&self) -> Vec<(String, String)> {
+        self.devices.iter().map(|open| (open.id.clone(), open.description.clone())).collect()
+    }
+
+    /// The ring buffers among them.
+    #[must_use]
+    pub fn ringbufs(&self) -> Ringbufs {
+        Ringbufs(self.devices.iter().map(|open| (open.id.clone(), Arc::clone(&open.link))).collect())
     }
 
     /// What the main loop has to run.
@@ -100,11 +119,12 @@ impl Chardevs {
 }
 
 impl Open {
-    fn new(config: &Chardev, label: String, interrupt: &mut dyn Interrupt) -> Result<Self> {
+    fn new(config: &Chardev, interrupt: &mut dyn Interrupt, quit: &Arc<Quit>) -> Result<Self> {
         let log = match &config.logfile {
             Some(path) => Some(file::create(path, config.logappend).context("logfile")?),
             None => None,
         };
+        let mut description = describe(&config.backend);
         let mut pty_link = None;
         let medium = match &config.backend {
             ChardevBackend::Null => Medium::Null,
@@ -117,6 +137,7 @@ impl Open {
             ChardevBackend::Tty { path } => Medium::Fixed(tty::open(path)?),
             ChardevBackend::Pty { path } => {
                 let pty = Pty::open()?;
+                description = format!("pty:{}", pty.name().display());
                 pty_link = path.as_ref().map(|path| PtyLink::create(path, pty.name())).transpose()?;
                 println!("char device redirected to {} (label {})", pty.name().display(), config.id);
                 Medium::Changing(None, Box::new(pty))
@@ -129,9 +150,14 @@ impl Open {
                 }
             }
         };
+        let label = format!("character device '{}' ({description})", config.id);
         let link = Link::new(label, medium, log).context("can't make an event descriptor")?;
         let driver = Arc::new(Mutex::new(Driver::new(Arc::clone(&link))));
-        Ok(Self { id: config.id.clone(), link, driver, _pty_link: pty_link })
+        let mux = config.mux.then(|| Arc::new(Mutex::new(Mux::new(link.backend(), Arc::clone(quit)))));
+        if let Some(mux) = &mux {
+            lock(&driver).connect(Box::new(Arc::clone(mux)));
+        }
+        Ok(Self { id: config.id.clone(), link, driver, mux, description, _pty_link: pty_link })
     }
 }
 
@@ -154,6 +180,30 @@ impl CharPort for Port {
 
     fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>) {
         lock(&self.driver).connect(Box::new(client));
+    }
+}
+
+/// The port of one user of a multiplexer.
+struct MuxPort(Arc<Mutex<Mux>>);
+
+impl CharPort for MuxPort {
+    fn backend(&mut self) -> Box<dyn CharBackend> {
+        lock(&self.0).backend()
+    }
+
+    fn attach(&mut self, client: Arc<Mutex<dyn CharClient>>) {
+        lock(&self.0).attach(client);
+    }
+}
+
+/// The ring buffers of a configuration, for those who read them.
+pub struct Ringbufs(Vec<(String, Arc<Link>)>);
+
+impl Ringbufs {
+    /// Takes up to `count` bytes out of the ring buffer `id`; `None` if there is none of that name.
+    #[must_use]
+    pub fn read(&self, id: &str, count: usize) -> Option<Vec<u8>> {
+        self.0.iter().find(|(other, _)| other == id)?.1.read_ringbuf(count)
     }
 }
 

@@ -135,7 +135,8 @@ impl PtyLink {
         }
         std::os::unix::fs::symlink(target, path)
             .map_err(|error| anyhow!("can't make the link {}: {error}: choose another path", path.display()))?;
-        Ok(Self { path: path.to_owned(), target: target.to_owned() })
+        // A daemon changes its directory.
+        Ok(Self { path: std::path::absolute(path)?, target: target.to_owned() })
     }
 }
 

@@ -1,0 +1,163 @@
+//! The commands of the human monitor, as a table.
+
+use std::fmt::Write;
+
+use super::{Command, Control};
+use crate::suggest::did_you_mean;
+
+/// Most bytes that `ringbuf_read` takes at once.
+const RINGBUF_MOST: usize = 16 << 20;
+
+/// One command.
+struct Spec {
+    /// Its names, the first one is shown.
+    names: &'static [&'static str],
+    arguments: &'static str,
+    help: &'static str,
+    action: Action,
+}
+
+/// What a command does.
+enum Action {
+    /// Asks the machine for something.
+    Request(Command),
+    /// Tells something.
+    Tell(fn(&dyn Control, &[&str]) -> String),
+}
+
+/// What came of a command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Text to show.
+    Text(String),
+    /// Asked for; the monitor waits until it has happened.
+    Requested,
+}
+
+const COMMANDS: &[Spec] = &[
+    Spec {
+        names: &["cont", "c"],
+        arguments: "",
+        help: "let the machine go on",
+        action: Action::Request(Command::Continue),
+    },
+    Spec { names: &["help", "?"], arguments: "[COMMAND]", help: "describe the commands", action: Action::Tell(help) },
+    Spec { names: &["info"], arguments: "[ITEM]", help: "tell about the machine", action: Action::Tell(info) },
+    Spec { names: &["quit", "q"], arguments: "", help: "end natoma at once", action: Action::Request(Command::Quit) },
+    Spec {
+        names: &["ringbuf_read"],
+        arguments: "DEVICE SIZE",
+        help: "take output out of a ring buffer character device",
+        action: Action::Tell(ringbuf_read),
+    },
+    Spec { names: &["stop", "s"], arguments: "", help: "stop the machine", action: Action::Request(Command::Stop) },
+    Spec {
+        names: &["system_powerdown"],
+        arguments: "",
+        help: "press the power button: the guest is asked to shut down",
+        action: Action::Request(Command::PowerButton),
+    },
+    Spec {
+        names: &["system_reset"],
+        arguments: "",
+        help: "reset the machine",
+        action: Action::Request(Command::Reset),
+    },
+];
+
+/// One item of `info`.
+struct Item {
+    name: &'static str,
+    help: &'static str,
+    tell: fn(&dyn Control) -> String,
+}
+
+const ITEMS: &[Item] = &[
+    Item { name: "chardev", help: "the character devices", tell: chardevs },
+    Item { name: "cpus", help: "the virtual CPUs", tell: |machine| format!("{} virtual CPUs\n", machine.cpus()) },
+    Item { name: "kvm", help: "whether KVM is used", tell: |_| "kvm support: enabled\n".into() },
+    Item {
+        name: "name",
+        help: "the name of the guest",
+        tell: |machine| machine.name().map(|name| format!("{name}\n")).unwrap_or_default(),
+    },
+    Item { name: "status", help: "whether the machine runs", tell: status },
+    Item { name: "uuid", help: "the UUID of the guest", tell: |machine| format!("{}\n", machine.uuid()) },
+    Item {
+        name: "version",
+        help: "the version of natoma",
+        tell: |_| format!("natoma {}\n", env!("CARGO_PKG_VERSION")),
+    },
+];
+
+/// Carries out a command line.
+pub(super) fn execute(line: &str, machine: &dyn Control) -> Outcome {
+    let mut words = line.split_whitespace();
+    let Some(name) = words.next() else { return Outcome::Text(String::new()) };
+    let arguments: Vec<_> = words.collect();
+    match find(name) {
+        Some(Spec { action: Action::Request(command), .. }) if arguments.is_empty() => {
+            machine.request(*command);
+            Outcome::Requested
+        }
+        Some(Spec { action: Action::Request(_), .. }) => Outcome::Text(format!("{name}: takes no arguments\n")),
+        Some(Spec { action: Action::Tell(tell), .. }) => Outcome::Text(tell(machine, &arguments)),
+        None => Outcome::Text(unknown("command", name, COMMANDS.iter().flat_map(|spec| spec.names).copied())),
+    }
+}
+
+fn find(name: &str) -> Option<&'static Spec> {
+    COMMANDS.iter().find(|spec| spec.names.contains(&name))
+}
+
+fn unknown(what: &str, name: &str, names: impl Iterator<Item = &'static str>) -> String {
+    format!("unknown {what}: '{name}'{}\n", did_you_mean(name, names))
+}
+
+fn help(_: &dyn Control, arguments: &[&str]) -> String {
+    let mut text = String::new();
+    for spec in
+        COMMANDS.iter().filter(|spec| arguments.is_empty() || arguments.iter().any(|name| spec.names.contains(name)))
+    {
+        let usage = format!("{} {}", spec.names.join("|"), spec.arguments);
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{:<28} {}", usage.trim_end(), spec.help);
+    }
+    for name in arguments.iter().filter(|name| find(name).is_none()) {
+        text += &unknown("command", name, COMMANDS.iter().flat_map(|spec| spec.names).copied());
+    }
+    text
+}
+
+fn info(machine: &dyn Control, arguments: &[&str]) -> String {
+    let Some(name) = arguments.first() else {
+        return ITEMS.iter().fold(String::new(), |text, item| format!("{text}info {:<10} {}\n", item.name, item.help));
+    };
+    match ITEMS.iter().find(|item| item.name == *name) {
+        Some(item) => (item.tell)(machine),
+        None => unknown("item", name, ITEMS.iter().map(|item| item.name)),
+    }
+}
+
+fn status(machine: &dyn Control) -> String {
+    match machine.status() {
+        "running" => "VM status: running\n".into(),
+        "paused" => "VM status: paused\n".into(),
+        other => format!("VM status: paused ({other})\n"),
+    }
+}
+
+fn chardevs(machine: &dyn Control) -> String {
+    machine.chardevs().iter().map(|(id, description)| format!("{id}: filename={description}\n")).collect()
+}
+
+fn ringbuf_read(machine: &dyn Control, arguments: &[&str]) -> String {
+    let [id, size] = arguments else { return "ringbuf_read: give the device and the number of bytes\n".into() };
+    let Some(size) = size.parse().ok().filter(|size| (1..=RINGBUF_MOST).contains(size)) else {
+        return format!("ringbuf_read: '{size}' is no number of bytes from 1 to {RINGBUF_MOST}\n");
+    };
+    match machine.read_ringbuf(id, size) {
+        Some(bytes) => format!("{}\n", String::from_utf8_lossy(&bytes)),
+        None => format!("ringbuf_read: there is no ring buffer '{id}'\n"),
+    }
+}

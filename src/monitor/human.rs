@@ -1,0 +1,261 @@
+//! The human monitor: a prompt at which a person types commands.
+//!
+//! The prompt and the names of commands are QEMU's, which scripts rely on. A command that changes the machine is
+//! answered when the change has happened: until then nothing that was typed behind it is looked at.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use devices::backend::char::{CharBackend, CharClient, CharEvent};
+
+use super::Control;
+use super::commands::{self, Outcome};
+use super::editor::Editor;
+
+const PROMPT: &[u8] = b"(qemu) ";
+/// Input that is taken before it is looked at.
+const INPUT: usize = 1024;
+
+/// One human monitor.
+pub struct HumanMonitor {
+    output: Box<dyn CharBackend>,
+    /// Output that the host has not taken yet. Nothing more is read while there is some.
+    pending: VecDeque<u8>,
+    input: VecDeque<u8>,
+    editor: Editor,
+    machine: Arc<dyn Control>,
+    /// It shares its character device: whoever opens it comes back to the same monitor.
+    shared: bool,
+    greeted: bool,
+    /// A command waits for the machine.
+    busy: bool,
+}
+
+impl HumanMonitor {
+    /// A monitor of `machine` that writes to `output`; `shared` if that is a multiplexer.
+    #[must_use]
+    pub fn new(output: Box<dyn CharBackend>, machine: Arc<dyn Control>, shared: bool) -> Self {
+        Self {
+            output,
+            pending: VecDeque::new(),
+            input: VecDeque::new(),
+            editor: Editor::default(),
+            machine,
+            shared,
+            greeted: false,
+            busy: false,
+        }
+    }
+
+    /// The main loop has seen to all requests.
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.busy) {
+            self.say(PROMPT);
+            self.advance();
+        }
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        self.pending.extend(bytes);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while !self.pending.is_empty() {
+            let (front, _) = self.pending.as_slices();
+            match self.output.write(front) {
+                0 => return,
+                count => drop(self.pending.drain(..count)),
+            }
+        }
+    }
+
+    /// Looks at what was typed as far as possible.
+    fn advance(&mut self) {
+        while !self.busy && self.pending.is_empty() {
+            let Some(byte) = self.input.pop_front() else { break };
+            let mut echo = Vec::new();
+            let line = self.editor.key(byte, &mut echo);
+            self.say(&echo);
+            let Some(line) = line else { continue };
+            match commands::execute(&line, &*self.machine) {
+                Outcome::Text(text) => {
+                    self.say(text.replace('\n', "\r\n").as_bytes());
+                    self.say(PROMPT);
+                }
+                Outcome::Requested => self.busy = true,
+            }
+        }
+        if self.can_receive() > 0 {
+            self.output.input_wanted();
+        }
+    }
+
+    /// Somebody is there: the first time for them, or again.
+    fn greet(&mut self) {
+        if !self.shared || !self.greeted {
+            self.greeted = true;
+            self.say(
+                format!("natoma {} monitor - type 'help' for more information\r\n", env!("CARGO_PKG_VERSION"))
+                    .as_bytes(),
+            );
+        }
+        self.say(PROMPT);
+        let line = self.editor.line().to_vec();
+        self.say(&line);
+    }
+}
+
+impl CharClient for HumanMonitor {
+    fn can_receive(&self) -> usize {
+        match self.busy || !self.pending.is_empty() {
+            true => 0,
+            false => INPUT.saturating_sub(self.input.len()),
+        }
+    }
+
+    fn receive(&mut self, data: &[u8]) {
+        self.input.extend(data);
+        self.advance();
+    }
+
+    fn event(&mut self, event: CharEvent) {
+        match event {
+            CharEvent::Opened => self.greet(),
+            CharEvent::Closed if !self.shared => {
+                // The next one starts afresh.
+                self.editor = Editor::default();
+                self.input.clear();
+                self.pending.clear();
+            }
+            CharEvent::Writable => {
+                self.flush();
+                self.advance();
+            }
+            CharEvent::Closed | CharEvent::Break | CharEvent::ModemInputs(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Command;
+    use devices::backend::char::MemoryChar;
+    use devices::base::lock;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Machine(Mutex<(Vec<Command>, &'static str)>, Vec<(String, String)>);
+
+    impl Control for Machine {
+        fn request(&self, command: Command) {
+            lock(&self.0).0.push(command);
+        }
+
+        fn status(&self) -> &'static str {
+            lock(&self.0).1
+        }
+
+        fn name(&self) -> Option<&str> {
+            Some("guest")
+        }
+
+        fn uuid(&self) -> String {
+            "00000000-0000-0000-0000-000000000000".into()
+        }
+
+        fn cpus(&self) -> u32 {
+            2
+        }
+
+        fn chardevs(&self) -> &[(String, String)] {
+            &self.1
+        }
+
+        fn read_ringbuf(&self, id: &str, count: usize) -> Option<Vec<u8>> {
+            (id == "ring").then(|| b"newest output"[..count.min(13)].to_vec())
+        }
+    }
+
+    struct Fixture {
+        host: MemoryChar,
+        machine: Arc<Machine>,
+        monitor: HumanMonitor,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let host = MemoryChar::default();
+            let machine =
+                Arc::new(Machine(Mutex::new((Vec::new(), "running")), vec![("serial0".into(), "pty".into())]));
+            let monitor = HumanMonitor::new(Box::new(host.clone()), machine.clone(), false);
+            Self { host, machine, monitor }
+        }
+
+        fn output(&self) -> String {
+            String::from_utf8(self.host.take_output()).unwrap()
+        }
+
+        /// The answer to a command, without its echo and the prompt.
+        fn ask(&mut self, command: &str) -> String {
+            self.monitor.receive(format!("{command}\n").as_bytes());
+            let output = self.output();
+            let output = output.strip_prefix(&format!("{command}\r\n")).expect("an echo").to_owned();
+            output.strip_suffix("(qemu) ").expect("a prompt").replace("\r\n", "\n")
+        }
+    }
+
+    #[test]
+    fn a_person_is_greeted_and_answered() {
+        let mut fixture = Fixture::new();
+        fixture.monitor.event(CharEvent::Opened);
+        let greeting = fixture.output();
+        assert!(greeting.contains("monitor") && greeting.ends_with("\r\n(qemu) "), "{greeting:?}");
+        assert_eq!(fixture.ask("info status"), "VM status: running\n");
+        lock(&fixture.machine.0).1 = "prelaunch";
+        assert_eq!(fixture.ask("info status"), "VM status: paused (prelaunch)\n");
+        assert_eq!(fixture.ask("info name"), "guest\n");
+        assert_eq!(fixture.ask("info chardev"), "serial0: filename=pty\n");
+        assert_eq!(fixture.ask("info kvm"), "kvm support: enabled\n");
+        assert_eq!(fixture.ask("ringbuf_read ring 6"), "newest\n");
+        assert_eq!(fixture.ask(""), "");
+        assert!(fixture.ask("help").contains("system_powerdown"));
+        assert!(fixture.ask("ringbuf_read ring -1").contains("no number"));
+        assert!(fixture.ask("ringbuf_read other 1").contains("no ring buffer 'other'"));
+    }
+
+    #[test]
+    fn unknown_words_meet_the_closest_known_one() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.ask("qiut"), "unknown command: 'qiut'; did you mean 'quit'?\n");
+        assert_eq!(fixture.ask("info stauts"), "unknown item: 'stauts'; did you mean 'status'?\n");
+        assert_eq!(fixture.ask("xyzzy"), "unknown command: 'xyzzy'\n");
+        assert_eq!(fixture.ask("stop now"), "stop: takes no arguments\n");
+    }
+
+    #[test]
+    fn what_follows_a_request_waits_for_it() {
+        let mut fixture = Fixture::new();
+        fixture.monitor.receive(b"stop\ninfo status\n");
+        assert_eq!(fixture.output(), "stop\r\n");
+        assert_eq!(fixture.monitor.can_receive(), 0);
+        assert_eq!(lock(&fixture.machine.0).0, [Command::Stop]);
+        lock(&fixture.machine.0).1 = "paused";
+        fixture.monitor.settle();
+        assert_eq!(fixture.output(), "(qemu) info status\r\nVM status: paused\r\n(qemu) ");
+        assert!(fixture.monitor.can_receive() > 0 && fixture.host.times_wanted() > 0);
+    }
+
+    #[test]
+    fn a_reader_that_stops_reading_stops_the_monitor() {
+        let mut fixture = Fixture::new();
+        fixture.host.set_room(Some(3));
+        fixture.monitor.receive(b"help\nquit\n");
+        assert_eq!(fixture.monitor.can_receive(), 0);
+        assert!(lock(&fixture.machine.0).0.is_empty());
+        fixture.host.set_room(None);
+        fixture.monitor.event(CharEvent::Writable);
+        assert_eq!(lock(&fixture.machine.0).0, [Command::Quit]);
+    }
+}
