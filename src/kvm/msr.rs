@@ -4,8 +4,10 @@
 //! the x2APIC's to the local APIC. (Intel SDM volume 4; AMD APM volume 2, appendix A; Linux
 //! Documentation/virt/kvm/x86/msr.rst.)
 
-use kvm_bindings::{KVM_MAX_MSR_ENTRIES, Msrs, kvm_msr_entry};
-use kvm_ioctls::{Kvm, VcpuFd};
+use kvm_bindings::{
+    KVM_CAP_X86_USER_SPACE_MSR, KVM_MAX_MSR_ENTRIES, KVM_MSR_EXIT_REASON_FILTER, Msrs, kvm_enable_cap, kvm_msr_entry,
+};
+use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};
 
 use super::cpuid::Topology;
@@ -55,6 +57,26 @@ fn is_no_state(index: u32) -> bool {
 pub fn core_thread_count(topology: &Topology) -> u64 {
     let cores = topology.dies() * topology.cores();
     u64::from(cores) << 16 | u64::from(topology.cpus_per_socket())
+}
+
+/// Has the VM exit (KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR) when its guest reads [`CORE_THREAD_COUNT`], and for the
+/// accesses that the bitmaps of `others` do not allow. A VM has one such filter, set before its first virtual CPU is made.
+///
+/// On a kernel that can't filter (before Linux 5.10) guests get #GP for [`CORE_THREAD_COUNT`], as on most processors.
+///
+/// # Errors
+/// KVM refuses.
+pub fn filter(vm: &VmFd, others: &[MsrFilterRange<'_>]) -> Result<(), kvm_ioctls::Error> {
+    if others.is_empty() && !vm.check_extension(Cap::X86MsrFilter) {
+        return Ok(());
+    }
+    let mut cap = kvm_enable_cap { cap: KVM_CAP_X86_USER_SPACE_MSR, ..Default::default() };
+    cap.args[0] = u64::from(KVM_MSR_EXIT_REASON_FILTER);
+    vm.enable_cap(&cap)?;
+    let mut ranges =
+        vec![MsrFilterRange { flags: MsrFilterRangeFlags::READ, base: CORE_THREAD_COUNT, msr_count: 1, bitmap: &[0] }];
+    ranges.extend_from_slice(others);
+    vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &ranges)
 }
 
 /// One register and its value.

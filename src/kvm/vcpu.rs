@@ -92,6 +92,8 @@ pub struct Vcpu {
     /// What a reset restores.
     power_on: ResetState,
     msrs: Option<Arc<StateMsrs>>,
+    /// What the guest reads from MSR_CORE_THREAD_COUNT.
+    core_thread_count: u64,
     /// KVM expects to be entered again to finish the access it last exited for.
     access_pending: bool,
 }
@@ -115,7 +117,8 @@ impl Vcpu {
         let power_on = ResetState::capture(kvm, &fd)?;
         let mut fixups = VcpuFixups::new(Arc::clone(quirks));
         fixups.before_first_run(&mut fd);
-        Ok(Self { index, fd, page, space, events, fixups, power_on, msrs, access_pending: false })
+        let core_thread_count = msr::core_thread_count(topology);
+        Ok(Self { index, fd, page, space, events, fixups, power_on, msrs, core_thread_count, access_pending: false })
     }
 
     /// Back to the state of power-on. All but the first vCPU then wait for INIT and SIPI.
@@ -244,6 +247,11 @@ impl Vcpu {
                 return Ok(Next::Stop);
             }
             Ok(VcpuExit::InternalError) => return self.fix_up(Self::internal_error),
+            Ok(VcpuExit::X86Rdmsr(read)) if read.index == msr::CORE_THREAD_COUNT => {
+                *read.data = self.core_thread_count;
+                *read.error = 0;
+                self.access_pending = true;
+            }
             Ok(VcpuExit::X86Wrmsr(_)) => {
                 return self.fix_up(|_| Err("KVM asks about a write to an MSR that was not filtered".to_owned()));
             }

@@ -1,5 +1,9 @@
 //! The registers of this machine's KVM.
 
+use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
+use kvm_ioctls::VcpuExit;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
 use super::*;
 use crate::config::{CpuConfig, KernelIrqchip, Smp};
 use crate::kvm::cpuid::{GuestCpu, HostCpu};
@@ -77,4 +81,44 @@ fn strangers_are_refused() {
 fn core_thread_count_is_that_of_the_socket() {
     let smp = Smp { cpus: 24, max_cpus: 24, sockets: 2, dies: 2, cores: 3, threads: 2 };
     assert_eq!(core_thread_count(&Topology::new(&smp).unwrap()), 6 << 16 | 12);
+}
+
+#[test]
+fn reads_of_core_thread_count_come_to_user_space() {
+    if vcpu().is_none() {
+        return;
+    }
+    let kvm = crate::kvm::open::open().unwrap();
+    let vm = kvm.create_vm().unwrap();
+    filter(&vm, &[]).unwrap();
+    if !vm.check_extension(Cap::X86MsrFilter) {
+        eprintln!("SKIPPED: KVM can't filter MSRs");
+        return;
+    }
+    // mov ecx, 35h; rdmsr; hlt, in real mode at 0.
+    let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+    memory.write_slice(&[0x66, 0xb9, 0x35, 0, 0, 0, 0x0f, 0x32, 0xf4], GuestAddress(0)).unwrap();
+    let region = kvm_userspace_memory_region {
+        memory_size: 0x1000,
+        userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap() as u64,
+        ..Default::default()
+    };
+    // SAFETY: the vCPU, the last user of the mapping, is declared after it and so dropped before it.
+    unsafe { vm.set_user_memory_region(region) }.unwrap();
+    let mut vcpu = vm.create_vcpu(0).unwrap();
+    let mut sregs = vcpu.get_sregs().unwrap();
+    (sregs.cs.base, sregs.cs.selector) = (0, 0);
+    vcpu.set_sregs(&sregs).unwrap();
+    vcpu.set_regs(&kvm_regs { rflags: 2, ..Default::default() }).unwrap();
+
+    match vcpu.run().unwrap() {
+        VcpuExit::X86Rdmsr(read) => {
+            assert_eq!(read.index, CORE_THREAD_COUNT);
+            *read.data = 0x0006_000c;
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(vcpu.run().unwrap(), VcpuExit::Hlt));
+    let regs = vcpu.get_regs().unwrap();
+    assert_eq!((regs.rax, regs.rdx), (0x0006_000c, 0));
 }

@@ -33,6 +33,7 @@ use kvm_ioctls::{Cap, Error, Kvm, VmFd};
 pub use self::guest_debug::{DebuggerRequest, GuestDebug};
 pub use self::probe::Findings;
 pub use self::vcpu::{Handled, VcpuFixups};
+use super::msr;
 
 /// What is known about the host's departures: nothing at first, and for good where nothing can be wrong.
 #[derive(Debug)]
@@ -81,16 +82,17 @@ impl HostQuirks {
         })
     }
 
-    /// Prepares a VM on this host, before its first vCPU is created. Does nothing where nothing can be wrong.
+    /// Prepares a VM on this host, before its first vCPU is created, and sets its MSR filter. Where nothing can be wrong that
+    /// is all it does.
     ///
     /// # Errors
     /// KVM's.
     pub fn prepare_vm(&self, vm: &VmFd) -> Result<(), Error> {
         if !self.is_suspect() {
-            return Ok(());
+            return msr::filter(vm, &[]);
         }
         hypercall::prepare_vm(vm)?;
-        ring3_syscall::prepare_vm(vm)
+        msr::filter(vm, &[ring3_syscall::filtered_msrs()])
     }
 }
 

@@ -10,8 +10,7 @@
 //! A genuine fault cannot be taken for a system call: its error code, CR2, RIP, RFLAGS and R11 must fit, and RCX must
 //! follow a SYSCALL instruction. User code that jumps to LSTAR having arranged all that has made a system call.
 
-use kvm_bindings::{KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER, kvm_enable_cap};
-use kvm_ioctls::{Error, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use kvm_ioctls::{Error, MsrFilterRange, MsrFilterRangeFlags};
 
 use crate::kvm::fallback::{Cpu, GuestPhysical, VcpuState, flags, flat_segment, peek};
 
@@ -29,17 +28,11 @@ const FETCH_FROM_USER_MASK: u64 = 0x1e;
 /// What the CPU pushed when it entered the handler of #PF, from the top of the stack.
 const FRAME_WORDS: usize = 6;
 
-/// Has the VM exit when the guest writes the MSRs of SYSCALL.
-pub(super) fn prepare_vm(vm: &VmFd) -> Result<(), Error> {
-    let mut cap = kvm_enable_cap { cap: KVM_CAP_X86_USER_SPACE_MSR, ..Default::default() };
-    cap.args[0] = u64::from(KVM_MSR_EXIT_REASON_FILTER);
-    vm.enable_cap(&cap)?;
-    let mut allowed = [u8::MAX];
-    for filtered in [msr::STAR, msr::LSTAR, msr::FMASK] {
-        allowed[0] &= !(1 << (filtered - msr::STAR));
-    }
-    let range = MsrFilterRange { flags: MsrFilterRangeFlags::WRITE, base: msr::STAR, msr_count: 8, bitmap: &allowed };
-    vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[range])
+/// Writes of the MSRs of SYSCALL, for the VM's filter to turn into exits.
+pub(super) fn filtered_msrs() -> MsrFilterRange<'static> {
+    /// One bit for each of the eight MSRs from STAR: 0 for those that exit.
+    const ALLOWED: [u8; 1] = [!(1 | 1 << (msr::LSTAR - msr::STAR) | 1 << (msr::FMASK - msr::STAR))];
+    MsrFilterRange { flags: MsrFilterRangeFlags::WRITE, base: msr::STAR, msr_count: 8, bitmap: &ALLOWED }
 }
 
 /// The MSRs of SYSCALL, as the guest wrote them.
