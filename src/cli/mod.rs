@@ -1,5 +1,5 @@
 //! The command line: the option grammar and the table of all options, which become a
-//! [`MachineConfig`](crate::config::MachineConfig).
+//! [`MachineConfig`].
 //!
 //! Nothing of the host is touched here but the files of `-readconfig` and `-trace events=`, and these only through the
 //! [`Environment`]. The way of an option: `arguments` splits the command line, `settings` reads each argument by the table in

@@ -84,7 +84,7 @@ const ACCEL: Schema = Schema::plain(
         Key::new(
             "kernel-irqchip",
             IRQCHIP,
-            "interrupt controllers and PIT in the kernel (on), only local APICs there (split), none there (off)",
+            "where interrupt controllers and PIT are: in the kernel (on); split and off are not supported yet",
         ),
         Key::missing("dirty-ring-size", &["0"], ""),
         Key::missing("kvm-shadow-mem", &[], "the kernel chooses the size of its shadow page tables"),

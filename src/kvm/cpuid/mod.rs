@@ -1,6 +1,6 @@
 //! What the guest sees in CPUID.
 //!
-//! The user asks for a model and changes to it ([`CpuConfig`](crate::config::CpuConfig)); [`HostCpu`] says what the host can
+//! The user asks for a model and changes to it ([`CpuConfig`]); [`HostCpu`] says what the host can
 //! give; [`GuestCpu`] is what comes of both, and makes the table for each virtual CPU from its place in the [`Topology`].
 //! Models, features and their names, the defaults under KVM and the layout of the leaves are those of QEMU 7.2.
 //!

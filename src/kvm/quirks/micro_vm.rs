@@ -37,7 +37,7 @@ const USER_FROM: u64 = 0x8000;
 const NOP: u8 = 0x90;
 const HLT: u8 = 0xf4;
 
-/// Selectors; SYSCALL's layout, with STAR[47:32] = 8 and STAR[63:48] = 0x1b.
+/// Selectors; SYSCALL's layout, with 8 in STAR's bits 47:32 and 0x1b in 63:48.
 pub mod selector {
     /// 64-bit code of ring 0.
     pub const KERNEL_CODE: u16 = 0x08;
