@@ -85,8 +85,8 @@ fn too_little_memory_for_the_kernel_is_told_with_the_size_it_needs() {
         return;
     }
     let path = temporary_directory("memory").join("bzImage");
-    // 496 MiB from 16 MiB on, and above them the firmware tables.
+    // 496 MiB from 16 MiB on.
     fs::write(&path, bzimage(0x1f00_0000)).unwrap();
     let path = path.to_str().unwrap();
-    check_failure(&["-m", "256", "-kernel", path], &["-kernel", path, "-m 513M"]);
+    check_failure(&["-m", "256", "-kernel", path], &["-kernel", path, "-m 512M"]);
 }

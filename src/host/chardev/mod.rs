@@ -77,9 +77,7 @@ impl Chardevs {
     pub fn open(configs: &[Chardev], interrupt: &mut dyn Interrupt, quit: &Arc<Quit>) -> Result<Self> {
         let mut chardevs = Self { devices: Vec::new() };
         for config in configs {
-            let open = Open::new(config, interrupt, quit);
-            let open =
-                open.with_context(|| format!("-chardev/-serial '{}' ({})", config.id, describe(&config.backend)))?;
+            let open = Open::new(config, interrupt, quit).with_context(|| label(config))?;
             chardevs.devices.push(open);
         }
         Ok(chardevs)
@@ -207,7 +205,17 @@ impl Ringbufs {
     }
 }
 
-/// A character device in the words of the command line.
+/// A character device by the option that made it.
+fn label(config: &Chardev) -> String {
+    let backend = describe(&config.backend);
+    match config.id.as_str() {
+        "serial0" | "serial1" | "serial2" | "serial3" => format!("-serial {backend}"),
+        "debugcon" => format!("-debugcon {backend}"),
+        id => format!("-chardev id={id} ({backend})"),
+    }
+}
+
+/// Its backend in the words of the command line.
 fn describe(backend: &ChardevBackend) -> String {
     let path = |kind: &str, path: &PathBuf| format!("{kind}:{}", path.display());
     match backend {
