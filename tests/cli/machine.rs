@@ -125,7 +125,6 @@ fn a_character_device_that_cannot_be_opened_is_named() {
 }
 
 #[test]
-#[ignore = "the pidfile is not written yet"]
 fn a_pidfile_that_cannot_be_written_is_named() {
     if has_kvm() {
         check_failure(&["-pidfile", "/nonexistent/pid"], &["-pidfile /nonexistent/pid", "No such file or directory"]);
