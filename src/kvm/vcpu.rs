@@ -115,8 +115,7 @@ impl Vcpu {
         let msrs = msrs.get().map(Arc::clone);
         let page = RunPage::new(&mut fd);
         let power_on = ResetState::capture(kvm, &fd)?;
-        let mut fixups = VcpuFixups::new(Arc::clone(quirks));
-        fixups.before_first_run(&mut fd);
+        let fixups = VcpuFixups::new(Arc::clone(quirks));
         let core_thread_count = msr::core_thread_count(topology);
         Ok(Self { index, fd, page, space, events, fixups, power_on, msrs, core_thread_count, access_pending: false })
     }

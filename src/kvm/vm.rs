@@ -34,13 +34,14 @@ impl VmError {
     }
 }
 
-/// Makes a VM with PICs, I/O APIC, PIT and port 61h in the kernel, routed as in a PC.
+/// Makes a VM with nothing in it. `quirks` are those of the host.
 ///
-/// `wide_apic_ids` allows APIC ids above 254; `quirks` are those of the host.
+/// Its memory slots are best set before [`add_chips`]: the kernel makes some chips visible in the background, and holds
+/// up a change of the slots, by some milliseconds, until that is done.
 ///
 /// # Errors
 /// The kernel refuses a step; the error says which.
-pub fn create(kvm: &Kvm, wide_apic_ids: bool, quirks: &HostQuirks) -> Result<Arc<VmFd>, VmError> {
+pub fn create(kvm: &Kvm, quirks: &HostQuirks) -> Result<Arc<VmFd>, VmError> {
     let vm = loop {
         match kvm.create_vm() {
             // The kernel gives up at any signal, such as a timer of ours.
@@ -48,10 +49,20 @@ pub fn create(kvm: &Kvm, wide_apic_ids: bool, quirks: &HostQuirks) -> Result<Arc
             result => break result.map_err(VmError::new("create a virtual machine"))?,
         }
     };
-    // Before all else: it waits until nobody reads what it replaces, for milliseconds once the kernel has made devices.
+    // While the VM is new: it would be held up like a change of the slots.
     quirks.prepare_vm(&vm).map_err(VmError::new("make up for what it leaves out"))?;
     vm.set_identity_map_address(IDENTITY_MAP).map_err(VmError::new("place its identity map"))?;
     vm.set_tss_address(TSS).map_err(VmError::new("place its task state segment"))?;
+    Ok(Arc::new(vm))
+}
+
+/// Adds PICs, I/O APIC, PIT and port 61h in the kernel, routed as in a PC. Comes before the first virtual CPU.
+///
+/// `wide_apic_ids` allows APIC ids above 254.
+///
+/// # Errors
+/// The kernel refuses a step; the error says which.
+pub fn add_chips(vm: &VmFd, wide_apic_ids: bool) -> Result<(), VmError> {
     if wide_apic_ids {
         let mut cap = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, ..Default::default() };
         cap.args[0] = X2APIC_API_USE_32BIT_IDS | X2APIC_API_DISABLE_BROADCAST_QUIRK;
@@ -61,6 +72,5 @@ pub fn create(kvm: &Kvm, wide_apic_ids: bool, quirks: &HostQuirks) -> Result<Arc
     // The kernel serves port 61h itself, with gate and output of channel 2 exact to the PIT's tick.
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(VmError::new("create the interval timer"))?;
-    irq::install_routes(&vm).map_err(|source| VmError { doing: "route the interrupts", source })?;
-    Ok(Arc::new(vm))
+    irq::install_routes(vm).map_err(|source| VmError { doing: "route the interrupts", source })
 }

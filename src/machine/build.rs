@@ -61,13 +61,27 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
         bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
     }
     let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
-    let vm = vm::create(&kvm, topology.apic_id_limit() > MAX_XAPIC_ID + 1, &quirks)?;
+    let mut host_cpu = HostCpu::detect(&kvm, config.platform.kernel_irqchip, &quirks)?;
+    let rules = Rules {
+        ram_size: config.memory.size(),
+        max_ram_below_4g: config.platform.max_ram_below_4g,
+        phys_bits: Rules::MOST_PHYS_BITS,
+        amd: GuestCpu::will_be_amd(&config.cpu, &host_cpu).context("-cpu")?,
+        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
+    };
+    let layout = MemoryLayout::new(&rules).context("-m")?;
+    let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
+
+    let vm = vm::create(&kvm, &quirks)?;
+    let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
+    let shadow = ShadowSlots::new(Arc::clone(&slots));
+    shadow.map_ram(&layout)?;
+    vm::add_chips(&vm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
     let chips = ChipState::capture(&vm)?;
     let create_vcpu =
         |index| vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU");
     // What the host's processors can do shows only with the first virtual one.
     let first = create_vcpu(0)?;
-    let mut host_cpu = HostCpu::detect(&kvm, config.platform.kernel_irqchip, &quirks)?;
     host_cpu.examine(&first)?;
     let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
     for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&topology)) {
@@ -75,18 +89,7 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
     }
 
     let phys_bits = cpu.physical_bits() as u8;
-    let rules = Rules {
-        ram_size: config.memory.size(),
-        max_ram_below_4g: config.platform.max_ram_below_4g,
-        phys_bits,
-        amd: cpu.is_amd(),
-        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
-    };
-    let layout = MemoryLayout::new(&rules).context("-m")?;
-    let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
-
-    let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
-    let shadow = ShadowSlots::new(Arc::clone(&slots));
+    let layout = layout.narrowed(phys_bits).context("-m")?;
     let clock = Arc::new(GuestClock::new());
     let queue = TimerQueue::new(Clock::new(Arc::clone(&clock) as Arc<dyn TimeSource>));
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
@@ -123,7 +126,7 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindChar
     let mtrrs = mtrrs(layout.low_ram.end, phys_bits).into_iter().map(|(index, value)| Msr { index, value }).collect();
     let mut boot = BootSource::new(kernel, bios, mtrrs, ram);
     boot.start(&vm, &board, &vcpus, true)?;
-    shadow.map_ram(&layout)?;
+    shadow.follow_bridge()?;
 
     Ok(Machine {
         vm,

@@ -60,12 +60,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Physical address bits that no processor has more of: for a layout that is to be [`MemoryLayout::narrowed`].
+    pub const MOST_PHYS_BITS: u8 = 52;
     /// Size of the window for 64-bit PCI memory where nothing else is asked for.
     pub const PCI_HOLE64_SIZE: u64 = 2 * GIB;
 }
 
 /// Why a machine can't have its RAM as asked.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// Less RAM than any PC can start with.
     #[error("{} KiB of RAM are too few: the machine needs at least {min} MiB (-m)", .0 / KIB, min = MIN_RAM / MIB)]
@@ -156,29 +158,33 @@ impl MemoryLayout {
             return Err(LayoutError::NoPciHole(low));
         }
 
-        let beyond =
-            |end: Option<u64>| LayoutError::BeyondPhysBits { end: end.unwrap_or(u64::MAX), phys_bits: rules.phys_bits };
+        let endless = LayoutError::BeyondPhysBits { end: u64::MAX, phys_bits: rules.phys_bits };
         // RAM and PCI window above 4 GiB, when RAM begins at `start` there.
         let above = |start: u64| -> Option<(Range<u64>, Range<u64>)> {
             let ram = start..start.checked_add(size - low)?;
             let hole = ram.end.checked_next_multiple_of(GIB)?;
             Some((ram, hole..hole.checked_add(rules.pci_hole64_size)?))
         };
-        let (mut high_ram, mut pci_hole64) = above(FOUR_GIB).ok_or_else(|| beyond(None))?;
+        let (mut high_ram, mut pci_hole64) = above(FOUR_GIB).ok_or_else(|| endless.clone())?;
         let relocate = rules.amd && pci_hole64.end > AMD_HYPERTRANSPORT.start;
         if relocate {
-            (high_ram, pci_hole64) = above(AMD_HYPERTRANSPORT.end).ok_or_else(|| beyond(None))?;
+            (high_ram, pci_hole64) = above(AMD_HYPERTRANSPORT.end).ok_or(endless)?;
         }
-        if 1u64.checked_shl(rules.phys_bits.into()).is_some_and(|top| pci_hole64.end > top) {
-            return Err(beyond(Some(pci_hole64.end)));
+        let pci_hole32 = low..IOAPIC;
+        let layout = Self { low_ram: 0..low, high_ram, pci_hole32, pci_hole64, amd_hypertransport: rules.amd };
+        layout.narrowed(rules.phys_bits)
+    }
+
+    /// The same layout for a processor that has no more than `phys_bits` physical address bits.
+    ///
+    /// # Errors
+    /// The processor can't reach all of it.
+    pub fn narrowed(self, phys_bits: u8) -> Result<Self, LayoutError> {
+        let end = self.pci_hole64.end;
+        if 1u64.checked_shl(phys_bits.into()).is_some_and(|top| end > top) {
+            return Err(LayoutError::BeyondPhysBits { end, phys_bits });
         }
-        Ok(Self {
-            low_ram: 0..low,
-            high_ram,
-            pci_hole32: low..IOAPIC,
-            pci_hole64,
-            amd_hypertransport: rules.amd && rules.phys_bits >= 40,
-        })
+        Ok(Self { amd_hypertransport: self.amd_hypertransport && phys_bits >= 40, ..self })
     }
 
     /// The stretches of RAM, to be backed by consecutive parts of the machine's memory.

@@ -1,7 +1,9 @@
 //! Guest RAM: host memory of the kind that was asked for, in the layout of the board.
 //!
 //! Mappings are aligned to 2 MiB so that the host can back them by huge pages, and are never unmapped: RAM lives as
-//! long as the process.
+//! long as the process. The first and the last 2 MiB of a mapping get small pages all the same: the former could not be
+//! mapped to the guest as a huge page, because memory slots end within it, and the latter holds the firmware's tables.
+//! Both are written to before the guest starts, which would wait for 2 MiB to be cleared each time.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -269,11 +271,17 @@ fn map_region(backend: &MemoryBackend, source: &Source, size: u64, offset: u64) 
 
 /// Advice that may be refused where the kernel lacks the feature.
 fn advise(host: *mut libc::c_void, len: usize, backend: &MemoryBackend, anonymous: bool) {
-    let advice =
-        [(anonymous, libc::MADV_HUGEPAGE), (backend.merge, libc::MADV_MERGEABLE), (!backend.dump, libc::MADV_DONTDUMP)];
-    for (_, advice) in advice.into_iter().filter(|(wanted, _)| *wanted) {
+    let start = host as usize;
+    let whole = start..start + len;
+    let inner = start + HUGE_PAGE as usize..(start + len).saturating_sub(HUGE_PAGE as usize);
+    let advice = [
+        (anonymous && !inner.is_empty(), inner, libc::MADV_HUGEPAGE),
+        (backend.merge, whole.clone(), libc::MADV_MERGEABLE),
+        (!backend.dump, whole, libc::MADV_DONTDUMP),
+    ];
+    for (_, range, advice) in advice.into_iter().filter(|(wanted, ..)| *wanted) {
         // SAFETY: these change how the kernel manages the mapping, not what it holds.
-        let _ = unsafe { libc::madvise(host, len, advice) };
+        let _ = unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), advice) };
     }
 }
 

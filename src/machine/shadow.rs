@@ -12,7 +12,7 @@ use crate::kvm::memory::{MemorySlots, Slot, SlotError};
 #[derive(Default)]
 struct State {
     map: ShadowMap,
-    /// RAM has been mapped, and changes take effect at once.
+    /// Changes take effect at once.
     live: bool,
 }
 
@@ -30,19 +30,28 @@ impl ShadowSlots {
         Self { slots, state: Arc::default() }
     }
 
-    /// Maps all RAM, below 1 MiB as the bridge has it by now. Slots are costly to change, so this comes after the
-    /// bridge has been set up.
+    /// Maps all RAM; C0000h to FFFFFh as a kernel that is started without firmware finds them. What the bridge does is
+    /// taken note of, but has no effect before [`Self::follow_bridge`]: slots are costly to change.
     ///
     /// # Errors
     /// The kernel refuses a slot.
     pub fn map_ram(&self, layout: &MemoryLayout) -> Result<(), SlotError> {
-        let mut state = lock(&self.state);
-        let whole = [0..VGA_WINDOW.start, BIOS_SEGMENT.end..layout.low_ram.end, layout.high_ram.clone()];
+        let shadowed = VGA_WINDOW.end..BIOS_SEGMENT.end;
+        let whole = [0..VGA_WINDOW.start, BIOS_SEGMENT.end..layout.low_ram.end, layout.high_ram.clone(), shadowed];
         for range in whole {
             if !range.is_empty() {
                 self.slots.replace(range.clone(), &[Slot { range, readonly: false }])?;
             }
         }
+        Ok(())
+    }
+
+    /// Maps what lies below 1 MiB as the bridge has it by now, and from now on as it changes.
+    ///
+    /// # Errors
+    /// The kernel refuses a slot.
+    pub fn follow_bridge(&self) -> Result<(), SlotError> {
+        let mut state = lock(&self.state);
         self.slots.replace(SWITCHED, &wanted(&state.map))?;
         state.live = true;
         Ok(())

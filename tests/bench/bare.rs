@@ -81,18 +81,19 @@ impl Machine {
         let vm = kvm.create_vm()?;
         vm.set_identity_map_address(IDENTITY_MAP)?;
         vm.set_tss_address(TSS)?;
-        vm.create_irq_chip()?;
-        vm.create_pit2(kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() })?;
-        irq::install_routes(&vm)?;
+        // First, as natoma does: once there are chips it takes milliseconds longer.
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM as usize)])?;
-        let vcpu = vm.create_vcpu(0)?;
-        vcpu.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?)?;
         for (slot, (guest_phys_addr, memory_size)) in (0..).zip(SLOTS) {
             let userspace_addr = memory.get_host_address(GuestAddress(guest_phys_addr))? as u64;
             let region = kvm_userspace_memory_region { slot, flags: 0, guest_phys_addr, memory_size, userspace_addr };
             // SAFETY: the memory is unmapped after the vCPU, the last to hold the VM, is gone.
             unsafe { vm.set_user_memory_region(region)? };
         }
+        vm.create_irq_chip()?;
+        vm.create_pit2(kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() })?;
+        irq::install_routes(&vm)?;
+        let vcpu = vm.create_vcpu(0)?;
+        vcpu.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?)?;
         Ok(Self { vcpu, memory, _vm: vm })
     }
 }

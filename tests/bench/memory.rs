@@ -2,10 +2,11 @@
 
 use std::env;
 use std::fs;
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::monitor::{Monitor, Monitors, QEMU, RAM_MIB};
 use crate::options::Options;
@@ -69,33 +70,59 @@ struct Usage {
 }
 
 impl Usage {
-    /// Reads it from `/proc/PID/smaps`. The guest's RAM is the mapping that is as large as it.
+    /// Reads it from `/proc/PID/smaps`.
     fn of(process: u32) -> Result<Self> {
         let path = format!("/proc/{process}/smaps");
         let text = fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
-        let mut usage = Self { resident: 0.0, proportional: 0.0 };
-        let (mut counts, mut guest_mappings) = (true, 0);
-        for line in text.lines() {
-            let Some((key, value)) = line.split_once(':').filter(|(key, _)| !key.contains(' ')) else {
-                // The head of a mapping, such as `7f7f40600000-7f7f48600000 rw-p 00000000 00:00 0`.
-                continue;
-            };
-            let Some(kib) = value.trim().strip_suffix(" kB").and_then(|number| number.parse::<u32>().ok()) else {
-                continue;
-            };
-            match key {
-                "Size" => {
-                    counts = u64::from(kib) != RAM_MIB << 10;
-                    guest_mappings += usize::from(!counts);
+        let mappings = Mapping::parse(&text);
+        let ram = guest_ram(&mappings).with_context(|| format!("{path} shows no mapping of the guest's RAM"))?;
+        let others = || mappings[..ram.start].iter().chain(&mappings[ram.end..]);
+        Ok(Self {
+            resident: others().map(|mapping| mapping.resident).sum(),
+            proportional: others().map(|mapping| mapping.proportional).sum(),
+        })
+    }
+}
+
+/// One mapping of a process: addresses, and KiB in memory.
+#[derive(Default)]
+struct Mapping {
+    start: u64,
+    end: u64,
+    resident: f64,
+    proportional: f64,
+}
+
+impl Mapping {
+    fn parse(smaps: &str) -> Vec<Self> {
+        let mut mappings: Vec<Self> = Vec::new();
+        for line in smaps.lines() {
+            let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+            // A mapping begins like `7f7f40600000-7f7f48600000 rw-p`; its properties follow, like `Rss:      4 kB`.
+            if let Some((start, end)) = first.split_once('-') {
+                let address = |text| u64::from_str_radix(text, 16).unwrap_or_default();
+                mappings.push(Self { start: address(start), end: address(end), ..Self::default() });
+            } else if let Some(mapping) = mappings.last_mut() {
+                let kib = || rest.trim().strip_suffix(" kB").and_then(|number| number.parse().ok()).unwrap_or_default();
+                match first {
+                    "Rss:" => mapping.resident = kib(),
+                    "Pss:" => mapping.proportional = kib(),
+                    _ => {}
                 }
-                "Rss" if counts => usage.resident += f64::from(kib),
-                "Pss" if counts => usage.proportional += f64::from(kib),
-                _ => {}
             }
         }
-        ensure!(guest_mappings == 1, "{guest_mappings} mappings of {path} are as large as the guest's RAM");
-        Ok(usage)
+        mappings
     }
+}
+
+/// The mappings that hold the guest's RAM: neighbours that are as large as it together.
+fn guest_ram(mappings: &[Mapping]) -> Option<Range<usize>> {
+    (0..mappings.len()).find_map(|first| {
+        let neighbours = mappings[first..].windows(2).take_while(|pair| pair[0].end == pair[1].start).count();
+        let last =
+            (first..=first + neighbours).find(|last| mappings[*last].end - mappings[first].start == RAM_MIB << 20)?;
+        Some(first..last + 1)
+    })
 }
 
 /// Bytes of the program itself, without shared libraries.

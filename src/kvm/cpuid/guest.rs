@@ -125,6 +125,17 @@ impl GuestCpu {
         self.physical_bits
     }
 
+    /// Whether the CPU that `config` asks for will be one of AMD's. The memory map has to know that before there is a
+    /// virtual CPU for [`HostCpu::examine`] to look at, and so before [`Self::new`] can tell everything.
+    ///
+    /// # Errors
+    /// There is no such model, or a property is misspelt.
+    pub fn will_be_amd(config: &CpuConfig, host: &HostCpu) -> Result<bool, CpuError> {
+        let user = Properties::parse(&config.properties)?;
+        let start = Start::find(&config.model, user.migratable.unwrap_or(true), host)?;
+        Ok(user.vendor.map_or(start.vendor, vendor_words) == vendor_words(AMD))
+    }
+
     /// The vendor is AMD.
     #[must_use]
     pub fn is_amd(&self) -> bool {

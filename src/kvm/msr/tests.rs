@@ -18,7 +18,9 @@ fn vcpu() -> Option<(Kvm, VcpuFd)> {
     let kvm = crate::kvm::open::open().unwrap();
     let quirks = HostQuirks::detect(&kvm).unwrap();
     let mut host = HostCpu::detect(&kvm, KernelIrqchip::On, &quirks).unwrap();
-    let vcpu = crate::kvm::vm::create(&kvm, false, &quirks).unwrap().create_vcpu(0).unwrap();
+    let vm = crate::kvm::vm::create(&kvm, &quirks).unwrap();
+    crate::kvm::vm::add_chips(&vm, false).unwrap();
+    let vcpu = vm.create_vcpu(0).unwrap();
     host.examine(&vcpu).unwrap();
     let topology = Topology::new(&Smp::default()).unwrap();
     GuestCpu::new(&CpuConfig::default(), &host).unwrap().set_up(&vcpu, &topology, 0).unwrap();

@@ -68,17 +68,6 @@ impl VcpuFixups {
         }
     }
 
-    /// To be called once before the vCPU first runs.
-    pub fn before_first_run(&mut self, vcpu: &mut VcpuFd) {
-        // Where failures are common, have the registers at hand; elsewhere do not have them copied at every exit.
-        if self.quirks.is_suspect() {
-            vcpu.set_sync_valid_reg(SyncReg::Register);
-            vcpu.set_sync_valid_reg(SyncReg::SystemRegister);
-            vcpu.set_sync_valid_reg(SyncReg::VcpuEvents);
-            self.synchronised = true;
-        }
-    }
-
     /// To be called after every exit, before `handle`: follows changes of the guest's interrupt table.
     ///
     /// # Errors
@@ -213,11 +202,26 @@ impl VcpuFixups {
         Ok(Cpu { regs: vcpu.get_regs()?, sregs: vcpu.get_sregs()?, events: vcpu.get_vcpu_events()? })
     }
 
-    fn registers_or_report(&self, vcpu: &VcpuFd) -> Result<Cpu, Unemulable> {
-        self.registers(vcpu).map_err(|source| {
+    fn registers_or_report(&mut self, vcpu: &mut VcpuFd) -> Result<Cpu, Unemulable> {
+        let cpu = self.registers(vcpu).map_err(|source| {
             let unknown = Cpu { regs: Default::default(), sregs: Default::default(), events: Default::default() };
             Unemulable::new(Unable::State { what: "registers", verb: "read", source }, &unknown, &[])
-        })
+        })?;
+        // A guest that needs help once on a suspect host needs it often. Before, the copies would only cost it time.
+        if self.quirks.is_suspect() && !self.synchronised {
+            self.synchronise(vcpu, &cpu);
+        }
+        Ok(cpu)
+    }
+
+    /// Has KVM copy the registers out at every exit, from the present one on, at which they are `cpu`.
+    fn synchronise(&mut self, vcpu: &mut VcpuFd, cpu: &Cpu) {
+        for registers in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
+            vcpu.set_sync_valid_reg(registers);
+        }
+        let copies = vcpu.sync_regs_mut();
+        (copies.regs, copies.sregs, copies.events) = (cpu.regs, cpu.sregs, cpu.events);
+        self.synchronised = true;
     }
 
     /// Has KVM load what differs between `before` and `after` at its next entry.

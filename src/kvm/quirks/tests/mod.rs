@@ -61,9 +61,8 @@ impl Guest {
     /// A guest in 64-bit ring 0, about to run `code` at `address`.
     pub fn new(kvm: &Kvm, address: u64, code: &[u8]) -> Self {
         let quirks = Arc::new(HostQuirks::detect(kvm).unwrap());
-        let mut micro = MicroVm::new(kvm, |vm| quirks.prepare_vm(vm)).unwrap();
-        let mut fixups = VcpuFixups::new(quirks);
-        fixups.before_first_run(&mut micro.vcpu);
+        let micro = MicroVm::new(kvm, |vm| quirks.prepare_vm(vm)).unwrap();
+        let fixups = VcpuFixups::new(quirks);
         micro.write(address, code);
         let regs = kvm_regs { rip: address, rsp: STACK, rflags: 2, ..Default::default() };
         micro.vcpu.set_regs(&regs).unwrap();
