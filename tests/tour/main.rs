@@ -96,7 +96,7 @@ fn the_default_machine_is_qemus_pc() {
     }
 
     let acpi = section(&text, "ACPI");
-    for table in ["RSDP", "RSDT", "FACP", "APIC", "HPET", "WAET", "DSDT", "FACS"] {
+    for table in ["RSDP", "XSDT", "FACP", "APIC", "HPET", "WAET", "DSDT", "FACS"] {
         line(&acpi, table);
     }
     line(&acpi, "power-off is SLP_TYP 0");
