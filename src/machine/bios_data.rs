@@ -186,7 +186,7 @@ fn bios_data_area(equipment: Equipment) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::boot::e820::E820Kind;
-    use crate::machine::acpi::{self, Cpu, Devices, Oem, PirqRouting};
+    use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose};
     use crate::machine::layout::Rules;
     use crate::machine::smbios::{self, Processors};
     use crate::machine::{board, testing};
@@ -211,8 +211,7 @@ mod tests {
             oem: Oem::default(),
             cpus: &apic_ids,
             layout,
-            slots: u32::MAX,
-            pirqs: PirqRouting::Links,
+            purpose: Purpose::Firmware,
             devices: Devices::default(),
         };
         let mptable =

@@ -4,7 +4,7 @@ use std::array;
 
 use anyhow::Result;
 
-use super::acpi::{self, AcpiTables, Oem, PirqRouting};
+use super::acpi::{self, AcpiTables, Oem, Purpose};
 use super::bios_data::{self, BiosData, Equipment};
 use super::board::irq;
 use super::layout::MemoryLayout;
@@ -41,18 +41,9 @@ pub fn describe(
         .map(|index| acpi::Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
         .collect();
     let devices = board.acpi_devices();
-    let functions = board.pci.functions();
-    let acpi = config.platform.acpi.then(|| {
-        AcpiTables::build(&acpi::Inputs {
-            oem: oem(config),
-            cpus: &cpus,
-            layout,
-            slots: functions.iter().fold(0, |slots, (address, _)| slots | 1 << address.slot),
-            pirqs: PirqRouting::Fixed(irq::PIRQ_DEFAULT),
-            devices,
-        })
-    });
-    let mut pins: Vec<_> = functions
+    let mut pins: Vec<_> = board
+        .pci
+        .functions()
         .iter()
         .filter_map(|(address, _)| {
             let pin = board.pci.config_read(*address, INTERRUPT_PIN, 1) as u8;
@@ -61,13 +52,23 @@ pub fn describe(
         .collect();
     pins.sort_unstable();
     pins.dedup();
+    let slots = pins.iter().fold(0, |slots, (slot, _)| slots | 1 << slot);
+    let acpi = config.platform.acpi.then(|| {
+        AcpiTables::build(&acpi::Inputs {
+            oem: oem(config),
+            cpus: &cpus,
+            layout,
+            purpose: Purpose::DirectBoot { pirqs: irq::PIRQ_DEFAULT, slots },
+            devices,
+        })
+    });
     let inputs = bios_data::Inputs {
         layout,
         acpi,
         smbios: Smbios::build(&smbios::Inputs {
             uuid: config.identity.uuid.map_or([0; 16], uuid::Uuid::into_bytes),
             processors: Processors {
-                sockets: u16::try_from(config.smp.sockets).unwrap_or(u16::MAX),
+                sockets: u16::try_from(config.smp.cpus.div_ceil(topology.cpus_per_socket())).unwrap_or(u16::MAX),
                 cores: config.smp.dies * config.smp.cores,
                 threads: config.smp.threads,
                 signature,

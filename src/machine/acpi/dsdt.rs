@@ -12,7 +12,7 @@ use acpi_tables::aml::{
 };
 
 use super::aml::{Dma8, FieldRef as Register, IrqNoFlags, LevelInterrupts, Raw, device, hid, method, name, scope};
-use super::{Cpu, Inputs, PirqRouting};
+use super::{Cpu, Inputs, Purpose};
 use crate::machine::board::{dma, irq, pci, port};
 use crate::machine::layout::{HPET, MemoryLayout, VGA_WINDOW};
 
@@ -33,16 +33,17 @@ const PIRQ_ROUTING: u8 = 0x0f;
 /// The definition block without its header.
 pub(super) fn body(inputs: &Inputs<'_>) -> Vec<u8> {
     let mut system_bus = Vec::new();
-    if inputs.pirqs == PirqRouting::Links {
+    let for_firmware = inputs.purpose == Purpose::Firmware;
+    if for_firmware {
         // Before the routing table: not every system resolves references in it to what it has not met yet.
         system_bus.extend((0..).zip(LINKS).map(|(uid, (link, register))| pirq_link(uid, link, register)));
         system_bus.push(sci_link());
     }
     system_bus.push(pci_root(inputs));
-    if inputs.pirqs == PirqRouting::Links {
+    if for_firmware {
         system_bus.push(pirq_registers());
     }
-    if inputs.devices.hpet {
+    if for_firmware && inputs.devices.hpet {
         system_bus.push(hpet());
     }
     system_bus.extend(processors(inputs.cpus));
@@ -57,13 +58,15 @@ pub(super) fn body(inputs: &Inputs<'_>) -> Vec<u8> {
 
 /// The host bridge, with the bus it owns.
 fn pci_root(inputs: &Inputs<'_>) -> Raw {
-    let mut children = vec![
-        hid("PNP0A03"),
-        name("_UID", &ZERO),
+    let mut children = vec![hid("PNP0A03")];
+    if inputs.purpose == Purpose::Firmware {
+        children.push(name("_UID", &ZERO));
+    }
+    children.extend([
         name("_CRS", &pci_windows(inputs.layout)),
-        name("_PRT", &pci_routing(inputs)),
+        name("_PRT", &pci_routing(inputs.purpose)),
         isa_bridge(inputs),
-    ];
+    ]);
     if inputs.devices.fw_cfg {
         let registers = IO::new(port::FW_CFG, port::FW_CFG, 1, 12);
         children.push(device(
@@ -102,17 +105,21 @@ fn pci_windows(layout: &MemoryLayout) -> Raw {
 }
 
 /// Where each pin of each slot goes.
-fn pci_routing(inputs: &Inputs<'_>) -> PackageBuilder {
+fn pci_routing(purpose: Purpose) -> PackageBuilder {
     let links = LINKS.map(|(link, _)| Path::new(link));
     let sci_link = Path::new(SCI_LINK);
+    let in_use = match purpose {
+        Purpose::Firmware => u32::MAX,
+        Purpose::DirectBoot { slots, .. } => slots,
+    };
     let mut table = PackageBuilder::new();
-    for slot in (0..pci::SLOTS).filter(|slot| inputs.slots & 1 << slot != 0) {
+    for slot in (0..pci::SLOTS).filter(|slot| in_use & 1 << slot != 0) {
         for pin in 0..4u8 {
             let any_function = u32::from(slot) << 16 | 0xffff;
-            let (link, interrupt): (&dyn Aml, u8) = match inputs.pirqs {
-                PirqRouting::Fixed(irqs) => (&ZERO, pci::interrupt(slot, pin, irqs)),
-                PirqRouting::Links if (slot, pin) == (pci::ISA_BRIDGE.0, 0) => (&sci_link, 0),
-                PirqRouting::Links => (&links[usize::from(pci::pirq(slot, pin))], 0),
+            let (link, interrupt): (&dyn Aml, u8) = match purpose {
+                Purpose::DirectBoot { pirqs, .. } => (&ZERO, pci::interrupt(slot, pin, pirqs)),
+                Purpose::Firmware if (slot, pin) == (pci::ISA_BRIDGE.0, 0) => (&sci_link, 0),
+                Purpose::Firmware => (&links[usize::from(pci::pirq(slot, pin))], 0),
             };
             table.add_element(&Package::new(vec![&any_function, &pin, link, &interrupt]));
         }
@@ -125,7 +132,7 @@ fn isa_bridge(inputs: &Inputs<'_>) -> Raw {
     let devices = &inputs.devices;
     let (slot, function) = pci::ISA_BRIDGE;
     let mut children = vec![name("_ADR", &(u32::from(slot) << 16 | u32::from(function)))];
-    if inputs.pirqs == PirqRouting::Links {
+    if inputs.purpose == Purpose::Firmware {
         let length = LINKS.len();
         children.push(Raw::of(&OpRegion::new("PIRQ".into(), OpRegionSpace::PCIConfig, &pci::PIRQRCA, &length)));
     }

@@ -69,15 +69,23 @@ pub struct Devices {
     pub smm: bool,
 }
 
-/// How the interrupt pins of PCI devices reach the interrupt controllers.
+/// Who the tables are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PirqRouting {
-    /// As the guest likes, through the route control registers of the PIIX3, which link devices offer. What QEMU has, and
-    /// right whatever firmware has put into those registers.
-    Links,
-    /// As the registers are now: PIRQA to PIRQD are these interrupts. A machine that starts without firmware loses
-    /// nothing by it, and the five link devices nearly double what ACPI costs Linux until its first process runs.
-    Fixed([u8; 4]),
+pub enum Purpose {
+    /// Firmware, which programs the PIIX3's route control registers as it likes and passes the tables on: all that QEMU's
+    /// tables have.
+    Firmware,
+    /// A kernel that is started directly: without what it is told elsewhere. It costs Linux half as much as [`Firmware`]
+    /// until its first process runs. There are no link devices to route interrupts by, but where the interrupts go; and
+    /// the HPET is left to its own table.
+    ///
+    /// [`Firmware`]: Self::Firmware
+    DirectBoot {
+        /// What PIRQA to PIRQD are routed to.
+        pirqs: [u8; 4],
+        /// Slots of PCI bus 0 with interrupt pins, as a bit mask.
+        slots: u32,
+    },
 }
 
 /// All that the tables are made of.
@@ -89,10 +97,8 @@ pub struct Inputs<'a> {
     pub cpus: &'a [Cpu],
     /// Where the windows for PCI memory lie.
     pub layout: &'a MemoryLayout,
-    /// Slots of PCI bus 0 that hold devices or can get some, as a bit mask.
-    pub slots: u32,
-    /// Where the interrupts of those slots go.
-    pub pirqs: PirqRouting,
+    /// Who they are for.
+    pub purpose: Purpose,
     /// What else is on the board.
     pub devices: Devices,
 }

@@ -9,12 +9,11 @@ use std::process::Command;
 use acpi_tables::Aml;
 
 use super::*;
-use crate::machine::board::pci;
 use crate::machine::layout::Rules;
 use crate::machine::testing::{self, Scratch};
 
 const BASE: u32 = 0x000f_1000;
-const FIXED: PirqRouting = PirqRouting::Fixed([5, 9, 10, 11]);
+const LEAN: Purpose = Purpose::DirectBoot { pirqs: [3, 5, 10, 11], slots: 0b1110 };
 
 fn layout() -> MemoryLayout {
     let rules = Rules {
@@ -42,19 +41,19 @@ const ALL: Devices = Devices {
     smm: true,
 };
 
-fn place(cpus: &[Cpu], devices: Devices, slots: u32, pirqs: PirqRouting) -> PlacedTables {
-    let inputs = Inputs { oem: Oem::default(), cpus, layout: &layout(), slots, pirqs, devices };
+fn place(cpus: &[Cpu], devices: Devices, purpose: Purpose) -> PlacedTables {
+    let inputs = Inputs { oem: Oem::default(), cpus, layout: &layout(), purpose, devices };
     AcpiTables::build(&inputs).place(BASE)
 }
 
 /// With all there is, as a DSDT for firmware has it.
 fn place_all(cpus: &[Cpu]) -> PlacedTables {
-    place(cpus, ALL, u32::MAX, PirqRouting::Links)
+    place(cpus, ALL, Purpose::Firmware)
 }
 
 /// With as little as possible.
 fn place_least() -> PlacedTables {
-    place(&cpus(1), Devices::default(), 1 << pci::ISA_BRIDGE.0, FIXED)
+    place(&cpus(1), Devices::default(), LEAN)
 }
 
 fn sum(bytes: &[u8]) -> u8 {
@@ -122,7 +121,7 @@ fn leaves_out_what_is_not_there() {
     assert!(!tables.contains_key("HPET"));
     let (dsdt, fadt) = (&tables["DSDT"], &tables["FACP"]);
     let named = |name: &[u8]| dsdt.windows(name.len()).any(|bytes| bytes == name);
-    for absent in [b"KBD_", b"MOU_", b"FDC0", b"LPT1", b"COM1", b"COM4", b"FWCF", b"HPET"] {
+    for absent in [b"KBD_", b"MOU_", b"FDC0", b"LPT1", b"COM1", b"COM4", b"FWCF", b"HPET", b"LNKA", b"LNKS"] {
         assert!(!named(absent), "{}", String::from_utf8_lossy(absent));
     }
     assert!(named(b"RTC_"));
@@ -237,7 +236,7 @@ fn acpiexec_finds_fixed_routing_of_the_slots_in_use() {
         return;
     }
     let scratch = Scratch::new("fixed");
-    let placed = place(&cpus(1), ALL, 0b1110, PirqRouting::Fixed([3, 5, 10, 11]));
+    let placed = place(&cpus(1), ALL, LEAN);
     let evaluated = acpiexec(&scratch, &tables(&placed)["DSDT"], &evaluate_routing(13));
     assert_eq!(routes(&evaluated, 1), ["9", "5", "10", "11", "5", "10", "11", "3", "10", "11", "3", "5"]);
     assert!(evaluated.contains("beyond end of object (length 0xC)"), "{evaluated}");
@@ -291,7 +290,7 @@ fn says_what_qemu_says() {
     assert_eq!(rsdp_at % 16, 0);
     let theirs = walk(rsdp, &qemu.ram, 0, false);
     let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([false, false]), ..ALL };
-    let ours = tables(&place(&cpus(2), devices, u32::MAX, PirqRouting::Links));
+    let ours = tables(&place(&cpus(2), devices, Purpose::Firmware));
 
     for signature in ["HPET", "WAET"] {
         assert_eq!(ours[signature], theirs[signature], "{signature}");
