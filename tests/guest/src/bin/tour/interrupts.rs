@@ -139,7 +139,9 @@ pub(crate) fn show(machine: &Machine, rate: Option<Rate>, others: &[u32], report
     let controller = Controller::find(machine);
     ring0::enable_interrupts();
 
-    // The PIT goes on until the end, and wakes the processor if something else fails to.
+    // The PIT has been running for the clocks' sake: begin anew, so that nothing of that comes while it is being set up.
+    pit::start(0);
+    // From here it goes on until the end, and wakes the processor if something else fails to.
     let (vector, way) = controller.connect(PIT_IRQ);
     let before = before(vector);
     pit::start(PIT_DIVISOR);
