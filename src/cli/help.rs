@@ -75,7 +75,7 @@ pub fn option(option: &OptionSpec, cpus: &CpuCatalogue) -> String {
     }
     let keys = match option.name {
         // Their details are the list already.
-        "serial" | "debugcon" => String::new(),
+        "serial" | "debugcon" | "monitor" => String::new(),
         "machine" => keys(option, None, cpus) + &keys(option, Some("pc"), cpus),
         _ => keys(option, None, cpus),
     };
@@ -91,7 +91,7 @@ pub fn requested(option: &OptionSpec, argument: &str) -> Option<Option<String>> 
     let is_help = |word: &str| word == "help" || word == "?";
     let Argument::List(_, schema) = option.argument else {
         // Elsewhere `help` may be a text like any other.
-        let lists = matches!(option.name, "cpu" | "d" | "serial" | "debugcon" | "display");
+        let lists = matches!(option.name, "cpu" | "d" | "serial" | "debugcon" | "monitor" | "display");
         return (lists && argument.split(',').any(is_help)).then_some(None);
     };
     let items = syntax::split(argument);
@@ -138,7 +138,7 @@ pub fn keys(option: &OptionSpec, subject: Option<&str>, cpus: &CpuCatalogue) -> 
                 }
             }
         }
-        ("serial" | "debugcon", ..) => {
+        ("serial" | "debugcon" | "monitor", ..) => {
             let serial = options::find("serial").map_or("", |serial| serial.details);
             for paragraph in serial.split("\n\n") {
                 wrap(&mut text, 0, &paragraph.replace('`', ""));

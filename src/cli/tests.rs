@@ -474,6 +474,10 @@ fn the_terminal_has_one_owner() {
     assert!(!machine("-nographic").platform.graphics);
     assert_eq!(serial0("-monitor none"), Some((terminal(true), false, 0)));
     assert_eq!(serial0("-nographic -monitor none"), Some((terminal(true), false, 0)));
+    assert_eq!(serial0("-monitor stdio"), Some((ChardevBackend::Null, false, 1)));
+    assert_eq!(serial0("-monitor mon:stdio"), Some((ChardevBackend::Null, false, 1)));
+    assert_eq!(serial0("-serial mon:stdio -chardev null,id=c -mon c"), Some((terminal(false), true, 2)));
+    assert_eq!(serial0("-chardev stdio,id=c,mux=on -serial chardev:c -mon chardev=c"), Some((terminal(true), true, 1)));
     assert_eq!(serial0("-nographic -serial null"), Some((ChardevBackend::Null, false, 0)));
     assert_eq!(serial0("-nographic -nodefaults"), None);
     // What asks for the terminal gets it.
@@ -502,7 +506,10 @@ fn the_terminal_has_one_owner() {
             "-chardev null,id=c,mux=on -device isa-debugcon,chardev=d",
             "-device isa-debugcon,chardev=d: there is no character device 'd'",
         ),
-        ("-monitor stdio", "-monitor stdio: this is not supported yet; natoma has no monitor yet; -monitor none works"),
+        ("-serial stdio -monitor stdio", "-monitor stdio: 'serial0' already uses the terminal; let them share it"),
+        ("-qmp stdio", "-qmp stdio: this is not supported yet; natoma has no QMP monitor yet"),
+        ("-chardev null,id=c -mon c,mode=control", "-mon c,mode=control: mode=control is not supported yet"),
+        ("-mon c", "-mon c: there is no character device 'c'"),
         ("-vga std", "-vga std: this is not supported yet; natoma has no display yet"),
     ]);
     machine("-chardev null,id=c,mux=on -serial chardev:c -serial chardev:c -serial chardev:c -debugcon chardev:c");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc::{self, c_int, c_void, siginfo_t, termios};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-use nix::unistd::{getpgrp, isatty, tcgetpgrp};
+use nix::unistd::{getpgrp, isatty};
 
 /// The terminal is the one on standard input, as in QEMU.
 const TERMINAL: c_int = libc::STDIN_FILENO;
@@ -102,7 +102,9 @@ pub fn make_raw(signal: bool) -> io::Result<()> {
 
 /// Whether the terminal is ours to set up. A process that has no say in the matter (another session's terminal) may.
 fn is_in_foreground() -> bool {
-    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) || tcgetpgrp(io::stdin()).is_err()
+    // SAFETY: only asks, and may be called by a signal handler.
+    let group = unsafe { libc::tcgetpgrp(TERMINAL) };
+    group < 0 || group == getpgrp().as_raw()
 }
 
 /// Makes the terminal raw (again).

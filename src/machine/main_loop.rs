@@ -1,5 +1,6 @@
 //! The main loop: timers, signals, messages and back ends, on one thread.
 
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
@@ -133,7 +134,8 @@ impl Interrupt for Signals {
                 Ok(Signal::SIGTSTP) => terminal::suspend(),
                 Ok(Signal::SIGCONT) => terminal::resume(),
                 _ => {
-                    eprintln!("natoma: terminating on signal {number} from pid {}", info.ssi_pid);
+                    // After a hang-up there is nowhere to say it, which would make `eprintln` panic.
+                    let _ = writeln!(io::stderr(), "natoma: terminating on signal {number} from pid {}", info.ssi_pid);
                     self.mailbox.post(Message::User(UserRequest::Signal(number)));
                     ends = true;
                 }

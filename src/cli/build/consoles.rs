@@ -8,6 +8,8 @@ use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, SERIAL
 
 /// Most users of one multiplexer, as in QEMU.
 const MAX_USERS: usize = 4;
+/// What messages call a monitor.
+const MONITOR: &str = "the monitor";
 
 /// The result.
 pub struct Consoles {
@@ -40,6 +42,16 @@ pub fn build(settings: &Settings, globals: &Globals, daemonize: bool) -> Result<
         })?;
         let user = format!("COM{}", number + 1);
         *port = builder.attach(given.text(), &format!("serial{number}"), &user, &given.origin)?;
+    }
+
+    for (number, given) in settings.all("monitor").enumerate() {
+        builder.add_monitor(given.text(), &format!("monitor{number}"), &given.origin)?;
+    }
+    for given in settings.all("mon") {
+        let Some(list) = given.list() else { continue };
+        let id = list.text("chardev");
+        let id = id.ok_or_else(|| given.origin.error("'chardev' is missing: give chardev=ID"))?;
+        builder.add_monitor(&format!("chardev:{id}"), "", &given.origin)?;
     }
 
     let mut debugcon = None;
@@ -121,11 +133,26 @@ impl Builder {
                 self.add(chardev, origin)?;
                 if monitor {
                     self.monitors.push(MonitorConfig { chardev: id.into() });
+                    if user != MONITOR {
+                        self.users.push((id.into(), MONITOR.into(), origin.clone()));
+                    }
                 }
                 self.users.push((id.into(), user.into(), origin.clone()));
                 Ok(Some(id.into()))
             }
         }
+    }
+
+    /// Connects a monitor to the character device that a short form means.
+    fn add_monitor(&mut self, text: &str, id: &str, origin: &Origin) -> Result<(), UsageError> {
+        let monitors = self.monitors.len();
+        if let Some(chardev) = self.attach(text, id, MONITOR, origin)?
+            // `mon:` has added it already.
+            && self.monitors.len() == monitors
+        {
+            self.monitors.push(MonitorConfig { chardev });
+        }
+        Ok(())
     }
 
     /// Connects a user to a character device that `-chardev` defined.
@@ -161,7 +188,6 @@ impl Builder {
     /// A character device has one user, a multiplexer up to four, its monitor among them.
     fn check_users(&self) -> Result<(), UsageError> {
         for (chardev, _) in &self.chardevs {
-            let monitors = self.monitors.iter().filter(|monitor| monitor.chardev == chardev.id).count();
             let mut users = self.users.iter().filter(|(id, ..)| *id == chardev.id);
             let Some((_, first, _)) = users.next() else { continue };
             if let (false, Some((_, second, origin))) = (chardev.mux, users.clone().next()) {
@@ -170,7 +196,7 @@ impl Builder {
                     chardev.id
                 )));
             }
-            if let Some((.., origin)) = users.nth(MAX_USERS.saturating_sub(1 + monitors)) {
+            if let Some((.., origin)) = users.nth(MAX_USERS - 1) {
                 return Err(origin.error(format_args!(
                     "character device '{}' already has {MAX_USERS} users, the most that can share one",
                     chardev.id

@@ -4,7 +4,7 @@ use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 const NO_TLS: &str = "natoma has no TLS yet: use a tunnel such as socat or ssh";
-const NO_MONITOR: &str = "natoma has no monitor yet";
+const NO_QMP: &str = "natoma has no QMP monitor yet: -monitor DEV is one for people";
 const NO_DISPLAY: &str = "natoma has no display yet: use -nographic for a guest on the terminal";
 
 const PATH: Kind = Kind::Text("PATH");
@@ -92,6 +92,19 @@ const CHARDEV: Schema = Schema {
     json: false,
 };
 
+const MON: Schema = Schema {
+    implied: Some("chardev"),
+    keys: &[
+        Key::new("chardev", Kind::Text("ID"), "the character device: must be given"),
+        Key::missing("mode", &["readline"], "natoma has no QMP monitor yet: mode=readline is one for people"),
+        Key::missing("pretty", &["off"], "it is for QMP, which natoma does not have yet"),
+    ],
+    variants: &[],
+    variant_noun: "",
+    missing_variants: &[],
+    json: false,
+};
+
 /// What `-serial` and `-debugcon` accept, as Markdown.
 const DEVICE_FORMS: &str = "\
 Each `-serial` is the next of COM1 to COM4. When no option speaks of serial ports COM1 is `mon:stdio`; it is `null` with \
@@ -126,12 +139,15 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "The first serial port and the monitor share the terminal (`-serial mon:stdio`), unless `-serial`, `-monitor` or \
          `-nodefaults` say otherwise.",
     ),
+    OptionSpec::new("monitor", Argument::Text("DEV"), Section::Character, "connect a monitor to DEV").details(
+        "A monitor is a prompt at which a person controls the machine; `help` there lists its commands. DEV is as for \
+         `-serial`; with `none` there is no monitor beside COM1 either.",
+    ),
+    OptionSpec::new("mon", Argument::List("[chardev=]ID", &MON), Section::Character, "connect a monitor to a character device"),
     OptionSpec::missing("display", Argument::Text("none"), &["none"], NO_DISPLAY)
         .shown(Section::Character, "display of the guest: there is none"),
-    OptionSpec::missing("monitor", Argument::Text("DEV"), &["none"], NO_MONITOR),
-    OptionSpec::missing("mon", Argument::Text("[chardev=]ID[,KEY=VALUE...]"), &[], NO_MONITOR),
-    OptionSpec::missing("qmp", Argument::Text("DEV"), &["none"], NO_MONITOR),
-    OptionSpec::missing("qmp-pretty", Argument::Text("DEV"), &["none"], NO_MONITOR),
+    OptionSpec::missing("qmp", Argument::Text("DEV"), &["none"], NO_QMP),
+    OptionSpec::missing("qmp-pretty", Argument::Text("DEV"), &["none"], NO_QMP),
     OptionSpec::missing("parallel", Argument::Text("DEV"), &["none"], "natoma has no parallel port yet: use -serial"),
     OptionSpec::missing("echr", Argument::Text("CHAR"), &["1", "0x1", "0x01"], "the escape key is Ctrl-A"),
     OptionSpec::missing("vga", Argument::Text("TYPE"), &["none"], NO_DISPLAY),

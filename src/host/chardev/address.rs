@@ -35,11 +35,7 @@ impl fmt::Display for SocketAddress {
 /// A socket that listens.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        /// Removes the file.
-        _file: Option<SocketFile>,
-    },
+    Unix(UnixListener),
 }
 
 /// The file of a listening Unix socket; removed when dropped.
@@ -62,8 +58,9 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Listener {
-    /// Listens on an address.
-    pub fn bind(address: &SocketAddress) -> Result<Self> {
+    /// Listens on an address. The file that this may create is the caller's.
+    pub fn bind(address: &SocketAddress) -> Result<(Self, Option<SocketFile>)> {
+        let mut file = None;
         let listener = match address {
             SocketAddress::Inet { port, to, .. } => {
                 Self::Tcp(bind_tcp(&resolve(address, true)?, *port, to.unwrap_or(*port))?)
@@ -72,26 +69,30 @@ impl Listener {
                 let name = abstract_address(address)?;
                 let listener = UnixListener::bind_addr(&name)
                     .with_context(|| format!("can't listen: choose another name than {path}"))?;
-                Self::Unix { listener, _file: None }
+                Self::Unix(listener)
             }
-            SocketAddress::Unix { path, .. } => bind_unix(Path::new(path))?,
+            SocketAddress::Unix { path, .. } => {
+                let (listener, created) = bind_unix(Path::new(path))?;
+                file = Some(created);
+                listener
+            }
             SocketAddress::Fd { fd } => {
                 let socket = inherit(*fd)?;
                 if !getsockopt(&socket, sockopt::AcceptConn).context("can't examine the socket")? {
                     bail!("the socket does not listen: call listen() on it first, or use server=off");
                 }
                 match is_unix(&socket)? {
-                    true => Self::Unix { listener: socket.into(), _file: None },
+                    true => Self::Unix(socket.into()),
                     false => Self::Tcp(socket.into()),
                 }
             }
         };
         match &listener {
             Self::Tcp(listener) => listener.set_nonblocking(true),
-            Self::Unix { listener, .. } => listener.set_nonblocking(true),
+            Self::Unix(listener) => listener.set_nonblocking(true),
         }
         .context("can't set up the socket")?;
-        Ok(listener)
+        Ok((listener, file))
     }
 
     /// Accepts a client.
@@ -106,7 +107,7 @@ impl Listener {
                 let _ = stream.set_nodelay(nodelay);
                 Ok(stream.into())
             }
-            Self::Unix { listener, .. } => listener.accept().map(|(stream, _)| stream.into()),
+            Self::Unix(listener) => listener.accept().map(|(stream, _)| stream.into()),
         }
     }
 
@@ -114,7 +115,7 @@ impl Listener {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok().map(|address| address.port()),
-            Self::Unix { .. } => None,
+            Self::Unix(_) => None,
         }
     }
 }
@@ -123,7 +124,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix { listener, .. } => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -195,7 +196,7 @@ fn bind_tcp(addresses: &[SocketAddr], from: u16, to: u16) -> Result<TcpListener>
 }
 
 /// Listens on a path. What a process that was killed left there is replaced.
-fn bind_unix(path: &Path) -> Result<Listener> {
+fn bind_unix(path: &Path) -> Result<(Listener, SocketFile)> {
     match fs::symlink_metadata(path) {
         Ok(data) if data.file_type().is_socket() => {
             fs::remove_file(path).with_context(|| format!("can't replace the socket {}: remove it", path.display()))?;
@@ -210,7 +211,7 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     // A daemon changes its directory.
     let path = std::path::absolute(path)?;
     let identity = identity(&path).with_context(|| format!("{} has vanished", path.display()))?;
-    Ok(Listener::Unix { listener, _file: Some(SocketFile { path, identity }) })
+    Ok((Listener::Unix(listener), SocketFile { path, identity }))
 }
 
 fn abstract_address(address: &SocketAddress) -> Result<net::SocketAddr> {

@@ -26,6 +26,7 @@ use devices::backend::char::{CharBackend, CharClient};
 use devices::base::lock;
 use event_manager::MutEventSubscriber;
 
+use self::address::SocketFile;
 use self::driver::Driver;
 use self::link::{Link, Medium};
 use self::mux::Mux;
@@ -64,8 +65,9 @@ struct Open {
     mux: Option<Arc<Mutex<Mux>>>,
     /// In the words of the command line.
     description: String,
-    /// Removes what was created in the file system.
+    /// Removes what was created in the file system. A device may outlive the end of the main loop, these may not.
     _pty_link: Option<PtyLink>,
+    _socket_file: Option<SocketFile>,
 }
 
 impl Chardevs {
@@ -123,7 +125,7 @@ impl Open {
             None => None,
         };
         let mut description = describe(&config.backend);
-        let mut pty_link = None;
+        let (mut pty_link, mut socket_file) = (None, None);
         let medium = match &config.backend {
             ChardevBackend::Null => Medium::Null,
             ChardevBackend::Ringbuf { size } => Medium::Ringbuf(Ringbuf::new(*size)),
@@ -143,7 +145,11 @@ impl Open {
             ChardevBackend::Socket { address, server, wait, nodelay, telnet, reconnect_seconds } => {
                 let socket = Socket { address, nodelay: *nodelay, telnet: *telnet };
                 match server {
-                    true => socket.serve(*wait, interrupt)?,
+                    true => {
+                        let (medium, file) = socket.serve(*wait, interrupt)?;
+                        socket_file = file;
+                        medium
+                    }
                     false => socket.connect(*reconnect_seconds, interrupt)?,
                 }
             }
@@ -155,7 +161,15 @@ impl Open {
         if let Some(mux) = &mux {
             lock(&driver).connect(Box::new(Arc::clone(mux)));
         }
-        Ok(Self { id: config.id.clone(), link, driver, mux, description, _pty_link: pty_link })
+        Ok(Self {
+            id: config.id.clone(),
+            link,
+            driver,
+            mux,
+            description,
+            _pty_link: pty_link,
+            _socket_file: socket_file,
+        })
     }
 }
 
@@ -229,3 +243,6 @@ fn describe(backend: &ChardevBackend) -> String {
         ChardevBackend::Socket { address, .. } => address.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

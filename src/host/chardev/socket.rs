@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::timerfd::TimerFd;
 
-use super::address::{self, Listener};
+use super::address::{self, Listener, SocketFile};
 use super::connection::Connection;
 use super::link::{Connector, Medium};
 use crate::config::SocketAddress;
@@ -37,9 +37,9 @@ pub(super) struct Socket<'a> {
 }
 
 impl Socket<'_> {
-    /// Listens, and with `wait` waits for the first client.
-    pub fn serve(&self, wait: bool, interrupt: &mut dyn Interrupt) -> Result<Medium> {
-        let listener = Listener::bind(self.address)?;
+    /// Listens, and with `wait` waits for the first client. The file of a Unix socket is the caller's.
+    pub fn serve(&self, wait: bool, interrupt: &mut dyn Interrupt) -> Result<(Medium, Option<SocketFile>)> {
+        let (listener, file) = Listener::bind(self.address)?;
         if let SocketAddress::Inet { host, port, .. } = self.address
             && let Some(picked) = listener.port().filter(|picked| picked != port)
         {
@@ -53,7 +53,7 @@ impl Socket<'_> {
                 connection = server.ready();
             }
         }
-        Ok(Medium::Changing(connection, Box::new(server)))
+        Ok((Medium::Changing(connection, Box::new(server)), file))
     }
 
     /// Connects. With `reconnect` other than 0 it does so in the background, again and again.

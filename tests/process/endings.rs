@@ -1,0 +1,151 @@
+//! Pid files, sockets, the background, and 200 ends at random moments.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::tools::{Guard, Terminal, ended_by, has_kvm, natoma, wait_until};
+
+const CYCLES: u64 = 200;
+
+/// A small generator of numbers that look random (xorshift), so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn pid_of(path: &Path) -> Option<Pid> {
+    fs::read_to_string(path).ok()?.trim().parse().ok().map(Pid::from_raw)
+}
+
+#[test]
+fn random_signals_at_random_moments_leave_nothing_broken() {
+    if !has_kvm() {
+        return;
+    }
+    use Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (pid, socket) = (path("pid"), path("socket"));
+    let serial = format!("unix:{socket},server=on,wait=off");
+    let seed = u64::from(std::process::id());
+    let mut random = Random(seed | 1);
+    let terminal = Terminal::new();
+    let before = terminal.modes();
+    let mut longest = Duration::ZERO;
+    for cycle in 0..CYCLES {
+        let context = format!("seed {seed}, cycle {cycle}");
+        let signal = [SIGTERM, SIGINT, SIGHUP, SIGKILL][random.below(4) as usize];
+        let start = Instant::now();
+        let arguments = ["-S", "-pidfile", &pid, "-serial", "mon:stdio", "-serial", &serial];
+        let mut natoma = Guard::start(terminal.connect(&mut natoma(&arguments)));
+        std::thread::sleep(Duration::from_micros(random.below(100_000)));
+        natoma.kill(signal);
+        let status = natoma.wait();
+        longest = longest.max(start.elapsed());
+        assert!(ended_by(status, signal), "{context}: {signal}: {status}");
+        if signal == SIGKILL {
+            // Nothing can be done about these two, but the next cycle must not mind: it takes them over.
+            nix::sys::termios::tcsetattr(&terminal.slave, nix::sys::termios::SetArg::TCSANOW, &before).unwrap();
+            continue;
+        }
+        assert_eq!(terminal.modes(), before, "{context}: {signal}");
+        // What the cycle before left behind may be there still if this one ended before it came to that.
+        if status.code().is_some()
+            && pid_of(Path::new(&pid)).is_some_and(|pid| pid.as_raw() == natoma.0.id().cast_signed())
+        {
+            panic!("{context}: {signal}: the pid file is left");
+        }
+        assert!(terminal.is_blocking(), "{context}");
+    }
+    eprintln!("{CYCLES} cycles, the longest took {longest:?}");
+    // And it still works with what is left.
+    let mut natoma = Guard::start(&mut natoma(&["-S", "-pidfile", &pid, "-serial", &serial]));
+    wait_until("a server", || UnixStream::connect(&socket).is_ok());
+    natoma.kill(SIGTERM);
+    natoma.wait();
+    assert!(!Path::new(&pid).exists() && !Path::new(&socket).exists());
+}
+
+#[test]
+fn a_pid_file_is_there_while_natoma_runs_and_belongs_to_one() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pid");
+    let arguments = ["-S", "-pidfile", path.to_str().unwrap()];
+    let mut first = Guard::start(&mut natoma(&arguments));
+    wait_until("a pid file", || pid_of(&path) == Some(Pid::from_raw(first.0.id().cast_signed())));
+    let second = natoma(&arguments).output().unwrap();
+    let message = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(message.contains("-pidfile") && message.contains(&first.0.id().to_string()), "{message}");
+    assert!(path.exists());
+    first.kill(Signal::SIGTERM);
+    assert_eq!(first.wait().code(), Some(143));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_daemon_is_ready_when_its_parent_exits() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // Relative names mean the directory natoma was started in, though a daemon leaves it.
+    let mut command = natoma(&["-S", "-daemonize", "-pidfile", "pid", "-serial", "unix:socket,server=on,wait=off"]);
+    let parent = command.current_dir(&directory).output().unwrap();
+    assert_eq!((parent.status.code(), parent.stderr.len()), (Some(0), 0), "{parent:?}");
+    let pid_file = directory.path().join("pid");
+    let pid = pid_of(&pid_file).expect("a pid file");
+    UnixStream::connect(directory.path().join("socket")).unwrap();
+    for fd in 0..3 {
+        assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap(), Path::new("/dev/null"));
+    }
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+    assert_ne!(nix::unistd::getsid(Some(pid)).unwrap(), nix::unistd::getsid(None).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    wait_until("the end of the daemon", || !pid_file.exists());
+    wait_until("the end of the daemon", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        kill(pid, None) == Err(Errno::ESRCH) || stat.contains(") Z ")
+    });
+    assert!(!directory.path().join("socket").exists());
+}
+
+#[test]
+fn a_daemon_that_can_t_start_tells_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("pid");
+    let arguments = ["-daemonize", "-pidfile", pid_file.to_str().unwrap(), "-serial", "file:/nonexistent/x"];
+    let outcome = natoma(&arguments).output().unwrap();
+    let message = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(message.contains("/nonexistent/x") && message.lines().count() == 1, "{message}");
+    assert!(!pid_file.exists());
+}
+
+#[test]
+fn the_process_has_the_name_it_is_given() {
+    if !has_kvm() {
+        return;
+    }
+    let mut natoma = Guard::start(natoma(&["-S", "-name", "guest,process=tester"]).stdout(Stdio::null()));
+    let comm = format!("/proc/{}/comm", natoma.0.id());
+    wait_until("a name", || fs::read_to_string(&comm).is_ok_and(|name| name == "tester\n"));
+    natoma.kill(Signal::SIGTERM);
+    natoma.wait();
+}

@@ -1,0 +1,8 @@
+//! The process around the machine, as its user sees it: terminal, pid file, sockets, background, exit status. Every test
+//! runs the program. The guest is never started (`-S`) or is the built-in one, so no kernel is needed.
+
+mod chardevs;
+mod endings;
+mod monitor;
+mod terminal;
+mod tools;

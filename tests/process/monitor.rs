@@ -1,0 +1,60 @@
+//! The human monitor, alone and beside the guest's console.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::tools::{Guard, Terminal, has_kvm, natoma, read_until};
+
+#[test]
+fn the_monitor_on_standard_input_follows_commands_in_order() {
+    if !has_kvm() {
+        return;
+    }
+    let mut command = natoma(&["-S", "-monitor", "stdio", "-name", "tester"]);
+    let mut natoma = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut input = natoma.0.stdin.take().unwrap();
+    input.write_all(b"info status\ninfo name\nstop\ncont\nstop\ninfo status\nquit\n").unwrap();
+    let mut output = natoma.0.stdout.take().unwrap();
+    assert!(read_until(&mut output, "(qemu) info name\r\ntester\r\n").contains("VM status: paused (prelaunch)"));
+    read_until(&mut output, "(qemu) info status\r\nVM status: paused\r\n(qemu) quit");
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
+#[test]
+fn ctrl_a_c_switches_between_console_and_monitor() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let mut natoma = Guard::start(terminal.connect(&mut natoma(&["-S", "-serial", "mon:stdio"])));
+    terminal.type_keys(b"\x01h");
+    terminal.expect("Ctrl-A c");
+    terminal.type_keys(b"\x01c");
+    terminal.expect("(qemu) ");
+    terminal.type_keys(b"info status\r");
+    terminal.expect("VM status: paused (prelaunch)");
+    terminal.type_keys(b"\x01c\x01cquit\r");
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
+#[test]
+fn a_reset_machine_boots_again() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let mut natoma = Guard::start(terminal.connect(&mut natoma(&["-no-shutdown", "-serial", "mon:stdio"])));
+    terminal.expect("Powering off");
+    terminal.type_keys(b"\x01c");
+    terminal.expect("(qemu) ");
+    loop {
+        terminal.type_keys(b"info status\r");
+        if terminal.expect("(qemu) ").contains("paused (shutdown)") {
+            break;
+        }
+    }
+    terminal.type_keys(b"system_reset\rcont\r");
+    terminal.expect("Powering off");
+    terminal.type_keys(b"quit\r");
+    assert_eq!(natoma.wait().code(), Some(0));
+}
