@@ -57,7 +57,8 @@ fn every_unusable_character_device_is_one_error() {
         let message = String::from_utf8(outcome.stderr).unwrap();
         assert_eq!(outcome.status.code(), Some(1), "{serial}: {message}");
         assert_eq!(message.lines().count(), 1, "{serial}: {message}");
-        for part in ["natoma: ", "-serial", why, remedy] {
+        let option = if serial.starts_with("chardev:") { "-chardev" } else { "-serial" };
+        for part in ["natoma: ", option, why, remedy] {
             assert!(message.contains(part), "{serial}: no '{part}' in {message}");
         }
     }

@@ -1,9 +1,9 @@
 //! The human monitor, alone and beside the guest's console.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
-use crate::tools::{Guard, Terminal, has_kvm, natoma, read_until};
+use crate::tools::{Guard, Terminal, has_kvm, natoma};
 
 #[test]
 fn the_monitor_on_standard_input_follows_commands_in_order() {
@@ -14,9 +14,14 @@ fn the_monitor_on_standard_input_follows_commands_in_order() {
     let mut natoma = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
     let mut input = natoma.0.stdin.take().unwrap();
     input.write_all(b"info status\ninfo name\nstop\ncont\nstop\ninfo status\nquit\n").unwrap();
-    let mut output = natoma.0.stdout.take().unwrap();
-    assert!(read_until(&mut output, "(qemu) info name\r\ntester\r\n").contains("VM status: paused (prelaunch)"));
-    read_until(&mut output, "(qemu) info status\r\nVM status: paused\r\n(qemu) quit");
+    let mut output = String::new();
+    natoma.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    for part in [
+        "(qemu) info status\r\nVM status: paused (prelaunch)\r\n(qemu) info name\r\ntester\r\n(qemu) stop\r\n",
+        "(qemu) info status\r\nVM status: paused\r\n(qemu) quit",
+    ] {
+        assert!(output.contains(part), "no {part:?} in {output:?}");
+    }
     assert_eq!(natoma.wait().code(), Some(0));
 }
 
