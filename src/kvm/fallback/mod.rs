@@ -30,7 +30,7 @@ mod state;
 mod stop;
 mod system;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod x87;
 mod xsave;
 mod xstate;
@@ -51,6 +51,9 @@ pub use self::report::Unemulable;
 pub use self::segment::segment_for;
 pub use self::state::VcpuState;
 pub use self::stop::Unable;
+pub use self::xstate::XsaveArea;
+#[cfg(test)]
+pub(crate) use self::{host::xcr0 as host_xcr0, native::is_allowed};
 
 /// Longest x86 instruction.
 const MAX_INSTRUCTION: usize = 15;

@@ -16,7 +16,7 @@ const SURROUNDINGS: usize = 0x400;
 #[repr(C, align(64))]
 struct Buffer([u8; SURROUNDINGS]);
 
-fn is_random(mnemonic: Mnemonic) -> bool {
+pub fn is_random(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Mnemonic::Rdrand | Mnemonic::Rdseed)
 }
 
@@ -65,24 +65,26 @@ fn compare(real: &mut RealCpu, instruction: &Instruction, code: &[u8], state: &S
     assert_eq!(after_gprs, native.gprs, "{what}: general registers");
     assert_eq!(after.regs.rflags & flags::STATUS, native.flags & flags::STATUS, "{what}: flags");
     assert_eq!(ram.bytes(OPERAND as usize, SURROUNDINGS), buffer.0, "{what}: memory");
-    // The x87 pointers name the instruction and its operand, wherever they are.
-    if native.area.fip() == native_ip {
-        native.area.set_fip(ip);
+    let pointers = |area: &mut XsaveArea| relocate(area, (native_ip, ip), (native_operand, OPERAND + DISPLACEMENT));
+    pointers(&mut native.area);
+    assert_same_state(&vcpu.area.borrow(), &native.area, &what);
+}
+
+/// The x87 pointers name the instruction and its operand, wherever they are: puts them elsewhere.
+pub fn relocate(area: &mut XsaveArea, ip: (u64, u64), operand: (u64, u64)) {
+    if area.fip() == ip.0 {
+        area.set_fip(ip.1);
     }
-    if native.area.fdp() == native_operand {
-        native.area.set_fdp(OPERAND + DISPLACEMENT);
+    if area.fdp() == operand.0 {
+        area.set_fdp(operand.1);
     }
-    let (ours, theirs) = (vcpu.area.borrow(), native.area);
-    let (ours, theirs) = (visible(&ours), visible(&theirs));
+}
+
+/// Compares what instructions can see of two states.
+pub fn assert_same_state(ours: &XsaveArea, theirs: &XsaveArea, what: &str) {
+    let (ours, theirs) = (visible(ours), visible(theirs));
     assert_eq!(ours.0, theirs.0, "{what}: x87");
-    assert_eq!(
-        ours.1,
-        theirs.1,
-        "{what}: MXCSR was {:x}, operand {:02x?} native out {:02x?}",
-        state.area.mxcsr(),
-        &memory[0x40..0x50],
-        &buffer.0[0x40..0x50]
-    );
+    assert_eq!(ours.1, theirs.1, "{what}: MXCSR");
     for number in 0..32 {
         assert_eq!(ours.2[number], theirs.2[number], "{what}: vector register {number}");
     }

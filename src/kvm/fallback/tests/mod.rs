@@ -1,12 +1,12 @@
 //! Tests of the fallback without KVM: a vCPU and a memory of our own.
 
 mod checks;
-mod differential;
+pub mod differential;
 mod interrupts;
 mod native;
 mod paging;
-mod random;
-mod real_cpu;
+pub mod random;
+pub mod real_cpu;
 mod xsave;
 
 use std::cell::{Cell, RefCell};

@@ -1,5 +1,6 @@
 //! Tests of the fix-ups on KVM.
 
+mod ring0;
 mod ring3;
 
 use std::sync::Arc;

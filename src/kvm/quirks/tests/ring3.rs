@@ -120,3 +120,65 @@ fn software_interrupts_of_ring_3_reach_their_gates() {
     assert_eq!(guest.micro.read_u64(regs.rsp + 8), u64::from(selector::USER_CODE));
     assert_eq!(guest.micro.read_u64(regs.rsp + 24), USER_STACK);
 }
+
+/// Sets up SYSCALL, as the trap at #UD waits for it, then runs `code` in ring 0 with RDI = `CODE` + 100h.
+fn ring0_after_setup(kvm: &Kvm, code: &[u8]) -> Guest {
+    let kernel = |a: &mut CodeAssembler| {
+        a.mov(ecx, msr::LSTAR)?;
+        a.mov(eax, handler(0) as u32)?;
+        a.xor(edx, edx)?;
+        a.wrmsr()?;
+        a.mov(edi, CODE as u32 + 0x100)?;
+        a.db(code)?;
+        a.hlt()
+    };
+    let guest = Guest::new(kvm, KERNEL, &assemble(KERNEL, kernel));
+    guest.micro.write(CODE + 0x100, &0x1122_3344_5566_7788_u64.to_le_bytes());
+    guest
+}
+
+#[test]
+fn movbe_and_rdpid_work_in_ring_0_and_ud2_does_not() {
+    let Some(kvm) = kvm() else { return };
+    if std::arch::is_x86_feature_detected!("movbe") {
+        let mut guest = ring0_after_setup(&kvm, &[0x48, 0x0f, 0x38, 0xf0, 0x07]);
+        assert_eq!(guest.run(), Exit::Halt);
+        assert_eq!((guest.regs().rax, guest.regs().rsp), (0x8877_6655_4433_2211, STACK));
+    }
+    if std::arch::x86_64::__cpuid_count(7, 0).ecx >> 22 & 1 != 0 {
+        let mut guest = ring0_after_setup(&kvm, &[0xf3, 0x0f, 0xc7, 0xf8]);
+        crate::kvm::fallback::VcpuState::set_msr(&guest.micro.vcpu, 0xc000_0103, 0x1234).unwrap();
+        assert_eq!(guest.run(), Exit::Halt);
+        assert_eq!(guest.regs().rax, 0x1234);
+    }
+    let mut guest = ring0_after_setup(&kvm, &[0x0f, 0x0b]);
+    assert_eq!(guest.run(), Exit::Halt);
+    assert_eq!(guest.regs().rip, handler(6) + 2);
+    assert_eq!(guest.regs().rsp, STACK - 40);
+}
+
+#[test]
+fn a_changed_handler_is_followed() {
+    let Some(kvm) = kvm() else { return };
+    // The entry counts; the second call comes after a port access (an exit), before which the #PF gate has moved.
+    let entry = |a: &mut CodeAssembler| {
+        let mut second = a.create_label();
+        a.inc(ebx)?;
+        a.cmp(ebx, 2)?;
+        a.je(second)?;
+        a.mov(word_ptr(0x6000 + 16 * 14), handler(0x90) as u32 as i32)?;
+        a.out(0x80, al)?;
+        a.sysretq()?;
+        a.set_label(&mut second)?;
+        a.hlt()
+    };
+    let user = |a: &mut CodeAssembler| {
+        a.syscall()?;
+        a.syscall()
+    };
+    let mut guest = ring3_guest(&kvm, entry, user);
+    let exit = guest.run();
+    assert!(matches!(&exit, Exit::Other(what) if what.starts_with("IoOut(128")), "{exit:?}");
+    assert_eq!(guest.run(), Exit::Halt);
+    assert_eq!(guest.regs().rbx, 2);
+}
