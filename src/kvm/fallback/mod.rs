@@ -7,7 +7,7 @@
 //!
 //! - [`dispatch`] decodes and finds who performs it;
 //! - [`native`] runs what only computes on the host's own CPU;
-//! - [`system`], [`flow`], [`x87`], [`xsave`] do by hand what works on state that the process must not touch itself;
+//! - [`system`], [`flow`], [`x87`], [`xsave`], [`gather`] do by hand what works on state that the process must not touch itself;
 //! - [`memory`] and [`paging`] reach the operand as the CPU would: segments, page tables, permissions, RAM or bus;
 //! - a fault goes to the guest as the exception that it would get from hardware;
 //! - what cannot be done becomes a [`Unemulable`].
@@ -19,6 +19,7 @@ mod context;
 mod cpu;
 mod dispatch;
 mod flow;
+mod gather;
 mod host;
 mod interrupt;
 mod memory;

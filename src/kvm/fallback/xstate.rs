@@ -41,6 +41,7 @@ pub const XMM: usize = 160;
 
 const FCW: usize = 0;
 const FSW: usize = 2;
+const ABRIDGED_TAGS: usize = 4;
 const FIP: usize = 8;
 const FDP: usize = 16;
 const MXCSR: usize = 24;
@@ -114,6 +115,26 @@ impl XsaveArea {
     /// True if an unmasked x87 exception waits for the next waiting instruction.
     pub fn x87_exception_pending(&self) -> bool {
         self.fsw() & !self.fcw() & 0x3f != 0
+    }
+
+    /// TOP of the x87 status word: the register that is ST0, and the first in the image.
+    fn top(&self) -> usize {
+        usize::from(self.fsw() >> 11 & 7)
+    }
+
+    /// MMX register `number`, which is the x87 register of that number wherever the stack begins.
+    pub fn mmx(&self, number: usize) -> [u8; 8] {
+        let slot = (number + 8 - self.top()) % 8;
+        self.take(X87_REGISTERS.start + 16 * slot)
+    }
+
+    /// What every MMX instruction but EMMS does to the x87 state: top of stack 0, all registers valid.
+    pub fn enter_mmx(&mut self) {
+        let top = self.top();
+        self.bytes[X87_REGISTERS].rotate_right(16 * top);
+        self.put(FSW, (self.fsw() & !(7 << 11)).to_le_bytes());
+        self.bytes[ABRIDGED_TAGS] = 0xff;
+        self.set_in_use(self.in_use() | component::X87);
     }
 
     /// Address of the last x87 instruction.

@@ -248,7 +248,7 @@ impl VcpuFixups {
 }
 
 impl fmt::Display for VcpuFixups {
-    /// The counts, one a line.
+    /// The counts, one a line. They are also logged (`-trace fallback`) when the vCPU goes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let QuirkCounts { syscalls, passed_on, undefined_opcodes, interrupts } = self.counts;
         for (name, count) in [
@@ -265,6 +265,14 @@ impl fmt::Display for VcpuFixups {
             writeln!(f, "{count:>10} {}", format!("{mnemonic:?}").to_lowercase())?;
         }
         Ok(())
+    }
+}
+
+impl Drop for VcpuFixups {
+    fn drop(&mut self) {
+        for line in self.to_string().lines() {
+            log::debug!(target: "fallback", "{line}");
+        }
     }
 }
 

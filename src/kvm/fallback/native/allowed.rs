@@ -64,6 +64,11 @@ pub fn verdict(instruction: &Instruction) -> Verdict {
     if all_there { Verdict::Yes(unit(instruction)) } else { Verdict::Missing }
 }
 
+/// True if `instruction` belongs to a known feature that the host's CPU lacks.
+pub fn is_missing(instruction: &Instruction) -> bool {
+    instruction.cpuid_features().iter().any(|&feature| host_has(feature) == Some(false))
+}
+
 /// Names for operand sizes; what belongs to nothing else is in the list of integer instructions or not allowed.
 fn is_base(feature: CpuidFeature) -> bool {
     use CpuidFeature as F;

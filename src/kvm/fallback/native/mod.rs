@@ -216,6 +216,11 @@ fn low_byte(register: Register) -> Register {
     }
 }
 
+/// True if `instruction` belongs to a feature that the host's CPU lacks.
+pub fn is_missing(instruction: &Instruction) -> bool {
+    allowed::is_missing(instruction)
+}
+
 /// True if `instruction` runs on this host's CPU.
 #[cfg(test)]
 pub fn is_allowed(instruction: &Instruction) -> bool {

@@ -2,6 +2,7 @@
 
 mod checks;
 pub mod differential;
+mod gather;
 mod interrupts;
 mod native;
 mod paging;

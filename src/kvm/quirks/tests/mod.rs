@@ -1,5 +1,6 @@
 //! Tests of the fix-ups on KVM.
 
+mod measure;
 mod ring0;
 mod ring3;
 
