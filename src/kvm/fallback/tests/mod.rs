@@ -8,6 +8,7 @@ mod native;
 mod paging;
 pub mod random;
 pub mod real_cpu;
+mod system;
 mod xsave;
 
 use std::cell::{Cell, RefCell};

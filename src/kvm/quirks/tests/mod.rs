@@ -1,6 +1,5 @@
 //! Tests of the fix-ups on KVM.
 
-mod measure;
 mod ring0;
 mod ring3;
 
