@@ -161,15 +161,16 @@ impl MicroVm {
         sregs.ss = segment(if ring == 0 { selector::KERNEL_DATA } else { selector::USER_DATA }, false);
         self.vcpu.set_sregs(&sregs)?;
         let rsp = if ring == 0 { STACK } else { STACK - 0x1000 };
-        self.finish_run(code, kvm_regs { rip: CODE, rsp, rflags: 2, ..regs })
+        self.vcpu.set_regs(&kvm_regs { rip: CODE, rsp, rflags: 2, ..regs })?;
+        self.resume(code)
     }
 
-    /// Runs `code` in ring 0 of 32-bit protected mode without paging. The stack segment starts at `stack_base`; the top of
-    /// the stack has the linear address `STACK` all the same. There is no way back to long mode.
+    /// Goes to ring 0 of 32-bit protected mode without paging. The stack segment starts at `stack_base`; the top of the stack
+    /// has the linear address `STACK` all the same. There is no way back to long mode.
     ///
     /// # Errors
     /// KVM's.
-    pub fn run_pm32(&mut self, code: &[u8], stack_base: u32) -> Result<Stopped, Error> {
+    pub fn enter_pm32(&mut self, stack_base: u32) -> Result<(), Error> {
         let flat = 0x00cf_0000_0000_ffff_u64;
         let base = (u64::from(stack_base) & 0x00ff_ffff) << 16 | (u64::from(stack_base) >> 24) << 56;
         self.write_words(GDT, [0, flat | 0x9b << 40, flat | 0x93 << 40 | base]);
@@ -188,12 +189,15 @@ impl MicroVm {
         [sregs.ds, sregs.es, sregs.fs, sregs.gs] = [data; 4];
         self.vcpu.set_sregs(&sregs)?;
         let rsp = u64::from((STACK as u32).wrapping_sub(stack_base));
-        self.finish_run(code, kvm_regs { rip: CODE, rsp, rflags: 2, ..Default::default() })
+        self.vcpu.set_regs(&kvm_regs { rip: CODE, rsp, rflags: 2, ..Default::default() })
     }
 
-    fn finish_run(&mut self, code: &[u8], regs: kvm_regs) -> Result<Stopped, Error> {
+    /// Writes `code` and runs the vCPU from where it is until it halts or exits in another way.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub fn resume(&mut self, code: &[u8]) -> Result<Stopped, Error> {
         self.write(CODE, code);
-        self.vcpu.set_regs(&regs)?;
         let exit = match self.vcpu.run()? {
             VcpuExit::Hlt => None,
             other => Some(format!("{other:?}")),

@@ -9,7 +9,7 @@
 
 use kvm_bindings::kvm_vcpu_events;
 
-use crate::kvm::fallback::{Cpu, Fallback, GuestPhysical, Mode, Source, Unemulable, VcpuState, flags};
+use crate::kvm::fallback::{Cpu, Fallback, GuestPhysical, Mode, Outcome, Source, Unemulable, VcpuState, flags};
 
 /// After a shutdown: the registers with the event delivered. `None` if the shutdown was not this quirk's.
 ///
@@ -24,18 +24,39 @@ pub fn deliver(
     if cpu.mode() != Mode::Protected || cpu.sregs.ss.base == 0 {
         return Ok(None);
     }
-    let Some((vector, source)) = lost_event(&cpu.events, cpu.regs.rflags) else { return Ok(None) };
-    let (after, _) = fallback.deliver(*cpu, vcpu, memory, vector, source)?;
-    Ok(Some(after))
+    let Some(mut event) = lost_event(&cpu.events, cpu.regs.rflags) else { return Ok(None) };
+    loop {
+        let (vector, source) = event;
+        let (after, outcome) = fallback.deliver(*cpu, vcpu, memory, vector, source)?;
+        let Outcome::Raised(raised) = outcome else { return Ok(Some(after)) };
+        if vector == DOUBLE_FAULT {
+            // A triple fault after all.
+            return Ok(None);
+        }
+        event = if is_contributory(raised) && is_contributory(vector) && matches!(source, Source::Exception(_)) {
+            (DOUBLE_FAULT, Source::Exception(Some(0)))
+        } else {
+            (raised, Source::Exception(error_code(&after.events)))
+        };
+    }
+}
+
+const DOUBLE_FAULT: u8 = 8;
+
+/// Exceptions of which two in a row make a double fault (SDM vol. 3, table 6-5; without paging there is no #PF).
+fn is_contributory(vector: u8) -> bool {
+    matches!(vector, 0 | 10..=13)
+}
+
+fn error_code(events: &kvm_vcpu_events) -> Option<u32> {
+    (events.exception.has_error_code != 0).then_some(events.exception.error_code)
 }
 
 /// The event that was being delivered. KVM leaves the vectors of the last interrupt and of the last exception behind;
 /// which of them was it shows in RFLAGS: before a fault KVM sets RF, and an interrupt needs IF.
 fn lost_event(events: &kvm_vcpu_events, rflags: u64) -> Option<(u8, Source)> {
     if rflags & flags::RF != 0 {
-        let exception = &events.exception;
-        let error_code = (exception.has_error_code != 0).then_some(exception.error_code);
-        Some((exception.nr, Source::Exception(error_code)))
+        Some((events.exception.nr, Source::Exception(error_code(events))))
     } else if rflags & flags::IF != 0 && events.interrupt.nr != 0 {
         Some((events.interrupt.nr, Source::External))
     } else {

@@ -75,7 +75,8 @@ fn bit_scans(micro: &mut MicroVm) -> Result<bool, Error> {
 /// UD2 in 32-bit protected mode, with a stack segment that starts at 1000h: where does its frame go?
 fn pm32_interrupt(micro: &mut MicroVm) -> Result<bool, Error> {
     const BASE: u32 = 0x1000;
-    let stopped = micro.run_pm32(&[0x0f, 0x0b], BASE)?;
+    micro.enter_pm32(BASE)?;
+    let stopped = micro.resume(&[0x0f, 0x0b])?;
     let frame_below = |top: u64| micro.read_u64(top - 12) == CODE | u64::from(selector::KERNEL_CODE) << 32;
     Ok(stopped.in_handler(6) && frame_below(STACK - u64::from(BASE)) && !frame_below(STACK))
 }

@@ -1,5 +1,6 @@
 //! Tests of the fix-ups on KVM.
 
+mod pm32;
 mod ring0;
 mod ring3;
 
@@ -11,7 +12,7 @@ use kvm_ioctls::{Kvm, VcpuExit};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::micro_vm::{CODE, MEMORY, MicroVm, STACK};
-use super::{Handled, HostQuirks, VcpuFixups};
+use super::{DebuggerRequest, Handled, HostQuirks, VcpuFixups};
 use crate::kvm::fallback::GuestPhysical;
 
 /// KVM, or `None` (said loudly) on machines that have none.
@@ -84,6 +85,22 @@ impl Guest {
                 Handled::NotMine => return exit,
             }
         }
+    }
+
+    /// Runs `count` instructions.
+    pub fn step(&mut self, count: u32) {
+        let request = DebuggerRequest { single_step: true, ..Default::default() };
+        assert!(self.fixups.debug.set_debugger(request));
+        self.fixups.debug.apply(&self.micro.vcpu).unwrap();
+        for _ in 0..count {
+            let exit = self.run();
+            assert!(
+                exit == Exit::Stepped || matches!(&exit, Exit::Other(what) if what.starts_with("Debug")),
+                "{exit:?}"
+            );
+        }
+        self.fixups.debug.set_debugger(DebuggerRequest::default());
+        self.fixups.debug.apply(&self.micro.vcpu).unwrap();
     }
 
     /// The registers after an exit.
