@@ -43,6 +43,9 @@ pub mod selector {
     pub const KERNEL_CODE: u16 = 0x08;
     /// Data of ring 0.
     pub const KERNEL_DATA: u16 = 0x10;
+    /// 32-bit code of ring 3.
+    #[cfg(test)]
+    pub const USER_CODE32: u16 = 0x1b;
     /// Data of ring 3.
     pub const USER_DATA: u16 = 0x23;
     /// 64-bit code of ring 3.
@@ -139,7 +142,8 @@ impl MicroVm {
         let data = 0x00cf_9300_0000_ffff;
         let ring3 = 3 << 45;
         let task = 0x0000_8b00_0000_0067 | TSS << 16;
-        self.write_words(GDT, [0, code, data, 0, data | ring3, code | ring3, task, 0]);
+        let code32 = 0x00cf_9b00_0000_ffff;
+        self.write_words(GDT, [0, code, data, code32 | ring3, data | ring3, code | ring3, task, 0]);
         self.write(TSS + 4, &STACK.to_le_bytes());
 
         for vector in 0..=255 {

@@ -87,7 +87,7 @@ impl VcpuFixups {
 
     /// Deals with the vCPU's last exit if it is an emulation failure, a shutdown, a debug exit or a filtered MSR.
     ///
-    /// Changed registers reach the vCPU with its next KVM_RUN.
+    /// Changed registers reach the vCPU with its next KVM_RUN (with [`Handled::Stepped`] they have reached it).
     ///
     /// # Errors
     /// The instruction that nobody can perform.
@@ -114,9 +114,14 @@ impl VcpuFixups {
         code: &[u8],
     ) -> Result<Handled, Unemulable> {
         let (after, outcome) = self.fallback.step(*cpu, &*vcpu, memory, code)?;
+        if self.debug.debugger().single_step && outcome == Outcome::Retired {
+            store_now(vcpu, &after).map_err(|source| {
+                Unemulable::new(Unable::State { what: "registers", verb: "written", source }, cpu, code)
+            })?;
+            return Ok(Handled::Stepped);
+        }
         self.store(vcpu, cpu, &after);
-        let stepped = self.debug.debugger().single_step && outcome == Outcome::Retired;
-        Ok(if stepped { Handled::Stepped } else { Handled::Resume })
+        Ok(Handled::Resume)
     }
 
     fn shutdown(&mut self, vcpu: &mut VcpuFd, memory: &dyn GuestPhysical) -> Result<Handled, Unemulable> {
@@ -245,6 +250,13 @@ impl VcpuFixups {
     pub fn quirk_counts(&self) -> QuirkCounts {
         self.counts
     }
+}
+
+/// Sets the registers at once, for a debugger that is going to read them.
+fn store_now(vcpu: &VcpuFd, cpu: &Cpu) -> Result<(), Error> {
+    vcpu.set_regs(&cpu.regs)?;
+    vcpu.set_sregs(&cpu.sregs)?;
+    vcpu.set_vcpu_events(&cpu.events)
 }
 
 impl fmt::Display for VcpuFixups {

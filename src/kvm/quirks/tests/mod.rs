@@ -87,22 +87,6 @@ impl Guest {
         }
     }
 
-    /// Runs `count` instructions.
-    pub fn step(&mut self, count: u32) {
-        let request = DebuggerRequest { single_step: true, ..Default::default() };
-        assert!(self.fixups.debug.set_debugger(request));
-        self.fixups.debug.apply(&self.micro.vcpu).unwrap();
-        for _ in 0..count {
-            let exit = self.run();
-            assert!(
-                exit == Exit::Stepped || matches!(&exit, Exit::Other(what) if what.starts_with("Debug")),
-                "{exit:?}"
-            );
-        }
-        self.fixups.debug.set_debugger(DebuggerRequest::default());
-        self.fixups.debug.apply(&self.micro.vcpu).unwrap();
-    }
-
     /// The registers after an exit.
     pub fn regs(&self) -> kvm_regs {
         self.micro.vcpu.get_regs().unwrap()

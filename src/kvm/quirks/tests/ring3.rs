@@ -12,6 +12,17 @@ fn ring3_guest(
     entry: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
     user: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
 ) -> Guest {
+    let guest = guest_of_ring3(kvm, selector::USER_CODE, entry);
+    guest.micro.write(CODE, &assemble(CODE, user));
+    guest
+}
+
+/// The same, going on at `CODE` with `code_segment`.
+fn guest_of_ring3(
+    kvm: &Kvm,
+    code_segment: u16,
+    entry: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
+) -> Guest {
     let set_msr = |a: &mut CodeAssembler, index: u32| -> Result<(), IcedError> {
         a.mov(ecx, index)?;
         a.mov(rdx, rax)?;
@@ -29,15 +40,13 @@ fn ring3_guest(
         a.push(i32::from(selector::USER_DATA))?;
         a.push(USER_STACK as i32)?;
         a.push(0x202)?;
-        a.push(i32::from(selector::USER_CODE))?;
+        a.push(i32::from(code_segment))?;
         a.push(CODE as i32)?;
         a.iretq()?;
         a.set_label(&mut entry_point)?;
         entry(a)
     });
-    let guest = Guest::new(kvm, KERNEL, &kernel);
-    guest.micro.write(CODE, &assemble(CODE, user));
-    guest
+    Guest::new(kvm, KERNEL, &kernel)
 }
 
 const USER_STACK: u64 = STACK - 0x800;
@@ -181,4 +190,51 @@ fn a_changed_handler_is_followed() {
     assert!(matches!(&exit, Exit::Other(what) if what.starts_with("IoOut(128")), "{exit:?}");
     assert_eq!(guest.run(), Exit::Halt);
     assert_eq!(guest.regs().rbx, 2);
+}
+
+/// 32-bit code of ring 3, run to its first halt in ring 0.
+fn compatibility_mode(kvm: &Kvm, code: &[u8]) -> Guest {
+    let mut guest = guest_of_ring3(kvm, selector::USER_CODE32, |a| a.hlt());
+    guest.micro.write(CODE, code);
+    assert_eq!(guest.run(), Exit::Halt);
+    guest
+}
+
+#[test]
+fn compatibility_mode_has_its_instructions() {
+    let Some(kvm) = kvm() else { return };
+    // mov eax, 12345678h; movd xmm3, eax; paddd xmm3, xmm3; movd ecx, xmm3; popcnt edx, ecx; int 80h
+    let vectors = &[
+        0xb8, 0x78, 0x56, 0x34, 0x12, 0x66, 0x0f, 0x6e, 0xd8, 0x66, 0x0f, 0xfe, 0xdb, 0x66, 0x0f, 0x7e, 0xd9, 0xf3,
+        0x0f, 0xb8, 0xd1, 0xcd, 0x80,
+    ];
+    let guest = compatibility_mode(&kvm, vectors);
+    let regs = guest.regs();
+    assert_eq!(regs.rip, handler(0x80) + 2);
+    assert_eq!((regs.rcx, regs.rdx), (0x2468_acf0, 0x2468_acf0_u32.count_ones().into()));
+    assert_eq!(guest.micro.read_u64(regs.rsp), CODE + vectors.len() as u64);
+    assert_eq!(guest.micro.read_u64(regs.rsp + 8), u64::from(selector::USER_CODE32));
+
+    let guest = compatibility_mode(&kvm, &[0xcc]);
+    assert_eq!(guest.regs().rip, handler(3) + 2, "INT3");
+    assert_eq!(guest.micro.read_u64(guest.regs().rsp), CODE + 1);
+    let guest = compatibility_mode(&kvm, &[0x0f, 0x0b]);
+    assert_eq!(guest.regs().rip, handler(6) + 2, "UD2");
+    assert_eq!(guest.micro.read_u64(guest.regs().rsp), CODE);
+}
+
+#[test]
+fn a_debugger_steps_through_what_natoma_performs() {
+    let Some(kvm) = kvm() else { return };
+    // nop; popcnt rax, rdi; xgetbv's neighbour clac; nop; hlt
+    let code = [0x90, 0xf3, 0x48, 0x0f, 0xb8, 0xc7, 0x0f, 0x01, 0xca, 0x90, 0xf4];
+    let mut guest = Guest::new(&kvm, CODE, &code);
+    let request = DebuggerRequest { single_step: true, ..Default::default() };
+    assert!(guest.fixups.debug.set_debugger(request));
+    guest.fixups.debug.apply(&guest.micro.vcpu).unwrap();
+    for expected in [1, 6, 9, 10] {
+        let exit = guest.run();
+        assert!(exit == Exit::Stepped || matches!(&exit, Exit::Other(what) if what.starts_with("Debug")), "{exit:?}");
+        assert_eq!(guest.regs().rip, CODE + expected);
+    }
 }
