@@ -25,6 +25,10 @@ pub const STACK: u64 = 0xf000;
 /// Where code goes that ring 3 cannot execute. A HLT at first.
 pub const KERNEL: u64 = 0x7800;
 
+/// A page beyond the memory, which tests can map elsewhere.
+#[cfg(test)]
+pub const HIGH_PAGE: u64 = MEMORY as u64;
+
 const PML4: u64 = 0x1000;
 const PDPT: u64 = 0x2000;
 const PD: u64 = 0x3000;
@@ -155,18 +159,32 @@ impl MicroVm {
         self.write(KERNEL, &[HLT]);
     }
 
+    /// Maps `HIGH_PAGE`, which is beyond the memory, to a guest-physical page.
+    #[cfg(test)]
+    pub fn map_high_page(&self, gpa: u64) {
+        self.write_words(PT + 8 * (HIGH_PAGE >> 12), [gpa | 7]);
+    }
+
     /// Runs `code` in ring `ring` with `regs` until the vCPU halts or exits in another way.
     ///
     /// # Errors
     /// KVM's.
     pub fn run(&mut self, code: &[u8], ring: u8, regs: kvm_regs) -> Result<Stopped, Error> {
-        let mut sregs = self.vcpu.get_sregs()?;
-        sregs.cs = segment(if ring == 0 { selector::KERNEL_CODE } else { selector::USER_CODE }, true);
-        sregs.ss = segment(if ring == 0 { selector::KERNEL_DATA } else { selector::USER_DATA }, false);
-        self.vcpu.set_sregs(&sregs)?;
+        self.set_ring(ring)?;
         let rsp = if ring == 0 { STACK } else { STACK - 0x1000 };
         self.vcpu.set_regs(&kvm_regs { rip: CODE, rsp, rflags: 2, ..regs })?;
         self.resume(code)
+    }
+
+    /// Goes to ring 0 or 3 of 64-bit mode, general registers as they are.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub fn set_ring(&mut self, ring: u8) -> Result<(), Error> {
+        let mut sregs = self.vcpu.get_sregs()?;
+        sregs.cs = segment(if ring == 0 { selector::KERNEL_CODE } else { selector::USER_CODE }, true);
+        sregs.ss = segment(if ring == 0 { selector::KERNEL_DATA } else { selector::USER_DATA }, false);
+        self.vcpu.set_sregs(&sregs)
     }
 
     /// Goes to ring 0 of 32-bit protected mode without paging. The stack segment starts at `stack_base`; the top of the stack

@@ -1,9 +1,12 @@
 //! Tests of the fix-ups on KVM.
 
+mod mmio;
 mod pm32;
 mod ring0;
 mod ring3;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use iced_x86::code_asm::CodeAssembler;
@@ -24,15 +27,53 @@ pub fn kvm() -> Option<Kvm> {
     Some(Kvm::new().expect("/dev/kvm exists and so must work"))
 }
 
-impl GuestPhysical for GuestMemoryMmap {
+/// A micro-VM whose vCPU has the fix-ups, and a device beyond its memory.
+pub struct Guest {
+    pub micro: MicroVm,
+    pub fixups: VcpuFixups,
+    pub device: Device,
+}
+
+/// Remembers what is written to it, and every access (write, address, length).
+#[derive(Default)]
+pub struct Device {
+    pub bytes: RefCell<HashMap<u64, u8>>,
+    pub accesses: RefCell<Vec<(bool, u64, usize)>>,
+}
+
+impl Device {
     fn read(&self, gpa: u64, data: &mut [u8]) {
-        if self.read_slice(data, GuestAddress(gpa)).is_err() {
-            data.fill(0xff);
+        self.accesses.borrow_mut().push((false, gpa, data.len()));
+        for (n, byte) in (0..).zip(data) {
+            *byte = self.bytes.borrow().get(&(gpa + n)).copied().unwrap_or(0);
         }
     }
 
     fn write(&self, gpa: u64, data: &[u8]) {
-        let _ = self.write_slice(data, GuestAddress(gpa));
+        self.accesses.borrow_mut().push((true, gpa, data.len()));
+        for (n, &byte) in (0..).zip(data) {
+            self.bytes.borrow_mut().insert(gpa + n, byte);
+        }
+    }
+}
+
+/// Guest-physical memory as an instruction sees it.
+struct Space<'a> {
+    memory: &'a GuestMemoryMmap,
+    device: &'a Device,
+}
+
+impl GuestPhysical for Space<'_> {
+    fn read(&self, gpa: u64, data: &mut [u8]) {
+        if self.memory.read_slice(data, GuestAddress(gpa)).is_err() {
+            self.device.read(gpa, data);
+        }
+    }
+
+    fn write(&self, gpa: u64, data: &[u8]) {
+        if self.memory.write_slice(data, GuestAddress(gpa)).is_err() {
+            self.device.write(gpa, data);
+        }
     }
 
     fn is_memory(&self, gpa: u64, len: usize) -> bool {
@@ -40,15 +81,8 @@ impl GuestPhysical for GuestMemoryMmap {
     }
 
     fn ram(&self, gpa: u64, len: usize) -> Option<*mut u8> {
-        let inside = GuestPhysical::is_memory(self, gpa, len);
-        inside.then(|| self.get_host_address(GuestAddress(gpa)).unwrap())
+        self.is_memory(gpa, len).then(|| self.memory.get_host_address(GuestAddress(gpa)).unwrap())
     }
-}
-
-/// A micro-VM whose vCPU has the fix-ups.
-pub struct Guest {
-    pub micro: MicroVm,
-    pub fixups: VcpuFixups,
 }
 
 /// An exit that the fix-ups leave to others.
@@ -68,7 +102,7 @@ impl Guest {
         micro.write(address, code);
         let regs = kvm_regs { rip: address, rsp: STACK, rflags: 2, ..Default::default() };
         micro.vcpu.set_regs(&regs).unwrap();
-        Self { micro, fixups }
+        Self { micro, fixups, device: Device::default() }
     }
 
     /// Runs to the next exit that is not the fix-ups' business.
@@ -76,10 +110,19 @@ impl Guest {
         loop {
             let exit = match self.micro.vcpu.run().unwrap() {
                 VcpuExit::Hlt => Exit::Halt,
+                VcpuExit::MmioRead(gpa, data) => {
+                    self.device.read(gpa, data);
+                    continue;
+                }
+                VcpuExit::MmioWrite(gpa, data) => {
+                    self.device.write(gpa, data);
+                    continue;
+                }
                 other => Exit::Other(format!("{other:?}")),
             };
-            self.fixups.after_exit(&self.micro.vcpu, &self.micro.memory).unwrap();
-            match self.fixups.handle(&mut self.micro.vcpu, &self.micro.memory).unwrap_or_else(|e| panic!("{e}")) {
+            let space = Space { memory: &self.micro.memory, device: &self.device };
+            self.fixups.after_exit(&self.micro.vcpu, &space).unwrap();
+            match self.fixups.handle(&mut self.micro.vcpu, &space).unwrap_or_else(|e| panic!("{e}")) {
                 Handled::Resume => {}
                 Handled::Stepped => return Exit::Stepped,
                 Handled::NotMine => return exit,

@@ -18,7 +18,7 @@ const OSXSAVE: u64 = 1 << 18;
 struct Buffer([u8; SURROUNDINGS]);
 
 /// A guest with all the vector state that the host has.
-fn vector_guest(kvm: &Kvm) -> Guest {
+pub fn vector_guest(kvm: &Kvm) -> Guest {
     let guest = Guest::new(kvm, CODE, &[HLT]);
     let vcpu = &guest.micro.vcpu;
     vcpu.set_cpuid2(&kvm.get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES).unwrap()).unwrap();
