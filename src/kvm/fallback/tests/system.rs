@@ -58,7 +58,7 @@ fn code_and_data_segments_look_as_they_do_to_the_cpu() {
         let mut cpu = ring0(64);
         cpu.sregs.ss.dpl = 3;
         for code in [LAR, LSL, VERR, VERW] {
-            let mut state = State { gprs: [0; 16], flags: flags::FIXED | flags::IF, area: super::XsaveArea::default() };
+            let mut state = State { gprs: [0; 16], flags: flags::FIXED | flags::IF, area: XsaveArea::default() };
             state.gprs[0] = u64::MAX;
             state.gprs[1] = selector.into();
             let (native, _) = real.run(code, &state);

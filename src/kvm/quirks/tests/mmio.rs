@@ -10,7 +10,7 @@ const HLT: u8 = 0xf4;
 
 /// A guest with vector state, the device mapped at `HIGH_PAGE`, and RDI pointing there.
 fn guest(kvm: &Kvm, code: &[u8]) -> Guest {
-    let guest = super::ring0::vector_guest(kvm);
+    let guest = ring0::vector_guest(kvm);
     guest.micro.map_high_page(DEVICE);
     guest.micro.write(CODE, code);
     guest.micro.write(CODE + code.len() as u64, &[HLT]);
