@@ -15,8 +15,9 @@ const MANUFACTURER: &str = "QEMU";
 const PRODUCT: &str = "Standard PC (i440FX + PIIX, 1996)";
 /// The version of the machine type.
 const VERSION: &str = "pc-i440fx-7.2";
-/// What stands in for a firmware release date. Linux looks at the year: from 2023 on it trusts the host bridge's windows.
-const FIRMWARE_DATE: &str = "11/01/2026";
+/// What stands in for a firmware release date: QEMU's. Linux looks at the year. From 2015 on it would leave the RTC's alarm
+/// to ACPI, which the power management function has no wire for, instead of having the HPET make up for IRQ 8.
+const FIRMWARE_DATE: &str = "04/01/2014";
 /// Memory is shown as modules of this size, of which the last may be smaller.
 const MODULE_SIZE: u64 = 16 * GIB;
 
