@@ -395,14 +395,15 @@ fn exchange_in_ram(host: *mut u8, len: usize, found: &mut [u8; 16], wanted: &[u8
 /// The CPU has CMPXCHG16B; `host` is valid for 16 bytes and 16-byte aligned.
 unsafe fn compare_exchange_16(host: *mut u128, old: u128, new: u128) -> u128 {
     let (mut low, mut high) = (old as u64, (old >> 64) as u64);
-    // SAFETY: by the caller's promise. RBX, which Rust keeps for itself, is put back.
+    // SAFETY: by the caller's promise. RBX, which cannot be an operand, is put back; the operands have registers of their
+    // own, as one that the compiler chooses might be RBX.
     unsafe {
         std::arch::asm!(
-            "xchg {new_low}, rbx",
-            "lock cmpxchg16b [{host}]",
-            "mov rbx, {new_low}",
-            new_low = inout(reg) new as u64 => _,
-            host = in(reg) host,
+            "xchg rdi, rbx",
+            "lock cmpxchg16b [rsi]",
+            "mov rbx, rdi",
+            inout("rdi") new as u64 => _,
+            in("rsi") host,
             inout("rax") low,
             inout("rdx") high,
             in("rcx") (new >> 64) as u64,
