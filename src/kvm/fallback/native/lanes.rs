@@ -164,7 +164,7 @@ pub fn must_be_aligned(instruction: &Instruction, size: usize) -> bool {
                 | M::Vmovntdqa
         );
     }
-    !is_x87(instruction.code())
+    !is_x87_image(instruction.code())
         && !matches!(
             instruction.mnemonic(),
             M::Movups
@@ -181,7 +181,7 @@ pub fn must_be_aligned(instruction: &Instruction, size: usize) -> bool {
 }
 
 /// The x87 environments and states, the only other operands of 16 bytes and more.
-fn is_x87(code: Code) -> bool {
+pub fn is_x87_image(code: Code) -> bool {
     matches!(
         code,
         Code::Fldenv_m14byte

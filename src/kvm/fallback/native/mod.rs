@@ -26,7 +26,7 @@ use self::allowed::{Unit, Verdict};
 use self::lanes::Masking;
 use self::page::{CodePage, Frame, SCRATCH};
 use super::context::{Context, Flow};
-use super::cpu::{cr4, flags};
+use super::cpu::{Mode, cr4, flags};
 use super::host;
 use super::memory::Address;
 use super::paging::Access;
@@ -229,6 +229,11 @@ pub fn is_allowed(instruction: &Instruction) -> bool {
 
 /// Runs `instruction`, whose bytes are the first of `bytes`, on the host's CPU.
 pub fn execute(context: &mut Context, instruction: &Instruction, bytes: &[u8]) -> Result<Flow, Stop> {
+    let real_mode = matches!(context.cpu.mode(), Mode::Real | Mode::Virtual8086);
+    if real_mode && lanes::is_x87_image(instruction.code()) {
+        // The host would write the protected-mode layout.
+        return Err(Unable::Form("x87 environments in the layout of real mode").into());
+    }
     let plan = context.native.plan(instruction, bytes, context.cpu.bitness())?;
     check_enabled(context, plan.unit)?;
     match plan.memory {

@@ -201,6 +201,12 @@ fn what_cannot_be_done_is_reported() {
     assert!(matches!(report.reason(), Unable::Form(_)));
     let text = report.to_string();
     assert!(text.contains("`int 40h` (cd 40)"), "{text}");
+
+    let mut real = ring0(16);
+    real.sregs.cr0 = 0;
+    // fnstenv [bx]
+    let report = Fallback::default().step(real, &FakeVcpu::default(), &memory, &[0xd9, 0x37]).unwrap_err();
+    assert!(matches!(report.reason(), Unable::Form(_)));
 }
 
 #[test]
