@@ -125,7 +125,7 @@ build_kernel() {
 
 # Its allnoconfig knows KCONFIG_ALLCONFIG but does not heed it: the lines are put in afterwards.
 build_busybox() {
-	local make=(make -s -C "$work/busybox/source" CC=musl-gcc
+	local make=(make -s -C "$work/busybox/source" CC=musl-gcc KCONFIG_NOTIMESTAMP=1
 		EXTRA_CFLAGS="-idirafter /usr/include -idirafter /usr/include/$(gcc -print-multiarch)")
 	local config="$work/busybox/source/.config"
 	"${make[@]}" allnoconfig </dev/null
@@ -151,14 +151,25 @@ versions() {
 	basename "$work"/busybox/busybox_*.dsc .dsc | tr _ ' '
 }
 
-# start NAME COMMAND...: runs COMMAND beside the others, with its output in a file of its own.
+# start NAME COMMAND...: runs COMMAND beside the others, with its output in a file of its own, and as a process group, so
+# that all of it can be ended.
 declare -A running=()
 start() {
 	local name=$1
 	shift
 	say "building $name (log: $work/$name.log)"
+	set -m
 	"$@" >"$work/$name.log" 2>&1 </dev/null &
 	running[$name]=$!
+	set +m
+}
+
+# stop: ends what is still running, when this script is interrupted.
+stop() {
+	local group
+	for group in "${running[@]}"; do
+		kill -- "-$group" 2>/dev/null || true
+	done
 }
 
 # finish: waits for all that was started, and fails if one of them did.
@@ -197,7 +208,7 @@ fi
 
 work=$out/work
 mkdir -p "$work"
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+trap stop EXIT
 install_packages
 unpack "$work/linux" linux_source
 unpack "$work/busybox" busybox_source
