@@ -139,8 +139,12 @@ build_busybox() {
 
 # The modification times are zero so that the same inputs give the same bytes.
 build_initramfs() {
-	HERE=$here BUSYBOX=$work/busybox/source/busybox \
-		"$work/linux-up/usr/gen_init_cpio" -t 0 "$here/initramfs.list" >"$work/initramfs.cpio"
+	local files="$work/initramfs"
+	rm -rf "$files"
+	mkdir "$files"
+	cp "$here/init" "$here/fstab" "$work/busybox/source/busybox" "$files"
+	touch --date=@0 "$files"/*
+	FILES=$files "$work/linux-up/usr/gen_init_cpio" -t 0 "$here/initramfs.list" >"$work/initramfs.cpio"
 }
 
 versions() {
