@@ -9,6 +9,7 @@ pub mod backend;
 pub mod base;
 pub mod chipset;
 pub mod debug;
+pub mod firmware;
 pub mod input;
 pub mod pci;
 pub mod serial;
