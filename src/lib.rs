@@ -1,13 +1,16 @@
 //! natoma, a virtual machine monitor for Linux/KVM: everything that touches the kernel, the host or the user.
 //!
-//! Dependencies run one way: `main -> cli -> config`, `main -> machine -> {boot, kvm, host, monitor} -> devices`.
+//! Dependencies run one way: `main -> cli -> config`, `main -> machine -> {boot, kvm, host, monitor} -> devices`. `qtest` is
+//! beside `main`: it makes a machine for tests.
 
 pub mod boot;
 pub mod cli;
+pub mod command_line;
 pub mod config;
 pub mod host;
 pub mod kvm;
 pub mod logging;
 pub mod machine;
 pub mod monitor;
+pub mod qtest;
 mod suggest;

@@ -1,7 +1,7 @@
 //! The `natoma` program: command line, machine, exit status.
 
-use natoma::cli::{self, CpuCatalogue, Environment, Request};
-use natoma::kvm::cpuid;
+use natoma::cli::Request;
+use natoma::command_line;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,13 +15,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
-    let cpus = CpuCatalogue {
-        models: cpuid::model_names,
-        properties: cpuid::property_names,
-        check: |cpu| cpuid::check(cpu).map_err(|error| error.to_string()),
-    };
-    let environment = Environment { cpus, read_file: &cli::read_file };
-    let command_line = cli::parse(std::env::args_os().skip(1), &environment)?;
+    let command_line = command_line::parse(std::env::args_os().skip(1))?;
     for warning in &command_line.warnings {
         eprintln!("natoma: warning: {warning}");
     }

@@ -130,7 +130,10 @@ fn the_board_is_configured_by_machine_accel_and_their_sugar() {
         ("-M pc,max-ram-below-4g=8G", "-machine pc,max-ram-below-4g=8G: max-ram-below-4g is a size from 1M to 4G"),
         ("-M pc,x-oem-id=ABCDEFG", "-machine pc,x-oem-id=ABCDEFG: x-oem-id holds at most 6 ASCII characters"),
         ("-accel tcg", "-accel tcg: natoma runs on KVM only: use -accel kvm"),
-        ("-M accel=kmv", "-machine accel=kmv: there is no accelerator 'kmv'; natoma has kvm; did you mean 'kvm'?"),
+        (
+            "-M accel=kmv",
+            "-machine accel=kmv: there is no accelerator 'kmv'; natoma has kvm and qtest; did you mean 'kvm'?",
+        ),
     ]);
 }
 

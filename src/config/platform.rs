@@ -75,6 +75,8 @@ pub enum Accel {
     /// The host kernel's KVM.
     #[default]
     Kvm,
+    /// Nothing: the devices are driven from outside, by the qtest protocol, in virtual time.
+    Qtest,
 }
 
 /// Where the interrupt controllers live.

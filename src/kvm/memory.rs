@@ -27,9 +27,9 @@ pub struct Slot {
     pub readonly: bool,
 }
 
-/// The memory slots of a VM.
+/// The memory slots of a VM; or, without one, just what natoma itself sees where.
 pub struct MemorySlots {
-    vm: Arc<VmFd>,
+    vm: Option<Arc<VmFd>>,
     ram: GuestRam,
     /// Index is the slot number. Held through every change.
     slots: Mutex<Vec<Option<Slot>>>,
@@ -41,7 +41,13 @@ impl MemorySlots {
     /// No slots yet. `ram` is kept for as long as KVM may use it.
     #[must_use]
     pub fn new(vm: Arc<VmFd>, ram: GuestRam) -> Self {
-        Self { vm, ram, slots: Mutex::default(), view: ArcSwap::default() }
+        Self { vm: Some(vm), ram, slots: Mutex::default(), view: ArcSwap::default() }
+    }
+
+    /// No slots yet, and no processors to see them.
+    #[must_use]
+    pub fn without_vm(ram: GuestRam) -> Self {
+        Self { vm: None, ram, slots: Mutex::default(), view: ArcSwap::default() }
     }
 
     /// The RAM behind the slots.
@@ -90,6 +96,7 @@ impl MemorySlots {
 
     /// Tells KVM; a `size` of 0 removes the slot.
     fn set(&self, number: usize, slot: &Slot, size: u64) -> Result<(), SlotError> {
+        let Some(vm) = &self.vm else { return Ok(()) };
         let error = |source| SlotError { range: slot.range.clone(), source };
         let host = self
             .ram
@@ -104,7 +111,7 @@ impl MemorySlots {
         };
         // SAFETY: the memory belongs to `self.ram`, which is never unmapped while the VM exists, and guest RAM is only
         // ever accessed through volatile slices.
-        unsafe { self.vm.set_user_memory_region(region) }
+        unsafe { vm.set_user_memory_region(region) }
             .map_err(|errno| error(std::io::Error::from_raw_os_error(errno.errno())))
     }
 }

@@ -1,20 +1,16 @@
 //! The life of a machine: run, pause, reset, end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use devices::base::{ResetKind, SystemRequest};
-use kvm_bindings::kvm_clock_data;
-use kvm_ioctls::VmFd;
 
-use super::boot::BootSource;
-use super::clock::GuestClock;
+use super::accel::Accelerator;
+use super::guest_time::GuestTime;
 use super::mailbox::{Message, UserRequest};
 use super::pc::Board;
 use super::timers::QueueRunner;
 use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction};
-use crate::kvm::chips::ChipState;
-use crate::kvm::control::VcpuHandle;
 use crate::kvm::vcpu::SystemEvent;
 
 /// How a process ends.
@@ -65,38 +61,45 @@ impl Status {
 
 /// A complete machine, owned by the main loop.
 pub struct Machine {
-    pub(super) vm: Arc<VmFd>,
-    /// What the chips in the kernel are reset to.
-    pub(super) chips: ChipState,
-    pub(super) board: Board,
-    pub(super) vcpus: Vec<VcpuHandle>,
-    pub(super) clock: Arc<GuestClock>,
-    /// Queues whose deadlines are in guest-virtual time.
-    pub(super) timers: Arc<std::sync::Mutex<QueueRunner>>,
+    /// Dropped first: processors call the devices.
+    accelerator: Box<dyn Accelerator>,
+    board: Board,
+    time: GuestTime,
     /// The queue of an RTC that goes by the host's clock.
-    pub(super) rtc_timers: Option<Arc<std::sync::Mutex<QueueRunner>>>,
-    pub(super) boot: BootSource,
-    pub(super) actions: Actions,
-    pub(super) status: Status,
-    /// The guest's paravirtual clock while the machine is stopped.
-    pub(super) kvmclock: Option<kvm_clock_data>,
+    rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
+    actions: Actions,
+    status: Status,
 }
 
 impl Machine {
+    /// A machine that is not started yet.
+    pub(super) fn new(
+        accelerator: Box<dyn Accelerator>,
+        board: Board,
+        time: GuestTime,
+        rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
+        actions: Actions,
+    ) -> Self {
+        Self { accelerator, board, time, rtc_timers, actions, status: Status::Prelaunch }
+    }
+
     /// Whether the processors run, and if not, why.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
     }
 
+    /// The timers that the main loop has to run.
+    pub(super) fn timers(&self) -> impl Iterator<Item = Arc<Mutex<QueueRunner>>> {
+        self.time.runner().into_iter().chain(self.rtc_timers.clone())
+    }
+
     /// Stops the processors and guest time.
     fn pause(&mut self, status: Status) -> Result<()> {
-        self.vcpus.iter().for_each(VcpuHandle::park);
-        self.vcpus.iter().for_each(VcpuHandle::wait_parked);
+        self.accelerator.park();
         if self.status == Status::Running {
-            self.clock.stop();
-            devices::base::lock(&self.timers).suspend(true);
-            self.kvmclock = Some(self.vm.get_clock().context("can't read the guest's paravirtual clock")?);
+            self.time.stop();
+            self.accelerator.freeze()?;
         }
         self.status = status;
         Ok(())
@@ -105,36 +108,23 @@ impl Machine {
     /// Lets the processors and guest time go on.
     ///
     /// # Errors
-    /// The kernel refuses to set the guest's paravirtual clock.
+    /// The host refuses to let the guest's clocks go on.
     pub fn resume(&mut self) -> Result<()> {
         if self.status != Status::Running {
-            if let Some(stopped) = self.kvmclock.take() {
-                let clock = kvm_clock_data { clock: stopped.clock, ..Default::default() };
-                self.vm.set_clock(&clock).context("can't set the guest's paravirtual clock")?;
-                for vcpu in &self.vcpus {
-                    // Tells the guest's soft-lockup watchdog about the pause. A vCPU whose clock is off refuses.
-                    let _ = vcpu.with(|vcpu| vcpu.fd().kvmclock_ctrl());
-                }
-            }
-            self.clock.start();
-            devices::base::lock(&self.timers).suspend(false);
+            self.accelerator.thaw()?;
+            self.time.start();
             self.status = Status::Running;
         }
-        self.vcpus.iter().for_each(VcpuHandle::run);
+        self.accelerator.run();
         Ok(())
     }
 
     /// Resets the platform and goes on from where it starts.
     fn reset(&mut self) -> Result<()> {
-        self.vcpus.iter().for_each(VcpuHandle::park);
-        self.vcpus.iter().for_each(VcpuHandle::wait_parked);
+        self.accelerator.park();
         self.board.reset(ResetKind::System);
-        // After the devices, which have lowered their lines.
-        self.chips.restore(&self.vm)?;
-        for vcpu in &self.vcpus {
-            vcpu.with(|vcpu| vcpu.reset()).context("a virtual CPU is gone")??;
-        }
-        self.boot.start(&self.vm, &self.board, &self.vcpus, false)?;
+        // After the devices, which have lowered their interrupts.
+        self.accelerator.reset(&self.board)?;
         if self.status == Status::Running { self.resume() } else { Ok(()) }
     }
 

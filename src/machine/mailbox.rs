@@ -90,6 +90,11 @@ impl Mailbox {
         lock(&self.messages).pop_front()
     }
 
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.messages).is_empty()
+    }
+
     /// Clears the bell that woke the main loop.
     pub fn silence(&self) {
         // It may not have rung at all.

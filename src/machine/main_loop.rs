@@ -10,7 +10,7 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::build::build;
+use super::build::{Built, build};
 use super::control::MonitorControl;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
@@ -37,11 +37,9 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     let control = Arc::new(MonitorControl::new(config, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let monitors = monitors(config, &chardevs, &control)?;
-    let mut machine = build(config, &mailbox, &mut |id| chardevs.port(id))?;
-    let timers: Subscriber = machine.timers.clone();
-    events.add_subscriber(timers);
-    if let Some(timers) = &machine.rtc_timers {
-        events.add_subscriber(timers.clone());
+    let Built { mut machine, bench: _ } = build(config, &mailbox, &mut |id| chardevs.port(id))?;
+    for timers in machine.timers() {
+        events.add_subscriber(timers);
     }
     events.add_subscriber(Arc::new(Mutex::new(signals)));
     events.add_subscriber(Arc::new(Mutex::new(Bell(Arc::clone(&mailbox)))));

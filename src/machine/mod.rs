@@ -1,5 +1,6 @@
 //! The machine: its board, memory, firmware tables and life.
 
+pub mod accel;
 pub mod acpi;
 pub mod bios_data;
 pub mod board;
@@ -10,6 +11,7 @@ mod cmos;
 mod control;
 mod description;
 mod gate;
+pub mod guest_time;
 mod handoff;
 pub mod layout;
 mod lifecycle;
@@ -25,5 +27,6 @@ pub mod smbios;
 mod testing;
 pub mod timers;
 
+pub(crate) use build::{Built, build};
 pub use lifecycle::{ExitStatus, Machine, Status};
 pub use main_loop::run;

@@ -80,7 +80,11 @@ const MACHINE: Schema = Schema::plain(
 const ACCEL: Schema = Schema::plain(
     Some("accel"),
     &[
-        Key::new("accel", Kind::Text("NAME[:NAME...]"), "what runs the guest's instructions: kvm"),
+        Key::new(
+            "accel",
+            Kind::Text("NAME[:NAME...]"),
+            "what runs the guest's instructions: kvm, or qtest (nothing: devices are driven from outside)",
+        ),
         Key::new(
             "kernel-irqchip",
             IRQCHIP,

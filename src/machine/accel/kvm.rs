@@ -1,0 +1,198 @@
+//! The processors in KVM, with the interrupt controllers and the PIT that are in the kernel.
+
+use std::cell::OnceCell;
+use std::ffi::OsStr;
+use std::iter;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use kvm_bindings::kvm_clock_data;
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+
+use super::{Accelerator, Ground, rules};
+use crate::boot::builtin::BUILTIN_GUEST;
+use crate::boot::mtrr::mtrrs;
+use crate::boot::{DirectBoot, Image};
+use crate::config::{KernelIrqchip, MachineConfig};
+use crate::kvm::address_space::AddressSpace;
+use crate::kvm::chips::ChipState;
+use crate::kvm::control::{self, VcpuHandle, VcpuParker};
+use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
+use crate::kvm::irq::GsiSink;
+use crate::kvm::memory::MemorySlots;
+use crate::kvm::msr::Msr;
+use crate::kvm::pit::KernelPit;
+use crate::kvm::quirks::HostQuirks;
+use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
+use crate::kvm::{open, vm};
+use crate::machine::boot::BootSource;
+use crate::machine::build::Assembly;
+use crate::machine::description::{Identification, describe};
+use crate::machine::guest_time::Clockwork;
+use crate::machine::layout::MemoryLayout;
+use crate::machine::mailbox::Mailbox;
+use crate::machine::pc::Board;
+use crate::machine::ram;
+use crate::machine::shadow::ShadowSlots;
+
+/// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
+const MAX_XAPIC_ID: u32 = 254;
+
+/// A virtual machine in the kernel that has no board yet.
+pub struct Prepared {
+    kernel: DirectBoot,
+    kvm: Kvm,
+    quirks: Arc<HostQuirks>,
+    topology: Topology,
+    cpu: GuestCpu,
+    vm: Arc<VmFd>,
+    chips: ChipState,
+    first: VcpuFd,
+}
+
+/// Makes the virtual machine, its memory and chips, and the first of its processors.
+///
+/// # Errors
+/// The host can't provide what the configuration asks for.
+pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
+    if config.platform.kernel_irqchip != KernelIrqchip::On {
+        bail!(
+            "-accel kernel-irqchip: interrupt controllers outside the kernel are not supported yet: use kernel-irqchip=on"
+        );
+    }
+    let kernel = match &config.boot.kernel {
+        Some(kernel) => {
+            let initrd = config.boot.initrd.as_ref().map(OsStr::new);
+            DirectBoot::open(kernel, initrd, config.boot.append.as_bytes(), config.memory.size())?
+        }
+        None => DirectBoot::new(Image::from_bytes("the built-in guest", BUILTIN_GUEST), config.boot.append.as_bytes())?,
+    };
+    let kvm = open::open().context("-accel kvm")?;
+    let topology = Topology::new(&config.smp)?;
+    let limit = kvm.get_max_vcpus();
+    if config.smp.max_cpus as usize > limit {
+        bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
+    }
+    let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
+    let mut host_cpu = HostCpu::detect(&kvm, config.platform.kernel_irqchip, &quirks)?;
+    let amd = GuestCpu::will_be_amd(&config.cpu, &host_cpu).context("-cpu")?;
+    let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
+    let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
+
+    let vm = vm::create(&kvm, &quirks)?;
+    let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
+    let shadow = ShadowSlots::new(Arc::clone(&slots));
+    shadow.map_ram(&layout)?;
+    vm::add_chips(&vm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
+    let chips = ChipState::capture(&vm)?;
+    let first = create_vcpu(&vm, &topology, 0)?;
+    // What the host's processors can do shows only with the first virtual one.
+    host_cpu.examine(&first)?;
+    let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
+    for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&topology)) {
+        eprintln!("natoma: warning: {warning}");
+    }
+    let layout = layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
+    let ground = Ground {
+        layout,
+        ram,
+        slots,
+        shadow,
+        clockwork: Clockwork::flowing(),
+        irqs: Arc::new(GsiSink::new(Arc::clone(&vm))),
+        pit: Box::new(KernelPit::new(Arc::clone(&vm))),
+    };
+    Ok((Prepared { kernel, kvm, quirks, topology, cpu, vm, chips, first }, ground))
+}
+
+impl Prepared {
+    /// Adds all processors, and puts the first to where it starts.
+    ///
+    /// # Errors
+    /// The host refuses a processor, or what is booted can't be loaded.
+    pub fn add_processors(
+        self,
+        config: &MachineConfig,
+        assembly: &Assembly,
+        mailbox: &Arc<Mailbox>,
+    ) -> Result<KvmAccelerator> {
+        let Self { kernel, kvm, quirks, topology, cpu, vm, chips, first } = self;
+        let Assembly { board, layout, ram, shadow, space, .. } = assembly;
+        control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
+        let host = VcpuHost {
+            kvm: &kvm,
+            cpu: &cpu,
+            topology: &topology,
+            space: AddressSpace::clone(space),
+            events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
+            quirks,
+            msrs: OnceCell::new(),
+        };
+        let mut vcpus = Vec::new();
+        let others = (1..config.smp.cpus).map(|index| create_vcpu(&vm, &topology, index));
+        for (index, fd) in (0..).zip(iter::once(Ok(first)).chain(others)) {
+            let vcpu = Vcpu::new(&host, index, fd?)?;
+            vcpus.push(VcpuHandle::spawn(vcpu).context("can't start the thread of a virtual CPU")?);
+        }
+        mailbox.connect(VcpuParker::new(&vcpus));
+
+        let identification = Identification { signature: cpu.signature(), features: cpu.basic_features() };
+        let bios = describe(config, board, layout, &topology, identification)?;
+        let mtrrs = mtrrs(layout.low_ram.end, cpu.physical_bits() as u8);
+        let mtrrs = mtrrs.into_iter().map(|(index, value)| Msr { index, value }).collect();
+        let mut boot = BootSource::new(kernel, bios, mtrrs, Arc::clone(ram));
+        boot.start(&vm, board, &vcpus, true)?;
+        shadow.follow_bridge()?;
+        Ok(KvmAccelerator { vm, chips, vcpus, boot, kvmclock: None })
+    }
+}
+
+fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
+    vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU")
+}
+
+/// The processors of a complete machine.
+pub struct KvmAccelerator {
+    vm: Arc<VmFd>,
+    /// What the chips in the kernel are reset to.
+    chips: ChipState,
+    vcpus: Vec<VcpuHandle>,
+    boot: BootSource,
+    /// The guest's paravirtual clock while the machine is stopped.
+    kvmclock: Option<kvm_clock_data>,
+}
+
+impl Accelerator for KvmAccelerator {
+    fn park(&self) {
+        self.vcpus.iter().for_each(VcpuHandle::park);
+        self.vcpus.iter().for_each(VcpuHandle::wait_parked);
+    }
+
+    fn run(&self) {
+        self.vcpus.iter().for_each(VcpuHandle::run);
+    }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.kvmclock = Some(self.vm.get_clock().context("can't read the guest's paravirtual clock")?);
+        Ok(())
+    }
+
+    fn thaw(&mut self) -> Result<()> {
+        let Some(stopped) = self.kvmclock.take() else { return Ok(()) };
+        let clock = kvm_clock_data { clock: stopped.clock, ..Default::default() };
+        self.vm.set_clock(&clock).context("can't set the guest's paravirtual clock")?;
+        for vcpu in &self.vcpus {
+            // Tells the guest's soft-lockup watchdog about the pause. A vCPU whose clock is off refuses.
+            let _ = vcpu.with(|vcpu| vcpu.fd().kvmclock_ctrl());
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, board: &Board) -> Result<()> {
+        self.chips.restore(&self.vm)?;
+        for vcpu in &self.vcpus {
+            vcpu.with(|vcpu| vcpu.reset()).context("a virtual CPU is gone")??;
+        }
+        self.boot.start(&self.vm, board, &self.vcpus, false)
+    }
+}

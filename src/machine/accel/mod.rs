@@ -1,0 +1,77 @@
+//! What runs the machine's processors: the seam between the machine and KVM.
+//!
+//! A machine is built in three steps. The accelerator prepares the [`Ground`]: guest memory, and where interrupts go. On
+//! it the board is put up (`build::assemble`), the same for all. Then the accelerator adds the processors, which see
+//! the board, and is from then on driven through [`Accelerator`].
+
+pub mod kvm;
+pub mod qtest;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use devices::base::{GuestRam, IrqSink};
+use devices::chipset::hpet::LegacyReplacement;
+
+use super::guest_time::Clockwork;
+use super::layout::{MemoryLayout, Rules};
+use super::pc::Board;
+use super::shadow::ShadowSlots;
+use crate::config::MachineConfig;
+use crate::kvm::memory::MemorySlots;
+
+/// What a board is put up on.
+pub struct Ground {
+    /// Where RAM lies.
+    pub layout: MemoryLayout,
+    /// RAM.
+    pub ram: GuestRam,
+    /// Which of it the processors see where.
+    pub slots: Arc<MemorySlots>,
+    /// The host bridge's say in that.
+    pub shadow: ShadowSlots,
+    /// Guest time.
+    pub clockwork: Clockwork,
+    /// Takes the levels of the interrupt inputs.
+    pub irqs: Arc<dyn IrqSink>,
+    /// Silences the PIT while the HPET takes its place.
+    pub pit: Box<dyn LegacyReplacement>,
+}
+
+/// The processors of a machine and all that comes with them. Called by the main loop only.
+pub trait Accelerator: Send {
+    /// Stops the processors; when it returns, none runs and none has anything half done.
+    fn park(&self);
+
+    /// Lets the processors run.
+    fn run(&self);
+
+    /// Stops the clocks that are the processors' own. They are parked.
+    ///
+    /// # Errors
+    /// The host refuses.
+    fn freeze(&mut self) -> Result<()>;
+
+    /// Lets the clocks that [`Self::freeze`] stopped go on.
+    ///
+    /// # Errors
+    /// The host refuses.
+    fn thaw(&mut self) -> Result<()>;
+
+    /// Puts the processors, which are parked, to where the machine starts from. The devices of `board` have been reset.
+    ///
+    /// # Errors
+    /// The host refuses, or what is booted can't be loaded again.
+    fn reset(&mut self, board: &Board) -> Result<()>;
+}
+
+/// What decides where RAM lies; `amd` says whose the processors are.
+fn rules(config: &MachineConfig, amd: bool) -> Rules {
+    Rules {
+        ram_size: config.memory.size(),
+        max_ram_below_4g: config.platform.max_ram_below_4g,
+        phys_bits: Rules::MOST_PHYS_BITS,
+        amd,
+        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
+    }
+}

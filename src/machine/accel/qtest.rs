@@ -1,0 +1,242 @@
+//! No processors: the board is driven from outside, by the qtest protocol or by tests, in virtual time.
+//!
+//! The driver of the board stands at its [`Bench`]: it accesses ports and memory as a processor would, moves the clock, and
+//! watches the interrupt inputs. No KVM is needed.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail};
+use devices::base::{Delivery, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
+use devices::chipset::hpet::LegacyReplacement;
+
+use super::{Accelerator, Ground, rules};
+use crate::config::MachineConfig;
+use crate::kvm::address_space::AddressSpace;
+use crate::kvm::memory::MemorySlots;
+use crate::machine::build::Assembly;
+use crate::machine::guest_time::{Clockwork, GuestTime};
+use crate::machine::layout::MemoryLayout;
+use crate::machine::mailbox::Mailbox;
+use crate::machine::pc::Board;
+use crate::machine::ram;
+use crate::machine::shadow::ShadowSlots;
+
+/// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
+const MOST_EXPIRIES: usize = 1 << 22;
+
+/// A machine that has no board yet.
+pub struct Prepared {
+    tap: Arc<IrqTap>,
+}
+
+/// Maps memory.
+///
+/// # Errors
+/// The host does not give the memory, or the configuration asks for what only processors can do.
+pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
+    if config.boot.kernel.is_some() {
+        bail!("-kernel: -accel qtest has no processors that could start it: use -accel kvm");
+    }
+    let layout = MemoryLayout::new(&rules(config, false)).context("-m")?;
+    let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
+    let slots = Arc::new(MemorySlots::without_vm(Arc::clone(&ram)));
+    let shadow = ShadowSlots::new(Arc::clone(&slots));
+    shadow.map_ram(&layout)?;
+    let tap = Arc::new(IrqTap::new(Arc::new(Nobody)));
+    let ground = Ground {
+        layout,
+        ram,
+        slots,
+        shadow,
+        clockwork: Clockwork::stepped(),
+        irqs: Arc::clone(&tap) as _,
+        pit: Box::new(NoPit),
+    };
+    Ok((Prepared { tap }, ground))
+}
+
+impl Prepared {
+    /// Puts the driver in place of the processors.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn drive(self, assembly: &Assembly, mailbox: &Arc<Mailbox>) -> Result<(NoProcessors, Bench)> {
+        assembly.shadow.follow_bridge()?;
+        let GuestTime::Stepped { clock, queue } = &assembly.time else {
+            bail!("the guest's time goes by itself");
+        };
+        let bench = Bench {
+            space: assembly.space.clone(),
+            clock: Arc::clone(clock),
+            queue: queue.clone(),
+            tap: self.tap,
+            mailbox: Arc::clone(mailbox),
+        };
+        Ok((NoProcessors, bench))
+    }
+}
+
+/// There is nothing to stop, start or reset.
+pub struct NoProcessors;
+
+impl Accelerator for NoProcessors {
+    fn park(&self) {}
+
+    fn run(&self) {}
+
+    fn freeze(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn thaw(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset(&mut self, _board: &Board) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Interrupts that nobody takes.
+struct Nobody;
+
+impl IrqSink for Nobody {
+    fn set_level(&self, _pin: u32, _level: bool) -> Delivery {
+        Delivery::Delivered
+    }
+}
+
+/// No PIT that would have to be silenced.
+struct NoPit;
+
+impl LegacyReplacement for NoPit {
+    fn replace(&mut self, _on: bool) {}
+}
+
+/// A change of an interrupt input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IrqChange {
+    /// The input: its GSI.
+    pub pin: u32,
+    /// Its level from now on.
+    pub level: bool,
+}
+
+/// Passes the levels of the interrupt inputs on, and can be watched.
+struct IrqTap {
+    next: Arc<dyn IrqSink>,
+    /// Levels as told, and changes not told yet; `None`: nobody watches.
+    watch: Mutex<Option<Watch>>,
+}
+
+#[derive(Default)]
+struct Watch {
+    /// Bit n is the level of input n.
+    levels: u32,
+    changes: Vec<IrqChange>,
+}
+
+impl IrqTap {
+    fn new(next: Arc<dyn IrqSink>) -> Self {
+        Self { next, watch: Mutex::default() }
+    }
+}
+
+impl IrqSink for IrqTap {
+    fn set_level(&self, pin: u32, level: bool) -> Delivery {
+        let delivery = self.next.set_level(pin, level);
+        if let Some(watch) = &mut *lock(&self.watch)
+            && let Some(bit) = 1_u32.checked_shl(pin)
+            && (watch.levels & bit != 0) != level
+        {
+            watch.levels ^= bit;
+            watch.changes.push(IrqChange { pin, level });
+        }
+        delivery
+    }
+}
+
+/// Too many timers expire on the way.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("more than {MOST_EXPIRIES} timers expire before that time: move the clock in smaller steps")]
+pub struct TooFar;
+
+/// From where a board without processors is driven.
+pub struct Bench {
+    space: AddressSpace,
+    clock: Arc<ManualClock>,
+    queue: TimerQueue,
+    tap: Arc<IrqTap>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Bench {
+    /// Reads from an I/O port: 1, 2 or 4 bytes.
+    pub fn read_port(&self, port: u16, data: &mut [u8]) {
+        self.space.ports.read(port.into(), data);
+    }
+
+    /// Writes to an I/O port: 1, 2 or 4 bytes.
+    pub fn write_port(&self, port: u16, data: &[u8]) {
+        self.space.ports.write(port.into(), data);
+    }
+
+    /// Reads guest-physical memory as an instruction would.
+    pub fn read_memory(&self, address: u64, data: &mut [u8]) {
+        self.space.read(address, data);
+    }
+
+    /// Writes guest-physical memory as an instruction would.
+    pub fn write_memory(&self, address: u64, data: &[u8]) {
+        self.space.write(address, data);
+    }
+
+    /// Guest time in nanoseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// The earliest deadline of a timer, in nanoseconds of guest time.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.queue.next_deadline()
+    }
+
+    /// Moves the clock on to `target`, deadline by deadline; a time in the past runs only what is due.
+    ///
+    /// # Errors
+    /// Too many timers expire on the way; the clock stands at the last of them.
+    pub fn step_to(&self, target: u64) -> Result<(), TooFar> {
+        for _ in 0..MOST_EXPIRIES {
+            match self.queue.next_deadline().filter(|deadline| *deadline <= target.max(self.now())) {
+                Some(deadline) => {
+                    self.clock.set(deadline);
+                    self.queue.run_due();
+                }
+                None => {
+                    self.clock.set(target);
+                    return Ok(());
+                }
+            }
+        }
+        Err(TooFar)
+    }
+
+    /// Begins to watch the interrupt inputs, from levels that are all low.
+    pub fn watch_interrupts(&self) {
+        lock(&self.tap.watch).get_or_insert_default();
+    }
+
+    /// Takes the changes of the interrupt inputs since the last time.
+    #[must_use]
+    pub fn take_interrupts(&self) -> Vec<IrqChange> {
+        lock(&self.tap.watch).as_mut().map(|watch| std::mem::take(&mut watch.changes)).unwrap_or_default()
+    }
+
+    /// Whether nothing waits for the main loop: no reset, no power-off.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.mailbox.is_empty()
+    }
+}

@@ -1,0 +1,327 @@
+//! The board in the caller's own process: no processors, no KVM, virtual time.
+//!
+//! For tests and fuzz targets. A [`QtestMachine`] is made from options as on a command line and accessed as a driver accesses a
+//! PC; resets and power-offs that an access causes have happened when it returns. All character devices are in memory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail};
+use devices::backend::char::{CharBackend, CharClient, CharEvent, MemoryChar};
+use devices::base::lock;
+
+use crate::cli::Request;
+use crate::command_line;
+use crate::config::{Accel, MachineConfig};
+use crate::host::chardev::CharPort;
+use crate::machine::accel::qtest::{Bench, IrqChange};
+use crate::machine::mailbox::{Mailbox, Message, UserRequest};
+use crate::machine::{Built, ExitStatus, Machine, Status, build};
+
+/// A machine that is driven by its owner.
+pub struct QtestMachine {
+    machine: Machine,
+    bench: Bench,
+    mailbox: Arc<Mailbox>,
+    chars: BTreeMap<String, MemoryPort>,
+    ended: Option<ExitStatus>,
+}
+
+/// A character device in memory and who uses it.
+#[derive(Clone, Default)]
+struct MemoryPort {
+    host: MemoryChar,
+    client: Arc<Mutex<Option<Client>>>,
+}
+
+type Client = Arc<Mutex<dyn CharClient>>;
+
+impl CharPort for MemoryPort {
+    fn backend(&mut self) -> Box<dyn CharBackend> {
+        Box::new(self.host.clone())
+    }
+
+    fn attach(&mut self, client: Client) {
+        *lock(&self.client) = Some(client);
+    }
+}
+
+impl QtestMachine {
+    /// The machine of a command line, without the name of the program. `-accel qtest` is understood, and the date is that of
+    /// virtual time (`-rtc clock=vm`).
+    ///
+    /// # Errors
+    /// The options describe no machine, or one that can't be made.
+    pub fn new<S: Into<OsString>>(options: impl IntoIterator<Item = S>) -> Result<Self> {
+        let fixed = ["-accel", "qtest", "-rtc", "clock=vm"].map(OsString::from);
+        let options = fixed.into_iter().chain(options.into_iter().map(Into::into));
+        match command_line::parse(options)?.request {
+            Request::Run(config) => Self::from_config(&config),
+            Request::Print(_) | Request::Write { .. } => bail!("these options describe no machine"),
+        }
+    }
+
+    /// The machine of a configuration, whose accelerator has to be qtest.
+    ///
+    /// # Errors
+    /// The machine can't be made.
+    pub fn from_config(config: &MachineConfig) -> Result<Self> {
+        if config.platform.accel != Accel::Qtest {
+            bail!("this machine has processors: use -accel qtest");
+        }
+        let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
+        let mut chars = BTreeMap::<String, MemoryPort>::new();
+        let mut find = |id: &str| -> Result<Box<dyn CharPort>> {
+            let port = chars.entry(id.to_owned()).or_default();
+            Ok(Box::new(port.clone()))
+        };
+        let Built { mut machine, bench } = build(config, &mailbox, &mut find)?;
+        let bench = bench.context("a machine without processors has no bench")?;
+        if !config.run.start_paused {
+            machine.resume()?;
+        }
+        let machine = Self { machine, bench, mailbox, chars, ended: None };
+        machine.chars.values().for_each(|port| port.event(CharEvent::Opened));
+        Ok(machine)
+    }
+
+    /// Reads `N` bytes (1, 2 or 4) from an I/O port.
+    fn input<const N: usize>(&mut self, port: u16) -> [u8; N] {
+        let mut data = [0; N];
+        self.bench.read_port(port, &mut data);
+        self.settle();
+        data
+    }
+
+    fn output(&mut self, port: u16, data: &[u8]) {
+        self.bench.write_port(port, data);
+        self.settle();
+    }
+
+    /// Reads a byte from an I/O port.
+    pub fn inb(&mut self, port: u16) -> u8 {
+        u8::from_le_bytes(self.input(port))
+    }
+
+    /// Reads two bytes from an I/O port.
+    pub fn inw(&mut self, port: u16) -> u16 {
+        u16::from_le_bytes(self.input(port))
+    }
+
+    /// Reads four bytes from an I/O port.
+    pub fn inl(&mut self, port: u16) -> u32 {
+        u32::from_le_bytes(self.input(port))
+    }
+
+    /// Writes a byte to an I/O port.
+    pub fn outb(&mut self, port: u16, value: u8) {
+        self.output(port, &value.to_le_bytes());
+    }
+
+    /// Writes two bytes to an I/O port.
+    pub fn outw(&mut self, port: u16, value: u16) {
+        self.output(port, &value.to_le_bytes());
+    }
+
+    /// Writes four bytes to an I/O port.
+    pub fn outl(&mut self, port: u16, value: u32) {
+        self.output(port, &value.to_le_bytes());
+    }
+
+    /// Reads guest-physical memory. 1, 2, 4 and 8 bytes are one access, more are a sequence of them.
+    pub fn read_memory(&mut self, address: u64, data: &mut [u8]) {
+        self.bench.read_memory(address, data);
+        self.settle();
+    }
+
+    /// Writes guest-physical memory. 1, 2, 4 and 8 bytes are one access, more are a sequence of them.
+    pub fn write_memory(&mut self, address: u64, data: &[u8]) {
+        self.bench.write_memory(address, data);
+        self.settle();
+    }
+
+    /// Guest time in nanoseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.bench.now()
+    }
+
+    /// Moves guest time on by `ns` nanoseconds, timer by timer, and returns the new time.
+    ///
+    /// # Errors
+    /// Millions of timers expire on the way.
+    pub fn clock_step(&mut self, ns: u64) -> Result<u64> {
+        let stepped = self.bench.step_to(self.now().saturating_add(ns));
+        self.settle();
+        stepped?;
+        Ok(self.now())
+    }
+
+    /// Moves guest time on to the next deadline of a timer, if there is one, and returns the new time.
+    ///
+    /// # Errors
+    /// Millions of timers expire at that time.
+    pub fn clock_step_next(&mut self) -> Result<u64> {
+        let stepped = self.bench.step_to(self.bench.next_deadline().unwrap_or_default());
+        self.settle();
+        stepped?;
+        Ok(self.now())
+    }
+
+    /// Begins to watch the interrupt inputs.
+    pub fn watch_interrupts(&mut self) {
+        self.bench.watch_interrupts();
+    }
+
+    /// The changes of the interrupt inputs since the last time.
+    pub fn take_interrupts(&mut self) -> Vec<IrqChange> {
+        self.bench.take_interrupts()
+    }
+
+    /// Gives input to the character device `id`, as far as whoever uses it has room. Returns the number of bytes taken.
+    pub fn send(&mut self, id: &str, data: &[u8]) -> usize {
+        let taken = self.chars.get(id).map_or(0, |port| port.send(data));
+        self.settle();
+        taken
+    }
+
+    /// Takes what was written to the character device `id`.
+    pub fn take_output(&mut self, id: &str) -> Vec<u8> {
+        self.chars.get(id).map(|port| port.host.take_output()).unwrap_or_default()
+    }
+
+    /// Whether the machine runs.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.machine.status()
+    }
+
+    /// How the process would have ended by now. The machine stays accessible.
+    #[must_use]
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.ended
+    }
+
+    /// Resets the machine, as a user does.
+    pub fn system_reset(&mut self) {
+        self.mailbox.post(Message::User(UserRequest::Reset));
+        self.settle();
+    }
+
+    /// Sees to what an access has asked of the machine.
+    fn settle(&mut self) {
+        while let Some(message) = self.mailbox.take() {
+            match self.machine.handle(message) {
+                Ok(status) => self.ended = self.ended.or(status),
+                Err(error) => {
+                    log::error!("{error:#}");
+                    self.ended = Some(ExitStatus::FAILURE);
+                }
+            }
+        }
+    }
+}
+
+impl MemoryPort {
+    fn event(&self, event: CharEvent) {
+        if let Some(client) = &*lock(&self.client) {
+            lock(client).event(event);
+        }
+    }
+
+    fn send(&self, data: &[u8]) -> usize {
+        let Some(client) = &*lock(&self.client) else { return 0 };
+        let mut client = lock(client);
+        let taken = &data[..data.len().min(client.can_receive())];
+        if !taken.is_empty() {
+            client.receive(taken);
+        }
+        taken.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(options: &[&str]) -> QtestMachine {
+        QtestMachine::new(["-nodefaults"].iter().chain(options)).unwrap()
+    }
+
+    #[test]
+    fn memory_is_what_a_processor_sees() {
+        let mut pc = machine(&["-m", "16"]);
+        pc.write_memory(0x1000, b"RAM");
+        let mut data = [0; 3];
+        pc.read_memory(0x1000, &mut data);
+        assert_eq!(&data, b"RAM");
+        // PAM0 (intel 290549, 3.2.12): F0000h-FFFFFh is not RAM at reset; 3 in bits 5:4 makes it so, 1 write protects.
+        let mut byte = [0; 1];
+        pc.write_memory(0xf_0000, &[0x5a]);
+        pc.outl(0xcf8, 0x8000_0058);
+        pc.outb(0xcfd, 0x30);
+        pc.read_memory(0xf_0000, &mut byte);
+        assert_eq!(byte, [0]);
+        pc.write_memory(0xf_0000, &[0x5a]);
+        pc.outb(0xcfd, 0x10);
+        pc.write_memory(0xf_0000, &[0xa5]);
+        pc.read_memory(0xf_0000, &mut byte);
+        assert_eq!(byte, [0x5a]);
+    }
+
+    #[test]
+    fn time_is_virtual_and_interrupts_are_seen() {
+        let mut pc = machine(&[]);
+        pc.watch_interrupts();
+        // RTC: periodic interrupt at 1024 Hz, which is 976562.5 ns (MC146818, rate select 6).
+        for (register, value) in [(0x0a, 0x26), (0x0b, 0x42)] {
+            pc.outb(0x70, register);
+            pc.outb(0x71, value);
+        }
+        assert_eq!(pc.take_interrupts(), []);
+        pc.clock_step(1_000_000).unwrap();
+        assert_eq!(pc.take_interrupts(), [IrqChange { pin: 8, level: true }]);
+        pc.outb(0x70, 0x0c);
+        assert_eq!(pc.inb(0x71) & 0xf0, 0xc0);
+        assert_eq!(pc.take_interrupts(), [IrqChange { pin: 8, level: false }]);
+    }
+
+    #[test]
+    fn a_reset_has_happened_when_the_access_that_caused_it_returns() {
+        let mut pc = machine(&[]);
+        pc.outl(0xcf8, 0x8000_0058);
+        pc.outb(0xcfd, 0x30);
+        pc.outb(0x92, 0x01);
+        pc.outl(0xcf8, 0x8000_0058);
+        assert_eq!(pc.inb(0xcfd), 0);
+        assert_eq!((pc.status(), pc.ended()), (Status::Running, None));
+    }
+
+    #[test]
+    fn characters_pass_through_memory() {
+        let mut pc = machine(&["-serial", "null"]);
+        pc.outb(0x3f8, b'x');
+        pc.clock_step(10_000_000).unwrap();
+        assert_eq!(pc.take_output("serial0"), b"x");
+        assert_eq!(pc.send("serial0", b"y"), 1);
+        assert_eq!(pc.inb(0x3f8), b'y');
+    }
+
+    #[test]
+    fn an_endless_step_ends() {
+        let mut pc = machine(&[]);
+        for (register, value) in [(0x0a, 0x23), (0x0b, 0x42)] {
+            pc.outb(0x70, register);
+            pc.outb(0x71, value);
+        }
+        // The periodic flag has to be read each time for the next interrupt, so that nothing is armed behind it.
+        assert!(pc.clock_step(u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn processors_are_refused() {
+        let error = QtestMachine::from_config(&MachineConfig::default()).err().unwrap();
+        assert_eq!(error.to_string(), "this machine has processors: use -accel qtest");
+    }
+}
