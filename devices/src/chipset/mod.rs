@@ -1,5 +1,7 @@
 //! The chipset: i440FX host bridge and the functions of the PIIX3/PIIX4.
 
+pub mod gpe;
+pub mod hotplug;
 pub mod hpet;
 pub mod i440fx;
 pub mod piix3;

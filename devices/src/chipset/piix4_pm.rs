@@ -12,6 +12,7 @@ use bitfield_struct::bitfield;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+use super::gpe::{GpeBlock, GpeRegisters};
 use crate::base::{
     AccessRule, Clock, Device, DeviceTimers, GuestLog, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State,
     StateError, SystemControl, SystemRequest, TimerClient,
@@ -114,6 +115,7 @@ pub struct Piix4Pm {
     clock: Clock,
     timers: DeviceTimers,
     sci: IrqLine,
+    gpe: Arc<GpeBlock>,
     system: Arc<dyn SystemControl>,
     config: PciConfig,
     log: GuestLog,
@@ -122,8 +124,6 @@ pub struct Piix4Pm {
     control: PmControl,
     /// Up to when the timer's overflows are in the status register, in ticks since the clock's zero.
     timer_seen: u64,
-    gpe_status: u16,
-    gpe_enable: u16,
     apm_control: u8,
     apm_status: u8,
 }
@@ -133,12 +133,13 @@ const OVERFLOW: u32 = 0;
 
 impl Piix4Pm {
     /// The function on a board without system management mode: ACPI is enabled from the start. `timers` must be attached
-    /// to it by the board.
+    /// to it by the board; `gpe` has a line of its own to the same interrupt as `sci`.
     #[must_use]
     pub fn new(
         clock: Clock,
         timers: DeviceTimers,
         sci: IrqLine,
+        gpe: Arc<GpeBlock>,
         system: Arc<dyn SystemControl>,
         resources: Resources,
     ) -> Self {
@@ -162,14 +163,13 @@ impl Piix4Pm {
             clock,
             timers,
             sci,
+            gpe,
             system,
             config,
             log: GuestLog::default(),
             status: Pm1::new(),
             enable: Pm1::new(),
             control: PmControl::new(),
-            gpe_status: 0,
-            gpe_enable: 0,
             apm_control: 0,
             apm_status: 0,
         };
@@ -182,8 +182,7 @@ impl Piix4Pm {
         self.enable = Pm1::new();
         self.control = PmControl::new().with_sci_enable(true);
         self.timer_seen = PM_TIMER.ticks(self.clock.now());
-        self.gpe_status = 0;
-        self.gpe_enable = 0;
+        self.gpe.change(|registers| *registers = GpeRegisters::default());
         self.apm_control = 0;
         self.apm_status = 0;
         self.settle();
@@ -193,12 +192,6 @@ impl Piix4Pm {
     pub fn press_power_button(&mut self) {
         self.catch_up();
         self.status.set_power_button(true);
-        self.settle();
-    }
-
-    /// General purpose event `number` (0 to 15) happened.
-    pub fn raise_gpe(&mut self, number: u8) {
-        self.gpe_status |= 1_u16.checked_shl(number.into()).unwrap_or(0);
         self.settle();
     }
 
@@ -229,8 +222,8 @@ impl Piix4Pm {
     /// Drives the interrupt and arms the next overflow, if anybody would see it.
     fn settle(&mut self) {
         let pm1 = self.status.into_bits() & self.enable.into_bits() != 0;
-        let gpe = self.gpe_status & self.gpe_enable != 0;
-        self.sci.set(self.control.sci_enable() && (pm1 || gpe));
+        self.sci.set(self.control.sci_enable() && pm1);
+        self.gpe.enable_sci(self.control.sci_enable());
         let visible = self.enable.timer() && !self.status.timer();
         let deadline = visible.then(|| PM_TIMER.ns_at(Self::next_overflow(self.timer_seen)));
         self.timers.set(OVERFLOW, deadline);
@@ -287,11 +280,10 @@ impl Piix4Pm {
     fn write_gpe(&mut self, offset: u64, value: u8) {
         let shift = 8 * (offset & 1);
         let value = u16::from(value) << shift;
-        if offset < 2 {
-            self.gpe_status &= !value;
-        } else {
-            self.gpe_enable = self.gpe_enable & !(0xff << shift) | value;
-        }
+        self.gpe.change(|registers| match offset {
+            0..2 => registers.status &= !value,
+            _ => registers.enable = registers.enable & !(0xff << shift) | value,
+        });
     }
 
     fn write_apm_control(&mut self, value: u8) {
@@ -330,6 +322,7 @@ impl Device for Piix4Pm {
             clock: _,
             timers: _,
             sci: _,
+            gpe,
             system: _,
             config,
             log: _,
@@ -337,11 +330,10 @@ impl Device for Piix4Pm {
             enable,
             control,
             timer_seen,
-            gpe_status,
-            gpe_enable,
             apm_control,
             apm_status,
         } = self;
+        let GpeRegisters { status: gpe_status, enable: gpe_enable } = gpe.registers();
         State::of(
             state::VERSION,
             &state::V1 {
@@ -350,8 +342,8 @@ impl Device for Piix4Pm {
                 pmen: enable.into_bits(),
                 pmcntrl: control.into_bits(),
                 timer_seen: *timer_seen,
-                gpe_status: *gpe_status,
-                gpe_enable: *gpe_enable,
+                gpe_status,
+                gpe_enable,
                 apm_control: *apm_control,
                 apm_status: *apm_status,
             },
@@ -373,8 +365,7 @@ impl Device for Piix4Pm {
         self.enable = Pm1::from_bits(pmen);
         self.control = PmControl::from_bits(pmcntrl);
         self.timer_seen = timer_seen;
-        self.gpe_status = gpe_status;
-        self.gpe_enable = gpe_enable;
+        self.gpe.change(|registers| *registers = GpeRegisters { status: gpe_status, enable: gpe_enable });
         self.apm_control = apm_control;
         self.apm_status = apm_status;
         self.settle();
@@ -386,11 +377,12 @@ impl Device for Piix4Pm {
         out.register("PMEN", self.enable.into_bits(), 16);
         out.register("PMCNTRL", self.control.into_bits(), 16);
         out.register("PMTMR", self.ticks() & ((1 << PM_TIMER_BITS) - 1), 24);
-        out.register("GPSTS", self.gpe_status, 16);
-        out.register("GPEN", self.gpe_enable, 16);
+        let gpe = self.gpe.registers();
+        out.register("GPSTS", gpe.status, 16);
+        out.register("GPEN", gpe.enable, 16);
         out.register("APMC", self.apm_control, 8);
         out.register("APMS", self.apm_status, 8);
-        out.flag("SCI", self.sci.level());
+        out.flag("SCI", self.sci.level() || self.gpe.asserted());
     }
 }
 
@@ -410,7 +402,8 @@ impl IoDevice for Piix4Pm {
                 u64::from_le_bytes(bytes)
             }
             id if id == GPE0.id => {
-                let block = u32::from(self.gpe_status) | u32::from(self.gpe_enable) << 16;
+                let GpeRegisters { status, enable } = self.gpe.registers();
+                let block = u32::from(status) | u32::from(enable) << 16;
                 u64::from(byte(block, offset))
             }
             _ if offset == 0 => u64::from(self.apm_control),

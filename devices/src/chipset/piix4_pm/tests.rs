@@ -17,6 +17,8 @@ struct Board {
     time: Arc<ManualClock>,
     queue: TimerQueue,
     sci: IrqProbe,
+    gpe: Arc<GpeBlock>,
+    gpe_sci: IrqProbe,
     requests: Arc<Requests>,
     function: Arc<Mutex<Piix4Pm>>,
 }
@@ -27,11 +29,13 @@ fn board() -> Board {
     let timers = queue.timers();
     let owner = timers.owner();
     let (line, sci) = IrqLine::probed();
+    let (gpe_line, gpe_sci) = IrqLine::probed();
+    let gpe = GpeBlock::new(gpe_line);
     let requests = Arc::new(Requests::default());
     let resources = Resources { com1: true, ..Resources::default() };
-    let function = shared(Piix4Pm::new(clock, timers, line, requests.clone(), resources));
+    let function = shared(Piix4Pm::new(clock, timers, line, gpe.clone(), requests.clone(), resources));
     queue.attach(owner, &function);
-    Board { time, queue, sci, requests, function }
+    Board { time, queue, sci, gpe, gpe_sci, requests, function }
 }
 
 impl Board {
@@ -160,21 +164,36 @@ fn one_dword_write_reaches_status_and_enable() {
 #[test]
 fn general_purpose_events() {
     let board = board();
-    lock(&board.function).raise_gpe(2);
-    lock(&board.function).raise_gpe(9);
+    board.gpe.input(2).raise();
+    board.gpe.input(9).raise();
     assert_eq!((board.read(GPE0, 0, 1), board.read(GPE0, 1, 1)), (0x04, 0x02));
+    assert!(!board.gpe_sci.level());
     board.write(GPE0, 3, 1, 0x02);
-    assert!(board.sci.level());
+    assert!(board.gpe_sci.level());
+    board.write(APM, 0, 1, 0xf0);
+    assert!(!board.gpe_sci.level(), "ACPI is switched off");
+    board.write(APM, 0, 1, 0xf1);
+    assert!(board.gpe_sci.level());
     board.write(GPE0, 1, 1, 0xff);
-    assert!(!board.sci.level());
+    assert!(!board.gpe_sci.level());
     assert_eq!((board.read(GPE0, 0, 1), board.read(GPE0, 1, 1)), (0x04, 0));
+    board.gpe.input(9).raise();
+    assert!(board.gpe_sci.level(), "an event interrupts without an access to the function");
+    lock(&board.function).reset(ResetKind::System);
+    assert!(!board.gpe_sci.level());
+    assert_eq!((board.read(GPE0, 0, 1), board.read(GPE0, 3, 1)), (0, 0));
 }
 
 #[test]
 fn keeps_the_contract() {
     let make = || {
-        let Board { function, sci, time, queue, .. } = board();
-        Subject { device: function, regions: vec![PM_BLOCK, GPE0, APM], irqs: vec![sci], keep: Box::new((time, queue)) }
+        let Board { function, sci, gpe_sci, time, queue, .. } = board();
+        Subject {
+            device: function,
+            regions: vec![PM_BLOCK, GPE0, APM],
+            irqs: vec![sci, gpe_sci],
+            keep: Box::new((time, queue)),
+        }
     };
     let at = |region: Region, offset, size, value| ResetValue { region: region.id, offset, size, value };
     let reset = [
