@@ -26,6 +26,14 @@ pub mod irq {
     pub const PIRQ_DEFAULT: [u8; 4] = [10, 10, 11, 11];
 }
 
+/// General purpose events.
+pub mod gpe {
+    /// PCI devices come or go.
+    pub const PCI_HOTPLUG: u8 = 1;
+    /// Processors come or go.
+    pub const CPU_HOTPLUG: u8 = 2;
+}
+
 /// Channels of the 8237 pair.
 pub mod dma {
     /// Floppy controller.
@@ -69,6 +77,10 @@ pub mod port {
     pub const RESET_CONTROL: u16 = 0xcf9;
     /// Configuration mechanism #1: CONFADD, with CONFDATA at +4.
     pub const PCI_CONFIG: u16 = 0xcf8;
+    /// Registers for hot-plug of PCI devices.
+    pub const PCI_HOTPLUG: u16 = 0xae00;
+    /// Registers for hot-plug of processors.
+    pub const CPU_HOTPLUG: u16 = 0xaf00;
     /// General purpose event block 0 of the PIIX4: two bytes of status, two of enables.
     pub const GPE0: u16 = 0xafe0;
 }

@@ -7,6 +7,7 @@ use devices::base::GuestRam;
 
 use super::accel::qtest::Bench;
 use super::accel::{Accelerator, Ground, kvm, qtest};
+use super::acpi::Cpu;
 use super::guest_time::GuestTime;
 use super::layout::MemoryLayout;
 use super::lifecycle::Machine;
@@ -17,6 +18,7 @@ use super::timers::QueueRunner;
 use super::{cmos, rtc_time};
 use crate::config::{Accel, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
+use crate::kvm::cpuid::Topology;
 
 /// A machine, not running.
 pub struct Built {
@@ -74,6 +76,10 @@ fn assemble(
     let Ground { layout, ram, slots, shadow, clockwork, irqs, pit } = ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
+    let topology = Topology::new(&config.smp)?;
+    let cpus: Vec<_> = (0..config.smp.max_cpus)
+        .map(|index| Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
+        .collect();
     let foundation = Foundation {
         irqs,
         shadow: Box::new(shadow.clone()),
@@ -82,6 +88,7 @@ fn assemble(
         queue: queue.clone(),
         rtc: (rtc_queue.clone(), epoch),
         cmos: cmos::Inputs { layout: &layout, cpus: config.smp.cpus, mouse: config.platform.i8042 },
+        cpus: &cpus,
     };
     let board = Board::new(foundation, config, find)?;
     let rtc_timers = match rtc_is_own {

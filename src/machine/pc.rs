@@ -3,6 +3,8 @@
 //! Every device is made here, is given its clock, timers, interrupt lines and back ends, and appears at its addresses.
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
+mod hotplug;
+
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
@@ -10,6 +12,7 @@ use devices::base::{
     Bus, Delivery, Device, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
     SystemControl, TimerClient, TimerQueue, lock, shared,
 };
+use devices::chipset::gpe::GpeBlock;
 use devices::chipset::hpet::{self, Hpet, LegacyReplacement};
 use devices::chipset::i440fx::{I440fx, ShadowControl};
 use devices::chipset::piix3::{self, Piix3};
@@ -53,6 +56,8 @@ pub struct Foundation<'a> {
     pub rtc: (TimerQueue, i64),
     /// What CMOS RAM tells of the machine.
     pub cmos: cmos::Inputs<'a>,
+    /// The processors that there are or may be.
+    pub cpus: &'a [acpi::Cpu],
 }
 
 /// Finds the character device with an id.
@@ -79,6 +84,8 @@ pub struct Board {
     gsis: Vec<Arc<IrqInput>>,
     queue: TimerQueue,
     power: Shared<Piix4Pm>,
+    /// Unless the machine has no ACPI.
+    hotplug: Option<hotplug::Hotplug>,
     /// The optional parts that are there, as the firmware tables want to know them.
     acpi: acpi::Devices,
     /// All devices in the order of their reset, by the name they are saved under.
@@ -91,7 +98,7 @@ impl Board {
     /// # Errors
     /// A character device can't be had, or a place on a bus is taken.
     pub fn new(foundation: Foundation<'_>, config: &MachineConfig, find: &mut FindCharPort<'_>) -> Result<Self> {
-        let Foundation { irqs, shadow, system, pit, queue, rtc, cmos } = foundation;
+        let Foundation { irqs, shadow, system, pit, queue, rtc, cmos, cpus } = foundation;
         let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
         let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
         let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
@@ -99,14 +106,29 @@ impl Board {
 
         let timers = queue.timers();
         let owner = timers.owner();
-        let sci = gsis[usize::from(irq::SCI)].line("SCI");
+        let sci = &gsis[usize::from(irq::SCI)];
+        let events = GpeBlock::new(sci.line("general purpose event"));
+        let sci = sci.line("SCI");
         let resources = Resources { lpt: false, com1: config.serials[0].is_some(), com2: config.serials[1].is_some() };
-        let power = shared(Piix4Pm::new(queue.clock().clone(), timers, sci, Arc::clone(&system), resources));
+        let (clock, gpe) = (queue.clock().clone(), Arc::clone(&events));
+        let power = shared(Piix4Pm::new(clock, timers, sci, gpe, Arc::clone(&system), resources));
         queue.attach(owner, &power);
 
-        let mut board =
-            Self { ports, memory, pci, gsis, queue, power, acpi: acpi::Devices::default(), devices: Vec::new() };
+        let mut board = Self {
+            ports,
+            memory,
+            pci,
+            gsis,
+            queue,
+            power,
+            hotplug: None,
+            acpi: acpi::Devices::default(),
+            devices: Vec::new(),
+        };
         board.add_bridges(cmos.layout.ram_size(), shadow, router, &system)?;
+        if config.platform.acpi {
+            board.add_hotplug(cpus, &events);
+        }
         let rtc_gate = board.add_rtc(rtc, &cmos, config);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);
@@ -125,6 +147,7 @@ impl Board {
         for device in &config.devices {
             board.add_device(device, &system, find)?;
         }
+        board.describe_slots();
         Ok(board)
     }
 

@@ -1,0 +1,66 @@
+//! ACPI hot-plug: its registers, and what becomes of what the guest does with them.
+
+use std::sync::Arc;
+
+use devices::base::{Shared, lock, shared};
+use devices::chipset::gpe::GpeBlock;
+use devices::chipset::hotplug::HotplugEvents;
+use devices::chipset::hotplug::cpu::CpuHotplug;
+use devices::chipset::hotplug::pci::{BusSlots, PciHotplug};
+
+use super::Board;
+use crate::machine::acpi::Cpu;
+use crate::machine::board::{gpe, port};
+
+/// The root bus's number in the hot-plug registers.
+const ROOT_BUS: u32 = 0;
+
+/// The parts of the board that take part in hot-plug.
+pub(super) struct Hotplug {
+    slots: Shared<PciHotplug>,
+}
+
+/// What the guest lets go of stays: nothing comes or goes while the machine runs.
+struct Stay;
+
+impl HotplugEvents for Stay {
+    fn eject_slot(&self, bus: u32, slot: u8) {
+        log::warn!("the guest ejects PCI device {slot:02x} of bus {bus}, which can't leave a running machine");
+    }
+
+    fn eject_cpu(&self, cpu: u32) {
+        log::warn!("the guest ejects CPU {cpu}, which can't leave a running machine");
+    }
+
+    fn cpu_status(&self, cpu: u32, event: u32, status: u32) {
+        log::info!("the guest reports on CPU {cpu}: event {event:#x}, status {status:#x}");
+    }
+}
+
+impl Board {
+    /// Adds the registers.
+    pub(super) fn add_hotplug(&mut self, cpus: &[Cpu], events: &Arc<GpeBlock>) {
+        let apic_ids: Vec<_> = cpus.iter().map(|cpu| cpu.apic_id).collect();
+        let present = cpus.iter().filter(|cpu| cpu.present).count();
+        let processors = CpuHotplug::new(&apic_ids, present, events.input(gpe::CPU_HOTPLUG), Arc::new(Stay));
+        self.add(&shared(processors), &[(port::CPU_HOTPLUG, CpuHotplug::REGION)]);
+        let slots = shared(PciHotplug::new(events.input(gpe::PCI_HOTPLUG), Arc::new(Stay)));
+        self.add(&slots, &[(port::PCI_HOTPLUG, PciHotplug::REGION)]);
+        self.hotplug = Some(Hotplug { slots });
+    }
+
+    /// Tells the registers who sits on the bus. To be called once everybody does.
+    pub(super) fn describe_slots(&self) {
+        if let Some(hotplug) = &self.hotplug {
+            let slots = BusSlots { pluggable: self.pluggable_slots(), ..BusSlots::default() };
+            lock(&hotplug.slots).describe(ROOT_BUS, slots);
+        }
+    }
+
+    /// Slots of the root bus in which a device may come or from which it may go, as a bit mask: those in which no function
+    /// of the board sits.
+    #[must_use]
+    pub fn pluggable_slots(&self) -> u32 {
+        self.pci.functions().iter().fold(u32::MAX, |slots, (address, _)| slots & !(1 << address.slot))
+    }
+}
