@@ -4,6 +4,7 @@ pub mod gpe;
 pub mod hotplug;
 pub mod hpet;
 pub mod i440fx;
+pub mod i8257;
 pub mod piix3;
 pub mod piix4_pm;
 pub mod pirq;
