@@ -47,6 +47,10 @@ pub mod port {
     /// Where QEMU's machine has the registers that only its ACPI tables tell of: hot-plug of PCI devices and CPUs, and
     /// [`GPE0`].
     pub const ACPI: Range<u16> = 0xae00..0xb000;
+    /// DMA controller for bytes: channels, control, the page registers of channels 2, 3 and 1, that of channel 0.
+    pub const DMA_BYTES: [u16; 4] = [0x00, 0x08, 0x81, 0x87];
+    /// DMA controller for words: channels, control, the page registers of channels 6, 7 and 5, that of channel 4.
+    pub const DMA_WORDS: [u16; 4] = [0xc0, 0xd0, 0x89, 0x8f];
     /// i8042 data register.
     pub const KBC_DATA: u16 = 0x60;
     /// i8042 command and status register.

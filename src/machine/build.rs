@@ -81,6 +81,7 @@ fn assemble(
         .map(|index| Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
         .collect();
     let foundation = Foundation {
+        ram: GuestRam::clone(&ram),
         irqs,
         shadow: Box::new(shadow.clone()),
         system: Arc::clone(mailbox) as _,

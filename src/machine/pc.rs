@@ -3,13 +3,14 @@
 //! Every device is made here, is given its clock, timers, interrupt lines and back ends, and appears at its addresses.
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
+mod dma;
 mod hotplug;
 
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use devices::base::{
-    Bus, Delivery, Device, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
+    Bus, Delivery, Device, GuestRam, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
     SystemControl, TimerClient, TimerQueue, lock, shared,
 };
 use devices::chipset::gpe::GpeBlock;
@@ -26,6 +27,7 @@ use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
 use devices::serial::Uart;
 
+use self::dma::IsaDma;
 use super::board::{irq, pci, port};
 use super::gate::Gate;
 use super::layout::HPET;
@@ -42,6 +44,8 @@ const TIMER_IRQ: u8 = 0;
 
 /// What the board is built on.
 pub struct Foundation<'a> {
+    /// What DMA reaches.
+    pub ram: GuestRam,
     /// Takes the levels of the 24 interrupt inputs.
     pub irqs: Arc<dyn IrqSink>,
     /// Switches memory below 1 MiB.
@@ -86,6 +90,7 @@ pub struct Board {
     power: Shared<Piix4Pm>,
     /// Unless the machine has no ACPI.
     hotplug: Option<hotplug::Hotplug>,
+    dma: IsaDma,
     /// The optional parts that are there, as the firmware tables want to know them.
     acpi: acpi::Devices,
     /// All devices in the order of their reset, by the name they are saved under.
@@ -98,7 +103,7 @@ impl Board {
     /// # Errors
     /// A character device can't be had, or a place on a bus is taken.
     pub fn new(foundation: Foundation<'_>, config: &MachineConfig, find: &mut FindCharPort<'_>) -> Result<Self> {
-        let Foundation { irqs, shadow, system, pit, queue, rtc, cmos, cpus } = foundation;
+        let Foundation { ram, irqs, shadow, system, pit, queue, rtc, cmos, cpus } = foundation;
         let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
         let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
         let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
@@ -122,6 +127,7 @@ impl Board {
             queue,
             power,
             hotplug: None,
+            dma: IsaDma::new(&ram),
             acpi: acpi::Devices::default(),
             devices: Vec::new(),
         };
@@ -129,6 +135,7 @@ impl Board {
         if config.platform.acpi {
             board.add_hotplug(cpus, &events);
         }
+        board.add_dma();
         let rtc_gate = board.add_rtc(rtc, &cmos, config);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);
