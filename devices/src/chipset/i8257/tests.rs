@@ -79,7 +79,8 @@ const READ: u8 = 0x48;
 const VERIFY: u8 = 0x40;
 const AUTO: u8 = 0x10;
 const DOWN: u8 = 0x20;
-const BLOCK: u8 = 0x80;
+/// Turns single mode into block mode.
+const BLOCK: u8 = 0xc0;
 
 #[test]
 fn keeps_the_contract() {
@@ -270,12 +271,12 @@ fn a_software_request_runs_over_an_idle_bus_in_block_mode_only() {
     assert_eq!(rig.inb(8), 0x40, "single mode: it stays, as in QEMU");
     rig.out(9, 0x02);
     assert_eq!(rig.inb(8), 0x00);
-    rig.program(WRITE - VERIFY | BLOCK, 0, 0x1000, 1);
+    rig.program(WRITE ^ BLOCK, 0, 0x1000, 1);
     rig.out(0xf, 0x0f);
     rig.out(9, 0x06);
     assert_eq!(rig.inb(8), 0x04, "not maskable, and over at terminal count");
     assert_eq!(rig.memory(0x1000, 3), [0xff, 0xff, 0]);
-    rig.program(READ - VERIFY | BLOCK | AUTO, 0, 0x1000, 0xffff);
+    rig.program((READ ^ BLOCK) | AUTO, 0, 0x1000, 0xffff);
     rig.out(9, 0x06);
     assert_eq!(rig.inb(8), 0x04, "auto-initialization does not repeat it");
 }
