@@ -3,17 +3,21 @@
 //! For tests and fuzz targets. A [`QtestMachine`] is made from options as on a command line and accessed as a driver accesses a
 //! PC; resets and power-offs that an access causes have happened when it returns. All character devices are in memory.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
+use devices::backend::block::BlockBackend;
 use devices::backend::char::{CharBackend, CharClient, CharEvent, MemoryChar};
 use devices::base::lock;
 
 use crate::cli::Request;
 use crate::command_line;
 use crate::config::{Accel, MachineConfig};
+use crate::host::Backends;
+use crate::host::block::Blocks;
 use crate::host::chardev::CharPort;
 use crate::machine::accel::qtest::{Bench, IrqChange};
 use crate::machine::mailbox::{Mailbox, Message, UserRequest};
@@ -47,6 +51,22 @@ impl CharPort for MemoryPort {
     }
 }
 
+/// Character devices in memory, made when the board asks for them, and images in files.
+struct OwnBackends {
+    chars: RefCell<BTreeMap<String, MemoryPort>>,
+    blocks: Blocks,
+}
+
+impl Backends for OwnBackends {
+    fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>> {
+        Ok(Box::new(self.chars.borrow_mut().entry(id.to_owned()).or_default().clone()))
+    }
+
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+        self.blocks.take(id)
+    }
+}
+
 impl QtestMachine {
     /// The machine of a command line, without the name of the program. `-accel qtest` is understood, and the date is that of
     /// virtual time (`-rtc clock=vm`).
@@ -71,16 +91,13 @@ impl QtestMachine {
             bail!("this machine has processors: use -accel qtest");
         }
         let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
-        let mut chars = BTreeMap::<String, MemoryPort>::new();
-        let mut find = |id: &str| -> Result<Box<dyn CharPort>> {
-            let port = chars.entry(id.to_owned()).or_default();
-            Ok(Box::new(port.clone()))
-        };
-        let Built { mut machine, bench } = build(config, &mailbox, &mut find)?;
+        let backends = OwnBackends { chars: RefCell::default(), blocks: Blocks::open(&config.drives)? };
+        let Built { mut machine, bench } = build(config, &mailbox, &backends)?;
         let bench = bench.context("a machine without processors has no bench")?;
         if !config.run.start_paused {
             machine.resume()?;
         }
+        let chars = backends.chars.into_inner();
         let machine = Self { machine, bench, mailbox, chars, ended: None };
         machine.chars.values().for_each(|port| port.event(CharEvent::Opened));
         Ok(machine)

@@ -58,6 +58,10 @@ fn chardev(id: &str, backend: ChardevBackend) -> Chardev {
     Chardev { id: id.into(), backend, mux: false, logfile: None, logappend: false }
 }
 
+fn floppy(drive: &str, kind: FloppyKind) -> Option<FdcDrive> {
+    Some(FdcDrive { drive: drive.into(), kind })
+}
+
 #[test]
 fn no_options_give_a_pc_with_its_console_on_the_terminal() {
     let config = machine("");
@@ -67,6 +71,8 @@ fn no_options_give_a_pc_with_its_console_on_the_terminal() {
         MachineConfig {
             chardevs: vec![stdio],
             serials: [Some("serial0".into()), None, None, None],
+            drives: vec![Drive { id: "floppy0".into(), image: None }],
+            fdc: FdcConfig { drives: [floppy("floppy0", FloppyKind::Auto), None], ..FdcConfig::default() },
             monitors: vec![MonitorConfig { chardev: "serial0".into() }],
             ..MachineConfig::default()
         }
@@ -568,7 +574,7 @@ fn devices_take_their_properties_then_globals_then_defaults() {
         ("-device foo", "-device foo: there is no device 'foo'; natoma has isa-debug-exit, isa-debugcon, isa-serial"),
         (
             "-device isa_debug_exit",
-            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial; did you mean 'isa-debug-exit'?",
+            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, floppy; did you mean 'isa-debug-exit'?",
         ),
         (
             "-device virtio-net-pci,netdev=n",
@@ -708,7 +714,7 @@ fn help_is_printed_wherever_it_is_asked_for() {
         ("--version", "natoma 0."),
         ("-help smp", "maxcpus=N"),
         ("-help -M", "Also written -M."),
-        ("-help drive", "An option of QEMU that natoma does not support yet; natoma has no disks yet"),
+        ("-help hda", "An option of QEMU that natoma does not support yet; natoma has no disks yet"),
         ("-help vga", "-vga none is accepted"),
         ("-machine help", "pc-i440fx-7.2"),
         ("-M pc,help", "max-ram-below-4g=SIZE"),
@@ -742,6 +748,79 @@ fn help_is_printed_wherever_it_is_asked_for() {
 }
 
 #[test]
+fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
+    let image = Image::new("/i");
+    let auto = Image { access: Access::Auto, ..image.clone() };
+    let drive = |id: &str, image: &Image| Drive { id: id.into(), image: Some(image.clone()) };
+
+    let config = machine("-fdb /i -global isa-fdc.fdtypeB=144 -global isa-fdc.fallback=120");
+    assert_eq!(config.drives, [drive("floppy1", &auto), Drive { id: "floppy0".into(), image: None }]);
+    assert_eq!(config.fdc.drives, [floppy("floppy0", FloppyKind::Auto), floppy("floppy1", FloppyKind::Mb144)]);
+    assert_eq!(config.fdc.fallback, FloppyKind::Mb120);
+
+    let config = machine(
+        "-nodefaults -drive if=floppy,file=/i,format=raw,id=a,readonly=on -drive file=file:/i,if=floppy -snapshot",
+    );
+    let snapshot = |access, format| Image { access, format, snapshot: true, ..image.clone() };
+    assert_eq!(
+        config.drives,
+        [
+            drive("a", &snapshot(Access::ReadOnly, Some(ImageFormat::Raw))),
+            drive("floppy1", &snapshot(Access::Auto, None))
+        ]
+    );
+
+    let config = machine(
+        "-drive if=pflash,file=/i,unit=1,cache=unsafe,file.locking=off -drive if=pflash,file=/i,readonly=on,cache=writethrough",
+    );
+    assert_eq!(config.pflash, [Some("pflash0".into()), Some("pflash1".into())]);
+    let modes: Vec<_> = config.drives.iter().filter_map(|drive| drive.image.as_ref()).collect();
+    assert_eq!((modes[0].access, modes[0].cache, modes[0].locking), (Access::ReadWrite, CacheMode::Unsafe, false));
+    assert_eq!((modes[1].access, modes[1].cache, modes[1].locking), (Access::ReadOnly, CacheMode::Writethrough, true));
+
+    let config =
+        machine("-drive if=none,id=d,file=/i -device floppy,drive=d,unit=1,id=b -device floppy,drive-type=144");
+    let device = |id: Option<&str>, unit, drive: Option<&str>, kind| {
+        let [id, drive] = [id, drive].map(|text| text.map(str::to_owned));
+        DeviceConfig::Floppy(FloppyDevice { id, unit, drive, kind })
+    };
+    assert_eq!(
+        config.devices,
+        [device(Some("b"), 1, Some("d"), FloppyKind::Auto), device(None, 0, None, FloppyKind::Mb144)]
+    );
+    assert_eq!(config.fdc, FdcConfig::default());
+
+    check_errors(&[
+        ("-drive file=/i", "-drive file=/i: without if= it is an IDE disk; natoma has no disks yet"),
+        ("-drive if=virtio,file=/i", "-drive if=virtio,file=/i: if=virtio is not supported yet"),
+        ("-drive if=flopy", "-drive if=flopy: there is no interface 'flopy'; did you mean 'floppy'?"),
+        (
+            "-drive if=floppy,format=qcow2,file=/i",
+            "-drive if=floppy,format=qcow2,file=/i: format=qcow2 is not supported yet; convert",
+        ),
+        ("-drive if=floppy,format=row,file=/i", "-drive if=floppy,format=row,file=/i: there is no format 'row'"),
+        (
+            "-drive if=floppy,cache=none,file=/i",
+            "-drive if=floppy,cache=none,file=/i: cache=none: natoma does not go around",
+        ),
+        ("-drive if=floppy,aio=native", "-drive if=floppy,aio=native: "),
+        ("-drive if=floppy,index=2", "-drive if=floppy,index=2: if=floppy has 2 places, index 0 to 1"),
+        ("-drive if=floppy,index=1,unit=1", "-drive if=floppy,index=1,unit=1: index and unit mean the same"),
+        (
+            "-fda /i -drive if=floppy,index=0",
+            "-drive if=floppy,index=0: there already is a drive with if=floppy,index=0",
+        ),
+        ("-fda fat:floppy:/tmp", "-fda fat:floppy:/tmp: natoma opens files only, and 'fat:' is not supported"),
+        ("-drive if=pflash", "-drive if=pflash: a flash chip needs contents: give file=PATH"),
+        ("-fda /i -drive if=none,id=floppy0", "-drive if=none,id=floppy0: there are two drives with the id 'floppy0'"),
+        ("-device floppy,drive=x", "-device floppy,drive=x: there is no drive 'x': define it"),
+        ("-fda /i -device floppy,drive=floppy0", "-device floppy,drive=floppy0: the drive 'floppy0' is in use"),
+        ("-fda /i -device floppy,unit=0", "-device floppy,unit=0: there already is a floppy drive with unit 0"),
+        ("-fda /i -fdb /i -device floppy", "-device floppy: the controller has two drives"),
+    ]);
+}
+
+#[test]
 fn configuration_files_are_read_where_they_stand() {
     let file = "# comment\n\n[machine]\n  type = \"pc\"\n  hpet = \"off\"\n[smp-opts]\ncpus=\"2\"\n\
                 [chardev \"com\"]\n backend = \"file\"\n path = \"/tmp/a,b=\"c\"\"\n\
@@ -769,7 +848,7 @@ fn configuration_files_are_read_where_they_stand() {
         ("[natoma]\nserial = \"foo\"\n", "f:1: [natoma]: there is no character device 'foo'"),
         ("[natoma]\nreadconfig = \"g\"\n", "f:1: [natoma]: there is no option 'readconfig' for a file"),
         ("[natoma]\nS = \"off\"\n", "f:1: [natoma]: write S = \"on\", or leave it out"),
-        ("[natoma]\ndrive = \"x\"\n", "f:1: [natoma]: -drive x: this option is not supported yet"),
+        ("[natoma]\nhda = \"x\"\n", "f:1: [natoma]: -hda x: this option is not supported yet"),
     ] {
         let error = parse(&["-readconfig", "f"], text).unwrap_err();
         assert!(error.starts_with(message), "{text}: {error}");

@@ -1,5 +1,6 @@
 //! Devices that are added to those of the board.
 
+use super::FloppyDevice;
 use serde::{Deserialize, Serialize};
 
 /// A device of `-device`, with every property resolved (command line, then `-global`, then the device's default).
@@ -12,6 +13,8 @@ pub enum DeviceConfig {
     IsaDebugcon(IsaDebugcon),
     /// A 16550A UART.
     IsaSerial(IsaSerial),
+    /// A floppy drive at the board's controller.
+    Floppy(FloppyDevice),
 }
 
 /// `isa-debug-exit`: a write of `v` ends the process with status `(v << 1) | 1`.

@@ -5,17 +5,21 @@
 //! `-nographic`, `-mem-path` ...) and `-global` are already resolved when a configuration leaves the command line: a
 //! reader of these types never has to know which option a value came from.
 
+mod block;
 mod chardev;
 mod cpu;
 mod device;
+mod floppy;
 mod memory;
 mod platform;
 mod rtc;
 mod run;
 
+pub use block::{Access, CacheMode, Drive, Image, ImageFormat, PFLASH_UNITS};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
+pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
 pub use platform::{
     Accel, BootConfig, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint,
@@ -54,6 +58,12 @@ pub struct MachineConfig {
     pub rtc: RtcConfig,
     /// Character devices of the host, in the order in which they were defined. Ids are unique.
     pub chardevs: Vec<Chardev>,
+    /// Drives of the host, in the order in which they were defined. Ids are unique, and each has at most one user.
+    pub drives: Vec<Drive>,
+    /// The floppy controller and its drives.
+    pub fdc: FdcConfig,
+    /// The drive behind each flash chip of the firmware; `None`: the chip does not exist.
+    pub pflash: [Option<String>; PFLASH_UNITS],
     /// The character device behind each of COM1 to COM4 (index 0 is COM1); `None`: the port does not exist.
     pub serials: [Option<String>; SERIAL_PORTS],
     /// Monitors, in the order in which they were asked for.

@@ -1,6 +1,46 @@
 //! The host: what the process does with files, terminals, sockets and itself on behalf of the machine.
 
+pub mod block;
 pub mod channel;
 pub mod chardev;
 pub mod process;
 pub mod terminal;
+
+use anyhow::Result;
+use devices::backend::block::BlockBackend;
+
+use self::block::Blocks;
+use self::chardev::{CharPort, Chardevs};
+
+/// The back ends that a configuration names, as the board asks for them.
+pub trait Backends {
+    /// The port of the character device `id`.
+    ///
+    /// # Errors
+    /// There is none.
+    fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>>;
+
+    /// Takes the medium out of drive `id`; `None` if the drive is empty.
+    ///
+    /// # Errors
+    /// There is no such drive.
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>>;
+}
+
+/// The back ends of a configuration, open.
+pub struct Opened<'a> {
+    /// Character devices.
+    pub chardevs: &'a Chardevs,
+    /// Drives.
+    pub blocks: &'a Blocks,
+}
+
+impl Backends for Opened<'_> {
+    fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>> {
+        self.chardevs.port(id)
+    }
+
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+        self.blocks.take(id)
+    }
+}

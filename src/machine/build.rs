@@ -12,11 +12,12 @@ use super::guest_time::GuestTime;
 use super::layout::MemoryLayout;
 use super::lifecycle::Machine;
 use super::mailbox::Mailbox;
-use super::pc::{Board, FindCharPort, Foundation};
+use super::pc::{Board, Foundation};
 use super::shadow::ShadowSlots;
 use super::timers::QueueRunner;
 use super::{cmos, rtc_time};
 use crate::config::{Accel, MachineConfig};
+use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::cpuid::Topology;
 
@@ -32,17 +33,17 @@ pub struct Built {
 ///
 /// # Errors
 /// The host can't provide what the configuration asks for.
-pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, find: &mut FindCharPort<'_>) -> Result<Built> {
+pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Backends) -> Result<Built> {
     match config.platform.accel {
         Accel::Kvm => {
             let (prepared, ground) = kvm::prepare(config)?;
-            let assembly = assemble(ground, config, mailbox, find)?;
+            let assembly = assemble(ground, config, mailbox, backends)?;
             let accelerator = prepared.add_processors(config, &assembly, mailbox)?;
             Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: None })
         }
         Accel::Qtest => {
             let (prepared, ground) = qtest::prepare(config)?;
-            let assembly = assemble(ground, config, mailbox, find)?;
+            let assembly = assemble(ground, config, mailbox, backends)?;
             let (accelerator, bench) = prepared.drive(&assembly, mailbox)?;
             Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
         }
@@ -71,7 +72,7 @@ fn assemble(
     ground: Ground,
     config: &MachineConfig,
     mailbox: &Arc<Mailbox>,
-    find: &mut FindCharPort<'_>,
+    backends: &dyn Backends,
 ) -> Result<Assembly> {
     let Ground { layout, ram, slots, shadow, clockwork, irqs, pit } = ground;
     let queue = clockwork.queue();
@@ -91,7 +92,7 @@ fn assemble(
         cmos: cmos::Inputs { layout: &layout, cpus: config.smp.cpus, mouse: config.platform.i8042 },
         cpus: &cpus,
     };
-    let board = Board::new(foundation, config, find)?;
+    let board = Board::new(foundation, config, backends)?;
     let rtc_timers = match rtc_is_own {
         true => Some(QueueRunner::new(rtc_queue, false).context("can't make a timer")?),
         false => None,

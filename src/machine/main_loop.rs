@@ -15,6 +15,8 @@ use super::control::MonitorControl;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
 use crate::config::{MachineConfig, MonitorConfig};
+use crate::host::Opened;
+use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Interrupt, Quit, Subscriber};
 use crate::host::process::Process;
 use crate::host::terminal;
@@ -33,11 +35,12 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     // Before any thread exists, so that all inherit the mask.
     let mut signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
+    let blocks = Blocks::open(&config.drives)?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
     let control = Arc::new(MonitorControl::new(config, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let monitors = monitors(config, &chardevs, &control)?;
-    let Built { mut machine, bench: _ } = build(config, &mailbox, &mut |id| chardevs.port(id))?;
+    let Built { mut machine, bench: _ } = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks })?;
     for timers in machine.timers() {
         events.add_subscriber(timers);
     }

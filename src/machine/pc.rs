@@ -33,6 +33,7 @@ use super::gate::Gate;
 use super::layout::HPET;
 use super::{acpi, cmos};
 use crate::config::{DeviceConfig, IsaDebugcon, LostTickPolicy, MachineConfig};
+use crate::host::Backends;
 use crate::host::chardev::CharPort;
 
 /// Interrupt inputs of the board: the pins of the I/O APIC.
@@ -63,9 +64,6 @@ pub struct Foundation<'a> {
     /// The processors that there are or may be.
     pub cpus: &'a [acpi::Cpu],
 }
-
-/// Finds the character device with an id.
-pub type FindCharPort<'a> = dyn FnMut(&str) -> Result<Box<dyn CharPort>> + 'a;
 
 /// Address line 20. KVM has no way to mask it, and no software of this century wants it masked.
 struct A20;
@@ -102,7 +100,7 @@ impl Board {
     ///
     /// # Errors
     /// A character device can't be had, or a place on a bus is taken.
-    pub fn new(foundation: Foundation<'_>, config: &MachineConfig, find: &mut FindCharPort<'_>) -> Result<Self> {
+    pub fn new(foundation: Foundation<'_>, config: &MachineConfig, backends: &dyn Backends) -> Result<Self> {
         let Foundation { ram, irqs, shadow, system, pit, queue, rtc, cmos, cpus } = foundation;
         let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
         let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
@@ -148,11 +146,11 @@ impl Board {
         board.add(&shared(PostCode::default()), &[(port::POST_CODE, PostCode::REGION)]);
         for (index, chardev) in config.serials.iter().enumerate() {
             if let Some(id) = chardev {
-                board.add_serial(index, port::COM[index], irq::COM[index], find(id)?.as_mut());
+                board.add_serial(index, port::COM[index], irq::COM[index], backends.char_port(id)?.as_mut());
             }
         }
         for device in &config.devices {
-            board.add_device(device, &system, find)?;
+            board.add_device(device, &system, backends)?;
         }
         board.describe_slots();
         Ok(board)
@@ -249,7 +247,7 @@ impl Board {
         &mut self,
         device: &DeviceConfig,
         system: &Arc<dyn SystemControl>,
-        find: &mut FindCharPort<'_>,
+        backends: &dyn Backends,
     ) -> Result<()> {
         match device {
             DeviceConfig::IsaDebugExit(exit) => {
@@ -257,16 +255,18 @@ impl Board {
                 self.add(&shared(DebugExit::new(Arc::clone(system))), &[(exit.iobase, region)]);
             }
             DeviceConfig::IsaDebugcon(IsaDebugcon { iobase, readback, chardev, .. }) => {
-                let mut char_port = find(chardev).context("-device isa-debugcon")?;
+                let mut char_port = backends.char_port(chardev).context("-device isa-debugcon")?;
                 let console = shared(Debugcon::new(*readback, char_port.backend()));
                 char_port.attach(console.clone());
                 self.add(&console, &[(*iobase, Debugcon::REGION)]);
             }
+            // At the floppy controller, which is made before.
+            DeviceConfig::Floppy(_) => {}
             DeviceConfig::IsaSerial(serial) => {
                 let index = usize::from(serial.index).min(port::COM.len() - 1);
                 let base = serial.iobase.unwrap_or(port::COM[index]);
                 let irq = serial.irq.unwrap_or(irq::COM[index]);
-                let mut char_port = find(&serial.chardev).context("-device isa-serial")?;
+                let mut char_port = backends.char_port(&serial.chardev).context("-device isa-serial")?;
                 self.add_serial(index, base, irq, char_port.as_mut());
             }
         }

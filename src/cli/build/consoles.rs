@@ -1,5 +1,6 @@
 //! Who is connected to which character device: serial ports, debug console, monitor, devices.
 
+use super::block::Drives;
 use super::chardev::{self, ShortForm};
 use super::device::{self, Globals};
 use crate::cli::error::{Origin, UsageError};
@@ -28,7 +29,12 @@ struct Builder {
 }
 
 /// Reads `-chardev`, `-serial`, `-debugcon`, `-device` and `-nographic`.
-pub fn build(settings: &Settings, globals: &Globals, daemonize: bool) -> Result<Consoles, UsageError> {
+pub fn build(
+    settings: &Settings,
+    globals: &Globals,
+    daemonize: bool,
+    drives: &mut Drives,
+) -> Result<Consoles, UsageError> {
     let mut builder = Builder { daemonize, chardevs: Vec::new(), users: Vec::new(), monitors: Vec::new() };
     for given in settings.all("chardev") {
         let Some(list) = given.list() else { continue };
@@ -68,12 +74,15 @@ pub fn build(settings: &Settings, globals: &Globals, daemonize: bool) -> Result<
         debugcon = Some(DeviceConfig::IsaDebugcon(device::debugcon(&chardev, globals)));
     }
 
-    let devices = device::build(settings, globals, serials.each_ref().map(Option::is_some))?;
+    let devices = device::build(settings, globals, serials.each_ref().map(Option::is_some), drives.floppy_units())?;
     for (device, given) in devices.iter().zip(settings.all("device")) {
         match device {
             DeviceConfig::IsaDebugExit(_) => {}
             DeviceConfig::IsaDebugcon(console) => builder.reference(&console.chardev, "isa-debugcon", &given.origin)?,
             DeviceConfig::IsaSerial(uart) => builder.reference(&uart.chardev, "isa-serial", &given.origin)?,
+            DeviceConfig::Floppy(floppy) => {
+                floppy.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
+            }
         }
     }
 

@@ -1,12 +1,15 @@
 //! `-device` and `-global`: devices beside those of the board, and defaults of their properties.
 
-use super::check_id;
+use super::{block, check_id};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::{Entry, KeyValues, Support};
 use crate::cli::options::{self, BOARD_DRIVERS};
 use crate::cli::settings::{Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
-use crate::config::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial, LostTickPolicy, PlatformConfig, SERIAL_PORTS};
+use crate::config::{
+    DeviceConfig, FLOPPY_DRIVES, FloppyKind, IsaDebugExit, IsaDebugcon, IsaSerial, LostTickPolicy, PlatformConfig,
+    SERIAL_PORTS,
+};
 
 /// The settings of `-global`.
 pub struct Globals {
@@ -33,8 +36,10 @@ impl Globals {
                 let meant = did_you_mean(driver, drivers().map(|driver| driver.name));
                 return Err(error(format!("the machine has no device '{driver}'{meant}; -global help lists them")));
             };
-            let Some(key) = driver.keys.iter().find(|key| key.name == property) else {
-                let works = driver.keys.iter().filter(|key| matches!(key.support, Support::Works)).map(|key| key.name);
+            // The bus is where a device is, and no property of it.
+            let properties = driver.keys.iter().filter(|key| key.name != "bus");
+            let Some(key) = properties.clone().find(|key| key.name == property) else {
+                let works = properties.filter(|key| matches!(key.support, Support::Works)).map(|key| key.name);
                 let meant = did_you_mean(property, works.clone());
                 return Err(error(format!(
                     "'{}' has no property '{property}'{meant}; it has {}",
@@ -66,25 +71,44 @@ impl Globals {
         power.s4_value = pm.number("s4_val").unwrap_or(power.s4_value);
     }
 
+    /// What the drives of the board's floppy controller are.
+    pub fn floppy_kinds(&self) -> [FloppyKind; FLOPPY_DRIVES] {
+        let fdc = self.of("isa-fdc");
+        ["fdtypeA", "fdtypeB"].map(|key| fdc.choice(key).unwrap_or(FloppyKind::Auto))
+    }
+
+    /// What an empty floppy drive of no stated kind is.
+    pub fn floppy_fallback(&self) -> Option<FloppyKind> {
+        self.of("isa-fdc").choice("fallback")
+    }
+
     /// What `-global` says about the real-time clock's lost ticks.
     pub fn rtc_lost_ticks(&self) -> Option<LostTickPolicy> {
         self.of("mc146818rtc").choice("lost_tick_policy")
     }
 }
 
-/// Reads every `-device`. `ports` says which COM ports `-serial` has made.
+/// What is on the board already.
+struct Taken {
+    ports: [bool; SERIAL_PORTS],
+    floppies: [bool; FLOPPY_DRIVES],
+}
+
+/// Reads every `-device`. `ports` says which COM ports `-serial` has made, `floppies` which floppy drives
+/// `-drive` has made.
 pub fn build(
     settings: &Settings,
     globals: &Globals,
     ports: [bool; SERIAL_PORTS],
+    floppies: [bool; FLOPPY_DRIVES],
 ) -> Result<Vec<DeviceConfig>, UsageError> {
     let mut devices = Vec::new();
     let mut ids: Vec<String> = Vec::new();
-    let mut taken = ports;
+    let mut taken = Taken { ports, floppies };
     // An explicit index has precedence over one that natoma chooses, wherever it stands.
     for given in settings.all("device") {
         if let Some(index) = given.list().and_then(|list| list.number::<usize>("index")) {
-            let port = taken.get_mut(index).filter(|taken| !**taken);
+            let port = taken.ports.get_mut(index).filter(|taken| !**taken);
             *port.ok_or_else(|| {
                 given.origin.error(format_args!("there already is a COM{}: choose another index", index + 1))
             })? = true;
@@ -119,7 +143,7 @@ fn debugcon_from(list: &KeyValues, id: Option<String>, chardev: &str) -> IsaDebu
     }
 }
 
-fn one(given: &Occurrence, globals: &Globals, taken: &mut [bool; SERIAL_PORTS]) -> Result<DeviceConfig, UsageError> {
+fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<DeviceConfig, UsageError> {
     let error = |message: &str| given.origin.error(message);
     let (Some(own), Some(driver)) = (given.list(), given.list().and_then(|list| list.variant)) else {
         return Err(error("it does not say which device"));
@@ -147,10 +171,10 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut [bool; SERIAL_PORTS]) 
             let index = match own.number::<u8>("index") {
                 Some(index) => index,
                 None => {
-                    let free = taken.iter().position(|taken| !taken);
+                    let free = taken.ports.iter().position(|taken| !taken);
                     let free =
                         free.ok_or_else(|| error("a PC has four serial ports, and all are taken: leave one out"))?;
-                    taken[free] = true;
+                    taken.ports[free] = true;
                     free as u8
                 }
             };
@@ -161,6 +185,18 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut [bool; SERIAL_PORTS]) 
                 irq: list.number("irq"),
                 chardev,
             })
+        }
+        "floppy" => {
+            let unit = match own.number("unit") {
+                Some(unit) => unit,
+                None => taken.floppies.iter().position(|taken| !taken).unwrap_or(FLOPPY_DRIVES),
+            };
+            match taken.floppies.get_mut(unit) {
+                Some(taken) if !*taken => *taken = true,
+                Some(_) => return Err(error(&format!("there already is a floppy drive with unit {unit}"))),
+                None => return Err(error("the controller has two drives, and both are there: leave one out")),
+            }
+            DeviceConfig::Floppy(block::floppy(id, &list, unit as u8))
         }
         other => return Err(error(&format!("'{other}' is not supported yet"))),
     })

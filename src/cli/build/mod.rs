@@ -1,5 +1,6 @@
 //! From options to a machine: defaults, inference, and the rules that span several options.
 
+mod block;
 mod chardev;
 mod consoles;
 mod cpu;
@@ -40,7 +41,8 @@ pub fn machine(
     let mut platform = machine::platform(settings)?;
     globals.apply_to_board(&mut platform);
     let run = run::run(settings)?;
-    let consoles = consoles::build(settings, &globals, run.daemonize)?;
+    let mut drives = block::build(settings, &globals)?;
+    let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
     Ok(MachineConfig {
         identity: run::identity(settings)?,
         platform,
@@ -50,6 +52,9 @@ pub fn machine(
         boot: machine::boot(settings)?,
         rtc: rtc::build(settings, &globals)?,
         chardevs: consoles.chardevs,
+        drives: drives.drives,
+        fdc: drives.fdc,
+        pflash: drives.pflash,
         serials: consoles.serials,
         monitors: consoles.monitors,
         devices: consoles.devices,

@@ -1,21 +1,23 @@
 //! Devices beside those of the board, and defaults of their properties.
 
+use super::block::{FLOPPY, ISA_FDC};
 use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 const PORT: Kind = Kind::Number(0, 0xffff);
 
+/// The one ISA bus.
+const ISA_BUS: Key = Key::new("bus", Kind::Choice(&["isa.0"]), "the bus it is on");
+
 const DEVICE: Schema = Schema {
     implied: Some("driver"),
-    keys: &[
-        Key::new("id", Kind::Text("ID"), "its name"),
-        Key::new("bus", Kind::Choice(&["isa.0"]), "the bus it is on"),
-    ],
+    keys: &[Key::new("id", Kind::Text("ID"), "its name")],
     variants: &[
         Variant {
             name: "isa-debug-exit",
             help: "a port that ends natoma: writing V gives the exit status (V << 1) | 1",
             keys: &[
+                ISA_BUS,
                 Key::new("iobase", PORT, "its first port (default 0x501)"),
                 Key::new("iosize", Kind::Number(1, 4), "number of ports: 1, 2 or 4 (default 2)"),
             ],
@@ -24,6 +26,7 @@ const DEVICE: Schema = Schema {
             name: "isa-debugcon",
             help: "a port that sends each byte written to it to a character device",
             keys: &[
+                ISA_BUS,
                 Key::new("chardev", Kind::Text("ID"), "the character device: must be given"),
                 Key::new("iobase", PORT, "its port (default 0xe9)"),
                 Key::new("readback", Kind::Number(0, 0xff), "what reading the port gives (default 0xe9)"),
@@ -33,6 +36,7 @@ const DEVICE: Schema = Schema {
             name: "isa-serial",
             help: "a 16550A UART",
             keys: &[
+                ISA_BUS,
                 Key::new("chardev", Kind::Text("ID"), "the character device: must be given"),
                 Key::new(
                     "index",
@@ -45,6 +49,7 @@ const DEVICE: Schema = Schema {
                 Key::missing("wakeup", &["off"], ""),
             ],
         },
+        FLOPPY,
     ],
     variant_noun: "device",
     missing_variants: &[
@@ -96,7 +101,6 @@ const DEVICE: Schema = Schema {
                 "am53c974",
                 "sd-card",
                 "sdhci-pci",
-                "floppy",
                 "isa-fdc",
                 "usb-storage",
                 "virtio-9p-pci",
@@ -234,6 +238,7 @@ pub const BOARD_DRIVERS: &[Variant] = &[
         help: "the timer in the kernel",
         keys: &[Key::new("lost_tick_policy", Kind::Choice(&["delay", "discard"]), LOST_TICKS)],
     },
+    ISA_FDC,
     Variant {
         name: "mc146818rtc",
         help: "the real-time clock",

@@ -2,7 +2,7 @@
 
 use super::{Argument, OptionSpec};
 
-const NO_DISK: &str = "natoma has no disks yet: use -kernel and -initrd";
+const NO_SHARE: &str = "natoma shares no directories yet: use an initrd";
 const NO_NETWORK: &str = "natoma has no network yet: use -nic none";
 const NO_SOUND: &str = "natoma has no sound yet: leave it out";
 const NO_USB: &str = "natoma has no USB yet: leave it out";
@@ -21,21 +21,8 @@ const fn value(name: &'static str, instead: &'static str) -> OptionSpec {
 }
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
-    value("hda", NO_DISK),
-    value("hdb", NO_DISK),
-    value("hdc", NO_DISK),
-    value("hdd", NO_DISK),
-    value("fda", NO_DISK),
-    value("fdb", NO_DISK),
-    value("cdrom", NO_DISK),
-    value("drive", NO_DISK),
-    value("blockdev", NO_DISK),
-    value("mtdblock", NO_DISK),
-    value("sd", NO_DISK),
-    value("iscsi", NO_DISK),
-    value("fsdev", NO_DISK),
-    value("virtfs", NO_DISK),
-    flag("snapshot", "natoma has no disks yet: leave it out"),
+    value("fsdev", NO_SHARE),
+    value("virtfs", NO_SHARE),
     flag("no-fd-bootchk", "natoma has no disks yet: leave it out"),
     flag("win2k-hack", "natoma has no disks yet: leave it out"),
     value("netdev", NO_NETWORK),

@@ -3,6 +3,7 @@
 //! Names, arguments and meanings follow QEMU 7.2. The table has every option of `qemu-system-x86_64`: one that does not
 //! work says so by name, with what to use instead.
 
+mod block;
 mod chardev;
 mod device;
 mod machine;
@@ -11,6 +12,7 @@ mod missing;
 mod process;
 
 use super::keyval::Schema;
+pub use block::NO_DISK;
 pub use device::BOARD_DRIVERS;
 
 /// One option.
@@ -87,6 +89,8 @@ pub enum Section {
     Boot,
     /// Serial ports and what they are connected to.
     Character,
+    /// Drives and their images.
+    Drives,
     /// Devices beside those of the board.
     Devices,
     /// The process and what it does when the guest resets, powers off ...
@@ -101,11 +105,12 @@ pub enum Section {
 
 impl Section {
     /// The sections in the order of help and documentation, without [`Section::Missing`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Machine,
         Self::Memory,
         Self::Boot,
         Self::Character,
+        Self::Drives,
         Self::Devices,
         Self::Process,
         Self::Debug,
@@ -119,6 +124,7 @@ impl Section {
             Self::Memory => "Memory",
             Self::Boot => "What to boot",
             Self::Character => "Serial ports, character devices and display",
+            Self::Drives => "Drives",
             Self::Devices => "Devices",
             Self::Process => "Process and actions",
             Self::Debug => "Logging and tracing",
@@ -192,9 +198,17 @@ impl OptionSpec {
 
 /// All options, by section.
 pub fn all() -> impl Iterator<Item = &'static OptionSpec> + Clone {
-    [machine::OPTIONS, memory::OPTIONS, chardev::OPTIONS, device::OPTIONS, process::OPTIONS, missing::OPTIONS]
-        .into_iter()
-        .flatten()
+    [
+        machine::OPTIONS,
+        memory::OPTIONS,
+        chardev::OPTIONS,
+        block::OPTIONS,
+        device::OPTIONS,
+        process::OPTIONS,
+        missing::OPTIONS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The option with this name (without dash) or alias.

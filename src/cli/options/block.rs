@@ -1,0 +1,112 @@
+//! Drives: image files and what they are connected to.
+
+use super::{Argument, OptionSpec, Section};
+use crate::cli::keyval::{Key, Kind, Schema, Variant};
+
+/// What is said of interfaces that there are no controllers for.
+pub const NO_DISK: &str = "natoma has no disks yet: use -kernel and -initrd";
+const NO_CDROM: &str = "natoma has no CD-ROMs yet: leave it out";
+const NO_THROTTLING: &str = "natoma does not throttle drives yet: leave it out";
+
+const KINDS: Kind = Kind::Choice(&["144", "288", "120", "none", "auto"]);
+
+const DRIVE: Schema = Schema::plain(
+    None,
+    &[
+        Key::new("file", Kind::Text("PATH"), "the image: a file or a block device; none means an empty drive"),
+        Key::new("if", Kind::Text("INTERFACE"), "what it is connected to: floppy, pflash, or none (for -device)"),
+        Key::new("index", Kind::Number(0, 63), "its number on the interface (default: the first free one)"),
+        Key::new("unit", Kind::Number(0, 63), "the same"),
+        Key::missing("bus", &["0"], "the interfaces have one bus"),
+        Key::new("id", Kind::Text("ID"), "its name (default: interface and number, floppy0 say)"),
+        Key::new("format", Kind::Text("FORMAT"), "format of the image: raw (default: found out from its contents)"),
+        Key::missing("driver", &["raw"], "use format=raw"),
+        Key::new("readonly", Kind::Flag, "the guest can't write to it (default off)"),
+        Key::new("read-only", Kind::Flag, "the same"),
+        Key::new("snapshot", Kind::Flag, "writes go to a temporary file and are lost at the end (default off)"),
+        Key::new(
+            "cache",
+            Kind::Choice(&["writeback", "writethrough", "unsafe", "none", "directsync"]),
+            "when a write is safe: when the guest has flushed it, at once, or never (default writeback)",
+        ),
+        Key::new(
+            "file.locking",
+            Kind::Choice(&["on", "off", "auto"]),
+            "keep other processes off the image (default auto)",
+        ),
+        Key::missing("media", &["disk"], NO_CDROM),
+        Key::missing("aio", &["threads"], "the drives natoma has are read and written at once"),
+        Key::missing("discard", &["ignore", "off"], "leave it out"),
+        Key::missing("detect-zeroes", &["off"], "leave it out"),
+        Key::missing("copy-on-read", &["off"], "leave it out"),
+        Key::missing("werror", &["report", "enospc"], "errors are told to the guest: use werror=report"),
+        Key::missing("rerror", &["report"], "errors are told to the guest: use rerror=report"),
+        Key::missing("node-name", &[], "use id"),
+        Key::missing("throttling.bps-total", &["0"], NO_THROTTLING),
+        Key::missing("throttling.iops-total", &["0"], NO_THROTTLING),
+        Key::missing("bps", &["0"], NO_THROTTLING),
+        Key::missing("iops", &["0"], NO_THROTTLING),
+    ],
+);
+
+/// `-device floppy`.
+pub const FLOPPY: Variant = Variant {
+    name: "floppy",
+    help: "a floppy drive at the board's controller",
+    keys: &[
+        Key::new("bus", Kind::Choice(&["floppy-bus.0"]), "the controller it is connected to"),
+        Key::new("unit", Kind::Number(0, 1), "which drive it is: 0 is A, 1 is B (default: the first free one)"),
+        Key::new("drive", Kind::Text("ID"), "the -drive that holds its media (default: it is empty)"),
+        Key::new("drive-type", KINDS, "what it is, in units of 10 KB (default auto: what its first medium needs)"),
+        Key::missing("write-cache", &["auto", "on"], "a floppy drive has no cache"),
+        Key::missing("share-rw", &["off"], "use -drive file.locking=off"),
+        Key::missing("logical_block_size", &["0", "512"], "leave it out"),
+        Key::missing("physical_block_size", &["0", "512"], "leave it out"),
+    ],
+};
+
+/// The floppy controller, for `-global`.
+pub const ISA_FDC: Variant = Variant {
+    name: "isa-fdc",
+    help: "the floppy controller",
+    keys: &[
+        Key::new(
+            "fdtypeA",
+            KINDS,
+            "what drive A of -fda or -drive if=floppy is (default auto: what its first medium needs)",
+        ),
+        Key::new("fdtypeB", KINDS, "what drive B is"),
+        Key::new("fallback", Kind::Choice(&["144", "288", "120"]), "what an empty drive of type auto is (default 288)"),
+        Key::missing("iobase", &["1008", "0x3f0"], "the board's firmware looks for it there"),
+        Key::missing("irq", &["6"], "the board's firmware looks for it there"),
+        Key::missing("dma", &["2"], "the board's firmware looks for it there"),
+    ],
+};
+
+const fn disk(name: &'static str) -> OptionSpec {
+    OptionSpec::missing(name, Argument::Text("PATH"), &[], NO_DISK)
+}
+
+pub(super) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new("drive", Argument::List("file=PATH[,KEY=VALUE...]", &DRIVE), Section::Drives, "define a drive")
+        .group("drive")
+        .details(
+            "The images are raw. Nobody else may write to an image in use; QEMU and its tools respect that, and natoma respects \
+             theirs. `-drive help` lists the keys.",
+        ),
+    OptionSpec::new("fda", Argument::File("PATH"), Section::Drives, "put an image into floppy drive A")
+        .details("The same as `-drive if=floppy,index=0,file=PATH`."),
+    OptionSpec::new("fdb", Argument::File("PATH"), Section::Drives, "put an image into floppy drive B")
+        .details("The same as `-drive if=floppy,index=1,file=PATH`."),
+    OptionSpec::new("snapshot", Argument::None, Section::Drives, "leave all images as they are")
+        .details("The default of `snapshot` in every `-drive` becomes `on`."),
+    disk("hda"),
+    disk("hdb"),
+    disk("hdc"),
+    disk("hdd"),
+    disk("cdrom"),
+    OptionSpec::missing("blockdev", Argument::Text("VALUE"), &[], "use -drive if=none,id=ID"),
+    disk("mtdblock"),
+    disk("sd"),
+    disk("iscsi"),
+];

@@ -1,0 +1,81 @@
+//! Drives of the host: the image files behind floppy drives and flash chips.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Flash chips that firmware can have.
+pub const PFLASH_UNITS: usize = 2;
+
+/// A place for a medium, which may be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drive {
+    /// Unique name by which devices refer to it.
+    pub id: String,
+    /// The medium in it at the start.
+    pub image: Option<Image>,
+}
+
+/// An image file (or a block device of the host), and how it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format; `None`: found out from its contents.
+    pub format: Option<ImageFormat>,
+    /// What may be done with it.
+    pub access: Access,
+    /// Writes go to a temporary file and are lost at the end.
+    pub snapshot: bool,
+    /// What happens on the way to the host's disk.
+    pub cache: CacheMode,
+    /// Keep other processes from using the image against its purpose.
+    pub locking: bool,
+}
+
+impl Image {
+    /// An image with the defaults of `-drive`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            format: None,
+            access: Access::ReadWrite,
+            snapshot: false,
+            cache: CacheMode::Writeback,
+            locking: true,
+        }
+    }
+}
+
+/// The format of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageFormat {
+    /// The bytes of the medium, one after the other.
+    Raw,
+}
+
+/// What may be done with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Reading only.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+    /// Writing too if the host allows it, for media that have a write protection the guest can see.
+    Auto,
+}
+
+/// What happens to writes on the way to the host's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheMode {
+    /// They are safe when the guest has flushed them.
+    Writeback,
+    /// They are safe when the guest sees them done.
+    Writethrough,
+    /// They are safe when the host finds the time.
+    Unsafe,
+}

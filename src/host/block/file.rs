@@ -1,0 +1,70 @@
+//! Opening the file of an image, with reasons when it can't be used.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::libc;
+
+use crate::config::Access;
+
+/// Bytes of a sector: what all block devices have in common.
+pub(super) const SECTOR: u64 = 512;
+
+/// An image file that is open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub file: File,
+    /// Length in bytes, a multiple of [`SECTOR`].
+    pub len: u64,
+    pub read_only: bool,
+}
+
+/// Opens a regular file or a block device.
+pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
+    let (mut file, read_only) = match access {
+        Access::ReadOnly => (open_as(path, false)?, true),
+        Access::ReadWrite => {
+            let file = open_as(path, true);
+            (file.context("add readonly=on if the guest is not to write to it")?, false)
+        }
+        Access::Auto => match open_as(path, true) {
+            Ok(file) => (file, false),
+            Err(error) if may_be_read(&error) => (open_as(path, false)?, true),
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        bail!(
+            "it is a directory: name a file (QEMU's fat: driver does not exist here; mtools makes an image of a directory)"
+        );
+    }
+    if !kind.is_file() && !kind.is_block_device() {
+        bail!("it is neither a file nor a block device: copy what comes out of it to a file first");
+    }
+    // A block device tells its size only this way.
+    let len = file.seek(SeekFrom::End(0)).context("its size can't be found out")?;
+    if len == 0 {
+        bail!("it is empty: make it as large as the medium, with 'truncate -s SIZE' say");
+    }
+    if len % SECTOR != 0 {
+        bail!(
+            "its size, {len} bytes, is no multiple of {SECTOR}: it is cut off or no image; 'truncate -s %{SECTOR}' fills the \
+             last sector"
+        );
+    }
+    Ok(Opened { file, len, read_only })
+}
+
+/// Opens without waiting for the other end of a FIFO.
+fn open_as(path: &Path, write: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Whether a file that can't be written may still be readable.
+fn may_be_read(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}

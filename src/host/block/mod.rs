@@ -1,0 +1,100 @@
+//! Back ends of drives: image files of the host.
+//!
+//! An image is raw: the bytes of the medium, one after the other, in a file or on a block device. All images are opened
+//! before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
+
+mod file;
+mod lock;
+mod overlay;
+mod probe;
+mod raw;
+
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, anyhow};
+use devices::backend::block::BlockBackend;
+use devices::base::lock as locked;
+
+use self::overlay::Overlay;
+use self::raw::{Guard, RawImage};
+use crate::config::{Access, CacheMode, Drive, Image};
+
+/// What is in a drive.
+type Medium = Option<Box<dyn BlockBackend>>;
+
+/// The drives of a configuration, each with the medium that is in it until a device takes it.
+pub struct Blocks {
+    drives: Mutex<Vec<(String, Medium)>>,
+}
+
+impl Blocks {
+    /// Opens the images of a configuration, in order.
+    ///
+    /// # Errors
+    /// One can't be opened: says which, why and what to do.
+    pub fn open(configs: &[Drive]) -> Result<Self> {
+        let mut drives = Vec::new();
+        for Drive { id, image } in configs {
+            let medium = image.as_ref().map(open).transpose().with_context(|| format!("-drive id={id}"))?;
+            drives.push((id.clone(), medium));
+        }
+        Ok(Self { drives: Mutex::new(drives) })
+    }
+
+    /// Takes the medium out of drive `id`; `None` if the drive is empty.
+    ///
+    /// # Errors
+    /// There is no such drive.
+    pub fn take(&self, id: &str) -> Result<Medium> {
+        let mut drives = locked(&self.drives);
+        let drive = drives.iter_mut().find(|(other, _)| other == id);
+        let (_, medium) = drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?;
+        Ok(medium.take())
+    }
+}
+
+/// Opens an image.
+///
+/// # Errors
+/// It can't be opened, or its contents are not what they should be: says which file, why and what to do.
+pub fn open(image: &Image) -> Result<Box<dyn BlockBackend>> {
+    open_file(image).with_context(|| format!("can't use the image {}", image.path.display()))
+}
+
+fn open_file(image: &Image) -> Result<Box<dyn BlockBackend>> {
+    // Nobody writes to the file under an overlay.
+    let access = if image.snapshot { Access::ReadOnly } else { image.access };
+    let opened = file::open(&image.path, access)?;
+    if image.locking {
+        lock::lock(&opened.file, opened.read_only)?;
+    }
+    let mut guard = Guard::Off;
+    if image.format.is_none() {
+        if let Some(format) = probe::format(&opened.file)? {
+            return Err(anyhow!(
+                "it is in the {format} format, which natoma can't read yet: convert it with 'qemu-img convert -O raw', \
+                 or add format=raw if the guest is to see the file as it is"
+            ));
+        }
+        if !opened.read_only {
+            guard = Guard::On;
+            eprintln!(
+                "natoma: warning: {}: the image seems to be raw, but a guest could make it look like another format: \
+                 writes of that kind are refused. Add format=raw to lift this",
+                image.path.display()
+            );
+        }
+    }
+    if image.snapshot {
+        return Ok(Box::new(Overlay::new(opened.file, opened.len, image.access == Access::ReadOnly)?));
+    }
+    let (write_through, flush) = match image.cache {
+        CacheMode::Writeback => (false, true),
+        CacheMode::Writethrough => (true, true),
+        CacheMode::Unsafe => (false, false),
+    };
+    Ok(Box::new(RawImage::new(opened, guard, write_through, flush)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Images in files: reading, writing, locks, and what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use devices::backend::block::BlockError;
+use nix::sys::stat::Mode;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::ImageFormat;
+
+fn image(path: &Path) -> Image {
+    Image { format: Some(ImageFormat::Raw), ..Image::new(path) }
+}
+
+fn file(directory: &TempDir, contents: &[u8]) -> PathBuf {
+    let path = directory.path().join("image");
+    fs::write(&path, contents).unwrap();
+    path
+}
+
+fn refusal(image: &Image) -> String {
+    match open(image) {
+        Ok(_) => panic!("{image:?} opens"),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+fn read(medium: &mut Box<dyn BlockBackend>, offset: u64, len: usize) -> Vec<u8> {
+    let mut data = vec![0; len];
+    medium.read_at(offset, &mut data).unwrap();
+    data
+}
+
+#[test]
+fn what_is_written_is_in_the_file_and_nothing_beyond_its_end() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &[1; 1024]);
+    for cache in [CacheMode::Writeback, CacheMode::Writethrough, CacheMode::Unsafe] {
+        let mut medium = open(&Image { cache, ..image(&path) }).unwrap();
+        assert_eq!((medium.len(), medium.is_read_only()), (1024, false));
+        medium.write_at(1020, b"tail").unwrap();
+        medium.flush().unwrap();
+        assert_eq!(read(&mut medium, 1018, 6), b"\x01\x01tail");
+        assert!(matches!(medium.write_at(1021, b"tail"), Err(BlockError::OutOfRange { .. })));
+        assert!(matches!(medium.read_at(1024, &mut [0]), Err(BlockError::OutOfRange { .. })));
+    }
+    assert_eq!(fs::read(&path).unwrap()[1018..], *b"\x01\x01tail");
+}
+
+#[test]
+fn a_snapshot_shows_its_writes_and_leaves_the_image_alone() {
+    let directory = TempDir::new().unwrap();
+    let contents: Vec<u8> = (0..0x28200_u32).map(|n| (n >> 9) as u8).collect();
+    let path = file(&directory, &contents);
+    let mut medium = open(&Image { snapshot: true, ..image(&path) }).unwrap();
+    let mut expected = contents.clone();
+    for (offset, len) in [(0, 1), (0xfffe, 4), (0x1_0000, 0x1_0000), (0x281ff, 1), (0x27fff, 0x200)] {
+        let data = vec![0xa5; len];
+        medium.write_at(offset, &data).unwrap();
+        expected[offset as usize..][..len].copy_from_slice(&data);
+        assert_eq!(read(&mut medium, 0, expected.len()), expected, "after {len:#x} bytes at {offset:#x}");
+    }
+    medium.flush().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), contents);
+    // Two snapshots of one image do not disturb each other.
+    let mut other = open(&Image { snapshot: true, ..image(&path) }).unwrap();
+    assert_eq!(read(&mut other, 0, contents.len()), contents);
+    assert!(open(&image(&path)).is_err(), "but a writer would disturb them");
+}
+
+#[test]
+fn a_second_writer_is_refused_and_readers_share() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &[0; 512]);
+    let read_only = Image { access: Access::ReadOnly, ..image(&path) };
+    let writer = open(&image(&path)).unwrap();
+    for second in [&image(&path), &read_only] {
+        let message = refusal(second);
+        assert!(message.contains(&*path.to_string_lossy()) && message.contains("another process"), "{message}");
+    }
+    open(&Image { locking: false, ..image(&path) }).unwrap();
+    drop(writer);
+    let readers = [open(&read_only).unwrap(), open(&read_only).unwrap()];
+    refusal(&image(&path));
+    drop(readers);
+    open(&image(&path)).unwrap();
+}
+
+#[test]
+fn a_read_only_image_is_not_written() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &[3; 512]);
+    for snapshot in [false, true] {
+        let mut medium = open(&Image { access: Access::ReadOnly, snapshot, ..image(&path) }).unwrap();
+        assert!(medium.is_read_only());
+        assert!(matches!(medium.write_at(0, &[0]), Err(BlockError::ReadOnly)));
+        medium.flush().unwrap();
+    }
+    assert_eq!(fs::read(&path).unwrap(), [3; 512]);
+}
+
+#[test]
+fn what_is_no_image_is_refused_with_the_reason() {
+    let directory = TempDir::new().unwrap();
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let readable = |path: &Path| Image { access: Access::Auto, ..image(path) };
+    for (path, reason) in [
+        (directory.path().join("missing"), "No such file"),
+        (fifo, "neither a file nor a block device"),
+        (PathBuf::from("/dev/null"), "neither a file nor a block device"),
+        (file(&directory, b""), "empty"),
+    ] {
+        let message = refusal(&readable(&path));
+        assert!(message.contains(reason) && message.contains(&*path.to_string_lossy()), "{message}");
+    }
+    assert!(refusal(&readable(&file(&directory, &[0; 513]))).contains("513 bytes"));
+    let read_only = Image { access: Access::ReadOnly, ..image(directory.path()) };
+    assert!(refusal(&read_only).contains("directory"));
+}
+
+/// A guest that may write to an image of unknown format could turn it into one that names files of the host.
+#[test]
+fn an_image_of_unstated_format_does_not_change_its_looks() {
+    let directory = TempDir::new().unwrap();
+    let mut contents = [0; 1024];
+    let path = file(&directory, &contents);
+    let unstated = Image::new(&path);
+    let mut medium = open(&unstated).unwrap();
+    medium.write_at(0, b"QFI").unwrap();
+    assert!(matches!(medium.write_at(3, &[0xfb, 0, 0, 0, 3]), Err(BlockError::Io(_))));
+    medium.write_at(512, b"QFI\xfb\0\0\0\x03").unwrap();
+    drop(medium);
+    let mut stated = open(&image(&path)).unwrap();
+    stated.write_at(3, &[0xfb, 0, 0, 0, 3]).unwrap();
+    drop(stated);
+    let message = refusal(&unstated);
+    assert!(message.contains("qcow2") && message.contains("format=raw"), "{message}");
+
+    contents[0x40..0x44].copy_from_slice(&[0x7f, 0x10, 0xda, 0xbe]);
+    fs::write(&path, contents).unwrap();
+    assert!(refusal(&unstated).contains("vdi"));
+}
+
+#[test]
+fn an_image_that_shrinks_gives_errors_instead_of_zeroes() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &[1; 1024]);
+    let mut medium = open(&image(&path)).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(512).unwrap();
+    assert!(matches!(medium.read_at(512, &mut [0; 512]), Err(BlockError::Io(_))));
+    assert_eq!(read(&mut medium, 0, 512), [1; 512]);
+}
