@@ -1,0 +1,6 @@
+//! The real-time clock.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use natoma_fuzz::{devices, op::Op, rig::Rig};
+
+fuzz_target!(|ops: Vec<Op>| Rig::new(devices::rtc).run(&ops));

@@ -1,0 +1,6 @@
+//! The serial port.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use natoma_fuzz::{devices, op::Op, rig::Rig};
+
+fuzz_target!(|ops: Vec<Op>| Rig::new(devices::uart).run(&ops));

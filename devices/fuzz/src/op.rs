@@ -1,0 +1,139 @@
+//! The language in which inputs are written.
+
+use arbitrary::Arbitrary;
+
+/// One thing that happens to a device. Numbers beyond what is there wrap around, so that every input means something.
+#[derive(Arbitrary, Debug)]
+pub enum Op {
+    /// The guest reads.
+    Read {
+        /// Which of the windows that are mapped now.
+        window: u8,
+        /// Where in it; a few bytes more than its length are possible.
+        offset: u32,
+        /// How much.
+        size: Size,
+    },
+    /// The guest writes.
+    Write {
+        /// Which of the windows that are mapped now.
+        window: u8,
+        /// Where in it; a few bytes more than its length are possible.
+        offset: u32,
+        /// How much.
+        size: Size,
+        /// What.
+        value: u64,
+    },
+    /// The guest writes a byte to the same place many times: FIFOs run over.
+    Flood {
+        /// Which of the windows that are mapped now.
+        window: u8,
+        /// Where in it.
+        offset: u32,
+        /// What is written first; it goes up by one each time.
+        value: u8,
+        /// How often.
+        times: u16,
+    },
+    /// The guest reads the configuration space of the PCI function under test.
+    ConfigRead {
+        /// The register.
+        offset: u8,
+        /// How much.
+        size: Size,
+    },
+    /// The guest writes the configuration space of the PCI function under test.
+    ConfigWrite {
+        /// The register.
+        offset: u8,
+        /// How much.
+        size: Size,
+        /// What.
+        value: u32,
+    },
+    /// The guest's RAM changes.
+    Memory {
+        /// Where.
+        address: u32,
+        /// What is there from now on.
+        data: Vec<u8>,
+    },
+    /// Time passes: `mantissa << exponent` nanoseconds.
+    Step {
+        /// Significant bits.
+        mantissa: u16,
+        /// How far they are shifted.
+        exponent: u8,
+    },
+    /// The host does something: each device understands this in its own way.
+    Input(Vec<u8>),
+    /// The machine is reset.
+    Reset {
+        /// By switching it on.
+        power_on: bool,
+    },
+    /// The device goes on in another machine.
+    Migrate,
+    /// Somebody loads a state that was tampered with.
+    Tamper(Tampering),
+}
+
+/// Size of an access.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Size {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Word,
+    /// 32 bits.
+    Dword,
+    /// 64 bits.
+    Qword,
+    /// What an instruction that crosses a page is cut into.
+    Odd,
+}
+
+impl Size {
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Dword => 4,
+            Self::Qword => 8,
+            Self::Odd => 3,
+        }
+    }
+}
+
+/// A change of one value in a saved state.
+#[derive(Arbitrary, Debug)]
+pub struct Tampering {
+    /// Which of its values, in order.
+    pub place: u16,
+    /// What becomes of it.
+    pub change: Change,
+}
+
+/// What becomes of a value in a saved state.
+#[derive(Arbitrary, Debug)]
+pub enum Change {
+    /// Another number.
+    Number(i64),
+    /// A number as far up as it goes, less this.
+    Top(u8),
+    /// The other truth.
+    Flip,
+    /// Nothing.
+    Null,
+    /// A text.
+    Text(String),
+    /// A list of numbers.
+    List(Vec<u8>),
+    /// A list one element longer or shorter.
+    Resize(bool),
+    /// Removed.
+    Gone,
+}
