@@ -19,9 +19,10 @@ use crate::config::{Accel, MachineConfig};
 use crate::host::Backends;
 use crate::host::block::Blocks;
 use crate::host::chardev::CharPort;
-use crate::machine::accel::qtest::{Bench, IrqChange};
+use crate::machine::accel::qtest::Bench;
 use crate::machine::mailbox::{Mailbox, Message, UserRequest};
 use crate::machine::{Built, ExitStatus, Machine, Status, build};
+use crate::monitor::qtest::{Hardware, HardwareError, IrqChange, execute, interrupts};
 
 /// A machine that is driven by its owner.
 pub struct QtestMachine {
@@ -186,9 +187,28 @@ impl QtestMachine {
         Ok(self.now())
     }
 
-    /// Begins to watch the interrupt inputs.
-    pub fn watch_interrupts(&mut self) {
-        self.bench.watch_interrupts();
+    /// Begins to watch the inputs of the device at a path: `ioapic`.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn intercept(&mut self, path: &str) -> Result<(), HardwareError> {
+        self.bench.intercept(path, false)
+    }
+
+    /// Drives an input of the device at a path.
+    ///
+    /// # Errors
+    /// There is no such device or input.
+    pub fn set_input(&mut self, path: &str, name: &str, number: u32, level: bool) -> Result<(), HardwareError> {
+        self.bench.set_input(path, name, number, level)
+    }
+
+    /// Carries out a line of the qtest protocol. Returns the lines it is answered with, each with its end; the last one is the
+    /// answer proper.
+    pub fn command(&mut self, line: &str) -> String {
+        let answer = execute(line, &self.bench);
+        self.settle();
+        interrupts(&self.bench.take_interrupts()) + &answer + "\n"
     }
 
     /// The changes of the interrupt inputs since the last time.
@@ -290,7 +310,7 @@ mod tests {
     #[test]
     fn time_is_virtual_and_interrupts_are_seen() {
         let mut pc = machine(&[]);
-        pc.watch_interrupts();
+        pc.intercept("ioapic").unwrap();
         // RTC: periodic interrupt at 1024 Hz, which is 976562.5 ns (MC146818, rate select 6).
         for (register, value) in [(0x0a, 0x26), (0x0b, 0x42)] {
             pc.outb(0x70, register);

@@ -26,8 +26,8 @@ pub use platform::{
 };
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{
-    Actions, Identity, LogConfig, LogItem, MonitorConfig, PanicAction, RebootAction, RunConfig, ShutdownAction,
-    WatchdogAction,
+    Actions, Identity, LogConfig, LogItem, MonitorConfig, PanicAction, QtestConfig, RebootAction, RunConfig,
+    ShutdownAction, WatchdogAction,
 };
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,8 @@ pub struct MachineConfig {
     pub serials: [Option<String>; SERIAL_PORTS],
     /// Monitors, in the order in which they were asked for.
     pub monitors: Vec<MonitorConfig>,
+    /// The qtest protocol, where it is spoken.
+    pub qtest: Option<QtestConfig>,
     /// Devices added to those of the board, in command-line order.
     pub devices: Vec<DeviceConfig>,
     /// How the process behaves: actions, daemon, start state.

@@ -112,6 +112,16 @@ pub struct MonitorConfig {
     pub chardev: String,
 }
 
+/// The qtest protocol: devices are driven from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QtestConfig {
+    /// Id of the character device it is spoken on.
+    pub chardev: String,
+    /// File the conversation is written to: `None` is standard error, `none` or `/dev/null` nowhere.
+    pub log: Option<PathBuf>,
+}
+
 /// Log and trace output.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

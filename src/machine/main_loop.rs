@@ -10,16 +10,18 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::accel::qtest::Bench;
 use super::build::{Built, build};
 use super::control::MonitorControl;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
-use crate::config::{MachineConfig, MonitorConfig};
+use crate::config::{MachineConfig, MonitorConfig, QtestConfig};
 use crate::host::Opened;
 use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Interrupt, Quit, Subscriber};
 use crate::host::process::Process;
 use crate::host::terminal;
+use crate::monitor::qtest::{QtestLog, QtestServer};
 use crate::monitor::{Control, HumanMonitor};
 
 /// Signals that the main loop sees to: three that end the machine, and those of a stop and of going on after it.
@@ -40,7 +42,8 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     let control = Arc::new(MonitorControl::new(config, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let monitors = monitors(config, &chardevs, &control)?;
-    let Built { mut machine, bench: _ } = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks })?;
+    let Built { mut machine, bench } = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks })?;
+    let qtest = bench.map_or(Ok(None), |bench| qtest_server(config, &chardevs, bench))?;
     for timers in machine.timers() {
         events.add_subscriber(timers);
     }
@@ -62,6 +65,13 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
         }
         control.set_status(machine.status());
         monitors.iter().for_each(|monitor| lock(monitor).settle());
+        if let Some(qtest) = &qtest {
+            lock(qtest).settle();
+            // It may have gone on with a command that asks for something.
+            if !mailbox.is_empty() {
+                continue;
+            }
+        }
         events.run().map_err(|error| anyhow!("the main loop can't wait for events: {error}"))?;
     }
 }
@@ -88,6 +98,16 @@ fn monitors(
         monitors.push(monitor);
     }
     Ok(monitors)
+}
+
+/// Makes the end of the qtest protocol, if it is spoken.
+fn qtest_server(config: &MachineConfig, chardevs: &Chardevs, bench: Bench) -> Result<Option<Arc<Mutex<QtestServer>>>> {
+    let Some(QtestConfig { chardev, log }) = &config.qtest else { return Ok(None) };
+    let mut port = chardevs.port(chardev).context("-qtest")?;
+    let log = QtestLog::open(log.as_deref()).context("-qtest-log: can't make the file")?;
+    let server = Arc::new(Mutex::new(QtestServer::new(port.backend(), Box::new(bench), log)));
+    port.attach(server.clone());
+    Ok(Some(server))
 }
 
 /// Wakes the main loop when a message arrives.

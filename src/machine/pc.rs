@@ -309,6 +309,12 @@ impl Board {
         lock(&self.power).press_power_button();
     }
 
+    /// A line to each interrupt input, for somebody who is no device.
+    #[must_use]
+    pub fn interrupt_lines(&self, label: &'static str) -> Vec<IrqLine> {
+        self.gsis.iter().map(|input| input.line(label)).collect()
+    }
+
     /// The optional parts, as the firmware tables want to know them.
     #[must_use]
     pub fn acpi_devices(&self) -> acpi::Devices {

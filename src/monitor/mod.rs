@@ -3,6 +3,7 @@
 mod commands;
 mod editor;
 mod human;
+pub mod qtest;
 
 pub use human::HumanMonitor;
 

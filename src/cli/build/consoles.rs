@@ -5,7 +5,7 @@ use super::chardev::{self, ShortForm};
 use super::device::{self, Globals};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::settings::Settings;
-use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, SERIAL_PORTS};
+use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, QtestConfig, SERIAL_PORTS};
 
 /// Most users of one multiplexer, as in QEMU.
 const MAX_USERS: usize = 4;
@@ -17,6 +17,7 @@ pub struct Consoles {
     pub chardevs: Vec<Chardev>,
     pub serials: [Option<String>; SERIAL_PORTS],
     pub monitors: Vec<MonitorConfig>,
+    pub qtest: Option<QtestConfig>,
     pub devices: Vec<DeviceConfig>,
 }
 
@@ -60,6 +61,8 @@ pub fn build(
         builder.add_monitor(&format!("chardev:{id}"), "", &given.origin)?;
     }
 
+    let qtest = builder.qtest(settings)?;
+
     let mut debugcon = None;
     for given in settings.all("debugcon") {
         if debugcon.is_some() {
@@ -95,6 +98,7 @@ pub fn build(
         chardevs: builder.chardevs.into_iter().map(|(chardev, _)| chardev).collect(),
         serials,
         monitors: builder.monitors,
+        qtest,
         devices: debugcon.into_iter().chain(devices).collect(),
     })
 }
@@ -162,6 +166,19 @@ impl Builder {
             self.monitors.push(MonitorConfig { chardev });
         }
         Ok(())
+    }
+
+    /// Reads `-qtest` and `-qtest-log`.
+    fn qtest(&mut self, settings: &Settings) -> Result<Option<QtestConfig>, UsageError> {
+        let log = settings.last("qtest-log");
+        let Some(given) = settings.last("qtest") else {
+            return match log {
+                Some(given) => Err(given.origin.error("there is no qtest conversation to log: add -qtest DEV")),
+                None => Ok(None),
+            };
+        };
+        let chardev = self.attach(given.text(), "qtest", "the qtest protocol", &given.origin)?;
+        Ok(chardev.map(|chardev| QtestConfig { chardev, log: log.map(|given| given.text().into()) }))
     }
 
     /// Connects a user to a character device that `-chardev` defined.

@@ -92,6 +92,16 @@ fn accelerator(accel: &Merged) -> Result<Accel, UsageError> {
     found.ok_or_else(|| accel.error("accel", "natoma runs on KVM only: use -accel kvm"))
 }
 
+/// The protocol drives what would otherwise be the processors' to drive.
+pub fn check_qtest(settings: &Settings, platform: &PlatformConfig) -> Result<(), UsageError> {
+    match settings.last("qtest") {
+        Some(given) if platform.accel != Accel::Qtest => {
+            Err(given.origin.error("the protocol drives a machine without processors: add -accel qtest"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads what the machine boots.
 pub fn boot(settings: &Settings) -> Result<BootConfig, UsageError> {
     let machine = settings.merged("machine");

@@ -41,6 +41,7 @@ pub fn machine(
     let mut platform = machine::platform(settings)?;
     globals.apply_to_board(&mut platform);
     let run = run::run(settings)?;
+    machine::check_qtest(settings, &platform)?;
     let mut drives = block::build(settings, &globals)?;
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
     Ok(MachineConfig {
@@ -57,6 +58,7 @@ pub fn machine(
         pflash: drives.pflash,
         serials: consoles.serials,
         monitors: consoles.monitors,
+        qtest: consoles.qtest,
         devices: consoles.devices,
         run,
         log: log::build(settings, environment.read_file)?,

@@ -9,7 +9,6 @@ const NO_USB: &str = "natoma has no USB yet: leave it out";
 const NO_MIGRATION: &str = "natoma does not save or migrate machines yet";
 const NO_TRANSLATOR: &str = "natoma runs on KVM and does not translate code: leave it out";
 const NO_XEN: &str = "natoma runs on KVM: leave it out";
-const NO_QTEST: &str = "natoma does not speak the qtest protocol yet";
 const OTHER_TARGET: &str = "it is for other machines than a PC: leave it out";
 
 const fn flag(name: &'static str, instead: &'static str) -> OptionSpec {
@@ -59,8 +58,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
     flag("async-teardown", "leave it out"),
     flag("enable-sync-profile", "use perf lock instead"),
-    value("qtest", NO_QTEST),
-    value("qtest-log", NO_QTEST),
     value("xen-domid", NO_XEN),
     flag("xen-attach", NO_XEN),
     flag("xen-domid-restrict", NO_XEN),

@@ -89,6 +89,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         .details("`%d` in the name stands for the process id."),
     OptionSpec::new("trace", Argument::List("[enable=]PATTERN[,events=FILE]", &TRACE), Section::Debug, "log trace events")
         .group("trace"),
+    OptionSpec::new("qtest", Argument::Text("DEV"), Section::Debug, "drive the devices from DEV by the qtest protocol").details(
+        "Needs `-accel qtest`. DEV is as for `-serial`; with `unix:PATH` natoma connects to a listening client, with \
+         `unix:PATH,server=on,wait=off` it listens itself.",
+    ),
+    OptionSpec::new("qtest-log", Argument::File("FILE"), Section::Debug, "write the qtest conversation to FILE").details(
+        "Without this option it is written to the standard error; `none` and `/dev/null` switch it off.",
+    ),
     OptionSpec::new("msg", Argument::List("timestamp=off|guest-name=off", &MSG), Section::Debug,
         "form of messages: not supported yet, except for these settings that change nothing"),
     OptionSpec::new("help", Argument::OptionName, Section::Help, "show this help, or all about one option")

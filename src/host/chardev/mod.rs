@@ -224,6 +224,7 @@ fn label(config: &Chardev) -> String {
     let backend = describe(&config.backend);
     match config.id.as_str() {
         "serial0" | "serial1" | "serial2" | "serial3" => format!("-serial {backend}"),
+        "qtest" => format!("-qtest {backend}"),
         "debugcon" => format!("-debugcon {backend}"),
         id => format!("-chardev id={id} ({backend})"),
     }

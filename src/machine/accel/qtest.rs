@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use devices::base::{Delivery, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
+use devices::base::{Delivery, IrqLine, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
 use devices::chipset::hpet::LegacyReplacement;
 
 use super::{Accelerator, Ground, rules};
@@ -20,6 +20,7 @@ use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
 use crate::machine::ram;
 use crate::machine::shadow::ShadowSlots;
+use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 
 /// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
 const MOST_EXPIRIES: usize = 1 << 22;
@@ -70,6 +71,7 @@ impl Prepared {
             clock: Arc::clone(clock),
             queue: queue.clone(),
             tap: self.tap,
+            inputs: assembly.board.interrupt_lines("qtest"),
             mailbox: Arc::clone(mailbox),
         };
         Ok((NoProcessors, bench))
@@ -113,15 +115,6 @@ impl LegacyReplacement for NoPit {
     fn replace(&mut self, _on: bool) {}
 }
 
-/// A change of an interrupt input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IrqChange {
-    /// The input: its GSI.
-    pub pin: u32,
-    /// Its level from now on.
-    pub level: bool,
-}
-
 /// Passes the levels of the interrupt inputs on, and can be watched.
 struct IrqTap {
     next: Arc<dyn IrqSink>,
@@ -156,10 +149,10 @@ impl IrqSink for IrqTap {
     }
 }
 
-/// Too many timers expire on the way.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("more than {MOST_EXPIRIES} timers expire before that time: move the clock in smaller steps")]
-pub struct TooFar;
+/// Path of the one device whose inputs can be watched and driven: the interrupt inputs of the board.
+const IOAPIC: [&str; 2] = ["ioapic", "/machine/i440fx/ioapic"];
+/// The name of inputs that have none, with what QEMU calls them.
+const UNNAMED: &str = "unnamed-gpio-in";
 
 /// From where a board without processors is driven.
 pub struct Bench {
@@ -167,47 +160,36 @@ pub struct Bench {
     clock: Arc<ManualClock>,
     queue: TimerQueue,
     tap: Arc<IrqTap>,
+    inputs: Vec<IrqLine>,
     mailbox: Arc<Mailbox>,
 }
 
-impl Bench {
-    /// Reads from an I/O port: 1, 2 or 4 bytes.
-    pub fn read_port(&self, port: u16, data: &mut [u8]) {
+impl Hardware for Bench {
+    fn read_port(&self, port: u16, data: &mut [u8]) {
         self.space.ports.read(port.into(), data);
     }
 
-    /// Writes to an I/O port: 1, 2 or 4 bytes.
-    pub fn write_port(&self, port: u16, data: &[u8]) {
+    fn write_port(&self, port: u16, data: &[u8]) {
         self.space.ports.write(port.into(), data);
     }
 
-    /// Reads guest-physical memory as an instruction would.
-    pub fn read_memory(&self, address: u64, data: &mut [u8]) {
+    fn read_memory(&self, address: u64, data: &mut [u8]) {
         self.space.read(address, data);
     }
 
-    /// Writes guest-physical memory as an instruction would.
-    pub fn write_memory(&self, address: u64, data: &[u8]) {
+    fn write_memory(&self, address: u64, data: &[u8]) {
         self.space.write(address, data);
     }
 
-    /// Guest time in nanoseconds.
-    #[must_use]
-    pub fn now(&self) -> u64 {
+    fn now(&self) -> u64 {
         self.clock.now()
     }
 
-    /// The earliest deadline of a timer, in nanoseconds of guest time.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
+    fn next_deadline(&self) -> Option<u64> {
         self.queue.next_deadline()
     }
 
-    /// Moves the clock on to `target`, deadline by deadline; a time in the past runs only what is due.
-    ///
-    /// # Errors
-    /// Too many timers expire on the way; the clock stands at the last of them.
-    pub fn step_to(&self, target: u64) -> Result<(), TooFar> {
+    fn step_to(&self, target: u64) -> Result<(), HardwareError> {
         for _ in 0..MOST_EXPIRIES {
             match self.queue.next_deadline().filter(|deadline| *deadline <= target.max(self.now())) {
                 Some(deadline) => {
@@ -220,23 +202,35 @@ impl Bench {
                 }
             }
         }
-        Err(TooFar)
+        Err(HardwareError::TooFar(MOST_EXPIRIES))
     }
 
-    /// Begins to watch the interrupt inputs, from levels that are all low.
-    pub fn watch_interrupts(&self) {
-        lock(&self.tap.watch).get_or_insert_default();
+    fn intercept(&self, path: &str, outputs: bool) -> Result<(), HardwareError> {
+        if !IOAPIC.contains(&path) {
+            return Err(HardwareError::UnknownDevice);
+        }
+        // Its outputs are messages to processors, of which there are none.
+        if !outputs {
+            lock(&self.tap.watch).get_or_insert_default();
+        }
+        Ok(())
     }
 
-    /// Takes the changes of the interrupt inputs since the last time.
-    #[must_use]
-    pub fn take_interrupts(&self) -> Vec<IrqChange> {
+    fn take_interrupts(&self) -> Vec<IrqChange> {
         lock(&self.tap.watch).as_mut().map(|watch| std::mem::take(&mut watch.changes)).unwrap_or_default()
     }
 
-    /// Whether nothing waits for the main loop: no reset, no power-off.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
+    fn set_input(&self, path: &str, name: &str, number: u32, level: bool) -> Result<(), HardwareError> {
+        if !IOAPIC.contains(&path) {
+            return Err(HardwareError::UnknownDevice);
+        }
+        let input = self.inputs.get(number as usize).filter(|_| name == UNNAMED);
+        let input = input.ok_or_else(|| HardwareError::NoSuchInput { name: name.into(), number })?;
+        input.set(level);
+        Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
         self.mailbox.is_empty()
     }
 }
