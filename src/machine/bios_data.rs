@@ -186,7 +186,7 @@ fn bios_data_area(equipment: Equipment) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::boot::e820::E820Kind;
-    use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose};
+    use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose, Sleep, Slots};
     use crate::machine::layout::Rules;
     use crate::machine::smbios::{self, Processors};
     use crate::machine::{board, testing};
@@ -205,12 +205,16 @@ mod tests {
     }
 
     fn inputs(layout: &MemoryLayout, cpus: u32) -> Inputs<'_> {
-        let apic_ids: Vec<_> = (0..cpus).map(|apic_id| Cpu { apic_id, present: true }).collect();
+        let apic_ids: Vec<_> = (0..cpus).map(|apic_id| Cpu::new(apic_id, true)).collect();
         let processors = Processors { sockets: cpus as u16, cores: 1, threads: 1, signature: 0, features: 0 };
         let acpi = acpi::Inputs {
             oem: Oem::default(),
             cpus: &apic_ids,
             layout,
+            pci_hole64: layout.pci_hole64.clone(),
+            pm_base: port::PM,
+            slots: &Slots { number: 0, present: 1 << 1, ..Slots::default() },
+            sleep: Sleep::default(),
             purpose: Purpose::Firmware,
             devices: Devices::default(),
         };

@@ -7,7 +7,6 @@ use devices::base::GuestRam;
 
 use super::accel::qtest::Bench;
 use super::accel::{Accelerator, Ground, kvm, qtest};
-use super::acpi::Cpu;
 use super::guest_time::GuestTime;
 use super::layout::MemoryLayout;
 use super::lifecycle::Machine;
@@ -15,7 +14,7 @@ use super::mailbox::Mailbox;
 use super::pc::{Board, Foundation};
 use super::shadow::ShadowSlots;
 use super::timers::QueueRunner;
-use super::{cmos, rtc_time};
+use super::{cmos, description, rtc_time};
 use crate::config::{Accel, MachineConfig};
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
@@ -78,9 +77,7 @@ fn assemble(
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
-    let cpus: Vec<_> = (0..config.smp.max_cpus)
-        .map(|index| Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
-        .collect();
+    let cpus = description::processors(config, &topology);
     let foundation = Foundation {
         ram: GuestRam::clone(&ram),
         irqs,

@@ -4,9 +4,9 @@ use std::array;
 
 use anyhow::Result;
 
-use super::acpi::{self, AcpiTables, Oem, Purpose};
+use super::acpi::{self, AcpiTables, Oem, Purpose, Sleep, Slots};
 use super::bios_data::{self, BiosData, Equipment};
-use super::board::irq;
+use super::board::{irq, port};
 use super::layout::MemoryLayout;
 use super::mptable;
 use super::pc::Board;
@@ -37,9 +37,7 @@ pub fn describe(
     topology: &Topology,
     Identification { signature, features }: Identification,
 ) -> Result<BiosData> {
-    let cpus: Vec<_> = (0..config.smp.max_cpus)
-        .map(|index| acpi::Cpu { apic_id: topology.apic_id(index), present: index < config.smp.cpus })
-        .collect();
+    let cpus = processors(config, topology);
     let devices = board.acpi_devices();
     let mut pins: Vec<_> = board
         .pci
@@ -58,6 +56,10 @@ pub fn describe(
             oem: oem(config),
             cpus: &cpus,
             layout,
+            pci_hole64: layout.pci_hole64.clone(),
+            pm_base: port::PM,
+            slots: &Slots::default(),
+            sleep: Sleep::default(),
             purpose: Purpose::DirectBoot { pirqs: irq::PIRQ_DEFAULT, slots },
             devices,
         })
@@ -90,6 +92,11 @@ pub fn describe(
         equipment: Equipment { com: devices.com, lpt: devices.lpt, mouse: devices.i8042 },
     };
     Ok(BiosData::lay_out(inputs)?)
+}
+
+/// The processors that there are or may be, in the order of their numbers.
+pub fn processors(config: &MachineConfig, topology: &Topology) -> Vec<acpi::Cpu> {
+    (0..config.smp.max_cpus).map(|index| acpi::Cpu::new(topology.apic_id(index), index < config.smp.cpus)).collect()
 }
 
 /// The maker's strings, padded with spaces.

@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn cpus(apic_ids: &[u32]) -> Vec<Cpu> {
-        apic_ids.iter().map(|&apic_id| Cpu { apic_id, present: true }).collect()
+        apic_ids.iter().map(|&apic_id| Cpu::new(apic_id, true)).collect()
     }
 
     /// The table that SeaBIOS makes for QEMU's `pc`, with functions on three slots and a pin that is not A.
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn leaves_out_processors_it_has_no_room_for() {
         let mut cpus = cpus(&[0, 254, 255, 256]);
-        cpus.push(Cpu { apic_id: 2, present: false });
+        cpus.push(Cpu::new(2, false));
         let inputs = Inputs { cpus: &cpus, signature: 0, features: 0, pins: &[], pirqs: irq::PIRQ_DEFAULT };
         let table = build(&inputs);
         assert_eq!(sum(&table), 0);

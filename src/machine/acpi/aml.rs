@@ -1,9 +1,13 @@
 //! The little of AML that the `acpi_tables` crate lacks, and short forms of what the DSDT is full of.
 
-use acpi_tables::aml::{Device, EISAName, Method, Name, Scope};
+use acpi_tables::aml::{
+    Acquire, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, If, Method,
+    MethodCall, Name, OpRegion, OpRegionSpace, Path, Release, ResourceTemplate, Return, Scope, Store,
+};
 use acpi_tables::{Aml, AmlSink};
 
 /// AML in its final form.
+#[derive(Clone)]
 pub(super) struct Raw(Vec<u8>);
 
 impl Raw {
@@ -47,7 +51,61 @@ pub(super) fn scope(path: &str, children: &[Raw]) -> Raw {
     Raw::of(&Scope::new(path.into(), terms(children)))
 }
 
-fn terms(raw: &[Raw]) -> Vec<&dyn Aml> {
+/// `path (args)`: a call of a method, whose value may be used.
+pub(super) fn call(path: &str, args: &[&dyn Aml]) -> Raw {
+    Raw::of(&MethodCall::new(path.into(), args.to_vec()))
+}
+
+/// `target = value`.
+pub(super) fn store(target: &dyn Aml, value: &dyn Aml) -> Raw {
+    Raw::of(&Store::new(target, value))
+}
+
+/// `If (predicate) { then }`.
+pub(super) fn when(predicate: &dyn Aml, then: &[Raw]) -> Raw {
+    Raw::of(&If::new(predicate, terms(then)))
+}
+
+/// `Return (value)`.
+pub(super) fn answer(value: &dyn Aml) -> Raw {
+    Raw::of(&Return::new(value))
+}
+
+/// `Acquire (mutex, 0xFFFF)`, `body`, `Release (mutex)`.
+pub(super) fn locked(mutex: &str, body: &[Raw]) -> Raw {
+    let (acquire, release) = (Raw::of(&Acquire::new(mutex.into(), 0xffff)), Raw::of(&Release::new(mutex.into())));
+    let terms = [&acquire].into_iter().chain(body).chain([&release]);
+    Raw(terms.flat_map(|term| term.0.iter().copied()).collect())
+}
+
+/// `OperationRegion (path, SystemIO, base, length)`.
+pub(super) fn ports(path: &str, base: u16, length: u8) -> Raw {
+    Raw::of(&OpRegion::new(path.into(), OpRegionSpace::SystemIO, &base, &length))
+}
+
+/// `Field (region, access, NoLock, WriteAsZeros) { fields }`: registers in which zero changes nothing.
+pub(super) fn registers(region: &str, access: FieldAccessType, fields: &[FieldEntry]) -> Raw {
+    let (lock, update) = (FieldLockRule::NoLock, FieldUpdateRule::WriteAsZeroes);
+    Raw::of(&Field::new(region.into(), access, lock, update, fields.to_vec()))
+}
+
+/// `Name (_CRS, ResourceTemplate () { resources })`.
+pub(super) fn crs(resources: &[&dyn Aml]) -> Raw {
+    name("_CRS", &ResourceTemplate::new(resources.to_vec()))
+}
+
+/// `IO (Decode16, base, base, 1, length)`.
+pub(super) fn io(base: u16, length: u8) -> IO {
+    IO::new(base, base, 1, length)
+}
+
+/// A name as a term: what it stands for.
+pub(super) fn path(name: &str) -> Path {
+    Path::new(name)
+}
+
+/// Terms one after the other.
+pub(super) fn terms(raw: &[Raw]) -> Vec<&dyn Aml> {
     raw.iter().map(|term| term as &dyn Aml).collect()
 }
 

@@ -4,16 +4,20 @@
 //! it can do much else, and methods, loops and registers read from AML are what takes time there. What is left to
 //! methods is the routing of the four PIRQs, which is the guest's to change.
 
+mod isa;
+mod processors;
+mod slots;
+
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, And, Arg, BufferData, DeRefOf, Field, FieldAccessType, FieldEntry,
-    FieldLockRule, FieldUpdateRule, IO, If, Index, Local, Memory32Fixed, OpRegion, OpRegionSpace, Package,
-    PackageBuilder, Path, ResourceTemplate, Return, Store, ZERO,
+    AddressSpace, AddressSpaceCacheable, And, Arg, DeRefOf, Field, FieldAccessType, FieldEntry, FieldLockRule,
+    FieldUpdateRule, If, Index, Local, Memory32Fixed, Package, PackageBuilder, Path, ResourceTemplate, Return, Store,
+    ZERO,
 };
 
-use super::aml::{Dma8, FieldRef as Register, IrqNoFlags, LevelInterrupts, Raw, device, hid, method, name, scope};
-use super::{Cpu, Inputs, Purpose};
-use crate::machine::board::{dma, irq, pci, port};
+use super::aml::{FieldRef as Register, LevelInterrupts, Raw, crs, device, hid, io, method, name, scope};
+use super::{Inputs, Purpose};
+use crate::machine::board::{irq, pci, port};
 use crate::machine::layout::{HPET, MemoryLayout, VGA_WINDOW};
 
 /// What `_STA` says of a device that works, but is not worth showing to the user.
@@ -21,39 +25,56 @@ const STA_HIDDEN: u8 = 0x0b;
 /// What it says of one that could work, but does not.
 const STA_DISABLED: u8 = 0x09;
 /// Interrupt link devices of PIRQA to PIRQD, and the routing register of each as a field.
-const LINKS: [(&str, [u8; 4]); 4] = [("LNKA", *b"PRQA"), ("LNKB", *b"PRQB"), ("LNKC", *b"PRQC"), ("LNKD", *b"PRQD")];
-/// Name of the first processor as a hexadecimal number; the others count on.
-const FIRST_CPU_NAME: u32 = 0xc000;
+const LINKS: [(&str, [u8; 4]); 4] = [("LNKA", *b"PRQ0"), ("LNKB", *b"PRQ1"), ("LNKC", *b"PRQ2"), ("LNKD", *b"PRQ3")];
 /// The link device of what is wired to the SCI.
 const SCI_LINK: &str = "LNKS";
 /// In a PIRQRC register: the PIRQ is not routed. Bits 3:0 are the interrupt it is routed to.
 const PIRQ_DISABLE: u8 = 1 << 7;
 const PIRQ_ROUTING: u8 = 0x0f;
+/// `SLP_TYP` of soft off and of suspend to RAM, which the PIIX4 has fixed.
+const SLEEP_S5: u8 = 0;
+const SLEEP_S3: u8 = 1;
 
 /// The definition block without its header.
 pub(super) fn body(inputs: &Inputs<'_>) -> Vec<u8> {
-    let mut system_bus = Vec::new();
-    let for_firmware = inputs.purpose == Purpose::Firmware;
-    if for_firmware {
-        // Before the routing table: not every system resolves references in it to what it has not met yet.
-        system_bus.extend((0..).zip(LINKS).map(|(uid, (link, register))| pirq_link(uid, link, register)));
-        system_bus.push(sci_link());
-    }
-    system_bus.push(pci_root(inputs));
-    if for_firmware {
-        system_bus.push(pirq_registers());
-    }
-    if for_firmware && inputs.devices.hpet {
-        system_bus.push(hpet());
-    }
-    system_bus.extend(processors(inputs.cpus));
-
     let mut body = Vec::new();
-    scope("\\_SB_", &system_bus).to_aml_bytes(&mut body);
-    // SLP_TYP 0 is the PIIX4's soft off.
-    let soft_off = Package::new(vec![&ZERO, &ZERO, &ZERO, &ZERO]);
-    name("\\_S5_", &soft_off).to_aml_bytes(&mut body);
+    let mut add = |term: Raw| term.to_aml_bytes(&mut body);
+    let mut system_bus = Vec::new();
+    match inputs.purpose {
+        Purpose::Firmware => {
+            // Before the routing table: not every system resolves references in it to what it has not met yet.
+            system_bus.extend((0..).zip(LINKS).map(|(uid, (link, register))| pirq_link(uid, link, register)));
+            system_bus.push(sci_link());
+            system_bus.push(pci_root(inputs));
+            system_bus.push(pirq_registers());
+            if inputs.devices.hpet {
+                system_bus.push(hpet());
+            }
+            system_bus.push(processors::pluggable(inputs.cpus));
+            add(scope("\\_SB_", &system_bus));
+            add(scope("\\_GPE", &[name("_HID", &"ACPI0006")]));
+            add(slots::event());
+            add(processors::event());
+            if inputs.sleep.s3 {
+                add(sleep_state("\\_S3_", SLEEP_S3));
+            }
+            if let Some(value) = inputs.sleep.s4 {
+                add(sleep_state("\\_S4_", value));
+            }
+        }
+        Purpose::DirectBoot { .. } => {
+            system_bus.push(pci_root(inputs));
+            system_bus.extend(processors::fixed(inputs.cpus));
+            add(scope("\\_SB_", &system_bus));
+        }
+    }
+    add(sleep_state("\\_S5_", SLEEP_S5));
     body
+}
+
+/// What to write to PM1a and, if there were one, PM1b.
+fn sleep_state(path: &str, value: u8) -> Raw {
+    name(path, &Package::new(vec![&value, &value, &ZERO, &ZERO]))
 }
 
 /// The host bridge, with the bus it owns.
@@ -62,42 +83,55 @@ fn pci_root(inputs: &Inputs<'_>) -> Raw {
     if inputs.purpose == Purpose::Firmware {
         children.push(name("_UID", &ZERO));
     }
-    children.extend([
-        name("_CRS", &pci_windows(inputs.layout)),
-        name("_PRT", &pci_routing(inputs.purpose)),
-        isa_bridge(inputs),
-    ]);
+    children.extend([name("_CRS", &pci_windows(inputs)), name("_PRT", &pci_routing(inputs.purpose))]);
+    if inputs.purpose == Purpose::Firmware {
+        children.extend(slots::machinery());
+        children.push(processors::machinery());
+        children.push(container("GPE0", "GPE0 resources", &[name("_STA", &STA_HIDDEN), crs(&[&io(port::GPE0, 4)])]));
+        let of_the_board = |slot| if slot == pci::ISA_BRIDGE.0 { isa::bridge(inputs) } else { Vec::new() };
+        children.extend(slots::bus("\\_SB_.PCI0", inputs.slots, &of_the_board));
+    } else {
+        let (slot, function) = pci::ISA_BRIDGE;
+        let mut bridge = vec![name("_ADR", &(u32::from(slot) << 16 | u32::from(function)))];
+        bridge.extend(isa::bridge(inputs));
+        children.push(device(&slots::slot_name(slot), &bridge));
+    }
     if inputs.devices.fw_cfg {
-        let registers = IO::new(port::FW_CFG, port::FW_CFG, 1, 12);
-        children.push(device(
-            "FWCF",
-            &[
-                name("_HID", &"QEMU0002"),
-                name("_STA", &STA_HIDDEN),
-                name("_CRS", &ResourceTemplate::new(vec![&registers])),
-            ],
-        ));
+        let resources = crs(&[&io(port::FW_CFG, 12)]);
+        children.push(device("FWCF", &[name("_HID", &"QEMU0002"), name("_STA", &STA_HIDDEN), resources]));
     }
     device("PCI0", &children)
 }
 
-/// Buses, ports and memory that the host bridge passes on. The ports of [`port::ACPI`] are left out, so that no base
-/// address register is set to them.
-fn pci_windows(layout: &MemoryLayout) -> Raw {
+/// A device that stands for resources which no other device names.
+fn container(path: &str, uid: &'static str, children: &[Raw]) -> Raw {
+    device(path, &[&[hid("PNP0A06"), name("_UID", &uid)], children].concat())
+}
+
+/// Buses, ports and memory that the host bridge passes on. Where no device names the ports of [`port::ACPI`] they are left
+/// out, so that no base address register is set to them.
+fn pci_windows(inputs: &Inputs<'_>) -> Raw {
     use AddressSpaceCacheable::{Cacheable, NotCacheable};
-    let [hole32, vga] = [&layout.pci_hole32, &VGA_WINDOW].map(|range| (range.start as u32, range.end as u32 - 1));
-    let hole64 = &layout.pci_hole64;
+    let MemoryLayout { pci_hole32, .. } = inputs.layout;
+    let [hole32, vga] = [pci_hole32, &VGA_WINDOW].map(|range| (range.start as u32, range.end as u32 - 1));
+    let hole64 = &inputs.pci_hole64;
     let config = port::PCI_CONFIG;
     let buses = AddressSpace::new_bus_number(0u16, 0xff);
-    let registers = IO::new(config, config, 1, 8);
+    let registers = io(config, 8);
     let ports_below = AddressSpace::new_io(0u16, config - 1, None);
-    let ports_above = AddressSpace::new_io(config + 8, port::ACPI.start - 1, None);
-    let ports_on_top = AddressSpace::new_io(port::ACPI.end, 0xffff, None);
+    let ports_above = match inputs.purpose {
+        Purpose::Firmware => vec![AddressSpace::new_io(config + 8, 0xffff, None)],
+        Purpose::DirectBoot { .. } => vec![
+            AddressSpace::new_io(config + 8, port::ACPI.start - 1, None),
+            AddressSpace::new_io(port::ACPI.end, 0xffff, None),
+        ],
+    };
     let vga = AddressSpace::new_memory(Cacheable, true, vga.0, vga.1, None);
     let memory32 = AddressSpace::new_memory(NotCacheable, true, hole32.0, hole32.1, None);
     let memory64 = AddressSpace::new_memory(Cacheable, true, hole64.start, hole64.end.saturating_sub(1), None);
-    let mut windows: Vec<&dyn Aml> =
-        vec![&buses, &registers, &ports_below, &ports_above, &ports_on_top, &vga, &memory32];
+    let mut windows: Vec<&dyn Aml> = vec![&buses, &registers, &ports_below];
+    windows.extend(ports_above.iter().map(|window| window as &dyn Aml));
+    windows.extend([&vga as &dyn Aml, &memory32]);
     if !hole64.is_empty() {
         windows.push(&memory64);
     }
@@ -127,69 +161,11 @@ fn pci_routing(purpose: Purpose) -> PackageBuilder {
     table
 }
 
-/// The PIIX3 and the devices behind it.
-fn isa_bridge(inputs: &Inputs<'_>) -> Raw {
-    let devices = &inputs.devices;
-    let (slot, function) = pci::ISA_BRIDGE;
-    let mut children = vec![name("_ADR", &(u32::from(slot) << 16 | u32::from(function)))];
-    if inputs.purpose == Purpose::Firmware {
-        let length = LINKS.len();
-        children.push(Raw::of(&OpRegion::new("PIRQ".into(), OpRegionSpace::PCIConfig, &pci::PIRQRCA, &length)));
-    }
-    if devices.i8042 {
-        let (data, command) = (io(port::KBC_DATA, 1), io(port::KBC_COMMAND, 1));
-        children.push(isa_device("KBD_", "PNP0303", None, &[&data, &command, &IrqNoFlags(irq::KEYBOARD)]));
-        children.push(isa_device("MOU_", "PNP0F13", None, &[&IrqNoFlags(irq::MOUSE)]));
-    }
-    if let Some(drives) = devices.fdc {
-        children.push(floppy_controller(drives));
-    }
-    if devices.lpt {
-        children.push(isa_device("LPT1", "PNP0400", Some(1), &[&io(port::LPT, 8), &IrqNoFlags(irq::LPT)]));
-    }
-    for (n, present) in devices.com.into_iter().enumerate() {
-        if present {
-            let (path, uid) = (["COM1", "COM2", "COM3", "COM4"][n], Some(n as u8 + 1));
-            children.push(isa_device(path, "PNP0501", uid, &[&io(port::COM[n], 8), &IrqNoFlags(irq::COM[n])]));
-        }
-    }
-    children.push(isa_device("RTC_", "PNP0B00", None, &[&io(port::RTC, 2), &IrqNoFlags(irq::RTC)]));
-    device("ISA_", &children)
-}
-
-/// A device with an ISA plug-and-play id and fixed resources.
-fn isa_device(path: &str, id: &str, uid: Option<u8>, resources: &[&dyn Aml]) -> Raw {
-    let mut children = vec![hid(id)];
-    children.extend(uid.map(|uid| name("_UID", &uid)));
-    children.push(name("_CRS", &ResourceTemplate::new(resources.to_vec())));
-    device(path, &children)
-}
-
-/// `length` ports from `base` on, nowhere else.
-fn io(base: u16, length: u8) -> IO {
-    IO::new(base, base, 1, length)
-}
-
-fn floppy_controller(drives: [bool; 2]) -> Raw {
-    // Floppy disk enumerate: four drives, then whether there is a tape drive (2: never).
-    let present = [drives[0].into(), drives[1].into(), 0, 0, 2u32];
-    let present = present.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let resources: [&dyn Aml; 4] = [&io(port::FDC, 4), &io(port::FDC_DIR, 1), &IrqNoFlags(irq::FDC), &Dma8(dma::FDC)];
-    device(
-        "FDC0",
-        &[
-            hid("PNP0700"),
-            name("_CRS", &ResourceTemplate::new(resources.to_vec())),
-            name("_FDE", &BufferData::new(present)),
-        ],
-    )
-}
-
 /// The PIRQ route control registers, by the names that the link devices use.
 fn pirq_registers() -> Raw {
     let fields = LINKS.map(|(_, register)| FieldEntry::Named(register, 8));
     Raw::of(&Field::new(
-        "PCI0.ISA_.PIRQ".into(),
+        "PCI0.S08_.P40C".into(),
         FieldAccessType::Byte,
         FieldLockRule::NoLock,
         FieldUpdateRule::Preserve,
@@ -257,15 +233,4 @@ fn sci_link() -> Raw {
 fn hpet() -> Raw {
     let registers = Memory32Fixed::new(false, HPET.start as u32, (HPET.end - HPET.start) as u32);
     device("HPET", &[hid("PNP0103"), name("_UID", &ZERO), name("_CRS", &ResourceTemplate::new(vec![&registers]))])
-}
-
-/// The processors, numbered as in the MADT.
-fn processors(cpus: &[Cpu]) -> impl Iterator<Item = Raw> {
-    (0u32..).zip(cpus).map(|(uid, cpu)| {
-        let mut children = vec![name("_HID", &"ACPI0007"), name("_UID", &uid)];
-        if !cpu.present {
-            children.push(name("_STA", &ZERO));
-        }
-        device(&format!("{:04X}", FIRST_CPU_NAME + uid), &children)
-    })
 }

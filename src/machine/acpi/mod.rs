@@ -5,20 +5,26 @@
 //! since Windows 2000 and Linux 2.4 that knows only the earlier ones still finds its part of each table. Names,
 //! routing and resources are those of QEMU's `pc`, so that a guest moved here sees the same machine.
 //!
-//! [`AcpiTables::build`] makes the tables position independent; [`AcpiTables::place`] fixes them to an address.
+//! [`AcpiTables::build`] makes the tables position independent; [`AcpiTables::place`] fixes them to an address, or
+//! [`FirmwareTables`] hands them to firmware, which does it.
 //!
-//! Only power-off (S5) is offered: there is no way yet to wake a machine from S3 or S4, nor to add CPUs or PCI devices
-//! to a running one.
+//! A kernel that is started directly is offered power-off (S5) only: it takes firmware to come back from S3, and to hand
+//! over to the system on disk from S4.
 
 mod aml;
 mod dsdt;
+mod firmware;
 mod image;
+mod loader;
 mod tables;
 
 #[cfg(test)]
 mod tests;
 
+pub use firmware::FirmwareTables;
 pub use image::{AcpiTables, Checksum, Part, PlacedTables, Pointer, RSDP_LEN};
+
+use std::ops::Range;
 
 use super::layout::MemoryLayout;
 
@@ -45,6 +51,40 @@ pub struct Cpu {
     pub apic_id: u32,
     /// Whether it is there from the start.
     pub present: bool,
+    /// Its NUMA node, on a machine that has some.
+    pub node: Option<u32>,
+}
+
+impl Cpu {
+    /// A processor of a machine without NUMA nodes.
+    #[must_use]
+    pub fn new(apic_id: u32, present: bool) -> Self {
+        Self { apic_id, present, node: None }
+    }
+}
+
+/// What sits in the slots of a PCI bus. Masks have a bit for each slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Number of the bus in the hot-plug registers.
+    pub number: u32,
+    /// Slots with a function 0.
+    pub present: u32,
+    /// Slots in which a device may come or from which it may go while the machine runs.
+    pub pluggable: u32,
+    /// Slots with a display.
+    pub displays: u32,
+    /// Bridges, by their slots, and what sits behind each.
+    pub bridges: Vec<(u8, Slots)>,
+}
+
+/// The sleeping states that are offered besides S5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sleep {
+    /// S3, suspend to RAM.
+    pub s3: bool,
+    /// S4, suspend to disk, by its value of `SLP_TYP`.
+    pub s4: Option<u8>,
 }
 
 /// Which of the parts that can be left out are on the board.
@@ -64,6 +104,8 @@ pub struct Devices {
     pub fdc: Option<[bool; 2]>,
     /// Firmware configuration device.
     pub fw_cfg: bool,
+    /// Port of the panic notifier.
+    pub pvpanic: Option<u16>,
     /// System management mode, through which firmware hands over the power management registers. Without it they
     /// belong to the operating system from the start.
     pub smm: bool,
@@ -95,8 +137,16 @@ pub struct Inputs<'a> {
     pub oem: Oem,
     /// The processors in the order of their numbers.
     pub cpus: &'a [Cpu],
-    /// Where the windows for PCI memory lie.
+    /// Where RAM and the window for 32-bit PCI memory lie.
     pub layout: &'a MemoryLayout,
+    /// The window for 64-bit PCI memory; may be empty.
+    pub pci_hole64: Range<u64>,
+    /// Where the power management block of the PIIX4 is.
+    pub pm_base: u16,
+    /// The PCI root bus, for firmware.
+    pub slots: &'a Slots,
+    /// What to offer besides S5, for firmware.
+    pub sleep: Sleep,
     /// Who they are for.
     pub purpose: Purpose,
     /// What else is on the board.

@@ -44,7 +44,8 @@ pub(super) fn facs() -> Vec<u8> {
 pub(super) fn fadt(inputs: &Inputs<'_>) -> Vec<u8> {
     let devices = &inputs.devices;
     let io = |port: u16, bytes: u8, access| GAS::new(AddressSpace::SystemIo, bytes * 8, 0, access, port.into());
-    let (pm1_evt, pm1_cnt, pm_tmr) = (port::PM, port::PM + 4, port::PM + 8);
+    let base = inputs.pm_base;
+    let (pm1_evt, pm1_cnt, pm_tmr) = (base, base + 4, base + 8);
 
     let mut fadt = FADTBuilder::new(inputs.oem.id, inputs.oem.table_id, 1)
         .flag(Flags::Wbinvd)
@@ -106,25 +107,10 @@ pub(super) fn madt(oem: &Oem, cpus: &[Cpu]) -> Vec<u8> {
     let mut body = Vec::with_capacity(64 + 16 * cpus.len());
     body.dword(LOCAL_APIC as u32);
     body.dword(1); // PCAT_COMPAT: there are 8259s too
-    let mut x2apic = false;
     for (uid, cpu) in (0u32..).zip(cpus) {
-        let flags = u32::from(cpu.present);
-        match (u8::try_from(uid), u8::try_from(cpu.apic_id)) {
-            // Processor local APIC. Id 255 addresses all of them.
-            (Ok(uid), Ok(apic_id @ 0..=254)) => {
-                body.vec(&[0, 8, uid, apic_id]);
-                body.dword(flags);
-            }
-            // Processor local x2APIC.
-            _ => {
-                x2apic = true;
-                body.vec(&[9, 16, 0, 0]);
-                body.dword(cpu.apic_id);
-                body.dword(flags);
-                body.dword(uid);
-            }
-        }
+        madt_processor(&mut body, uid, *cpu);
     }
+    let x2apic = (0u32..).zip(cpus).any(|(uid, cpu)| small_ids(uid, *cpu).is_none());
     // I/O APIC 0, inputs from 0.
     body.vec(&[1, 12, 0, 0]);
     body.dword(IOAPIC as u32);
@@ -151,6 +137,31 @@ pub(super) fn madt(oem: &Oem, cpus: &[Cpu]) -> Vec<u8> {
         body.vec(&[4, 6, 0xff, 0, 0, 1]);
     }
     sdt(b"APIC", 3, oem, &body)
+}
+
+/// Ids as a processor local APIC entry can hold them. Id 255 addresses all processors.
+fn small_ids(uid: u32, cpu: Cpu) -> Option<(u8, u8)> {
+    let apic_id = u8::try_from(cpu.apic_id).ok().filter(|id| *id != u8::MAX)?;
+    Some((u8::try_from(uid).ok()?, apic_id))
+}
+
+/// What the multiple APIC description table, and `_MAT`, say of a processor.
+pub(super) fn madt_processor(sink: &mut dyn AmlSink, uid: u32, cpu: Cpu) {
+    let flags = u32::from(cpu.present);
+    match small_ids(uid, cpu) {
+        // Processor local APIC.
+        Some((uid, apic_id)) => {
+            sink.vec(&[0, 8, uid, apic_id]);
+            sink.dword(flags);
+        }
+        // Processor local x2APIC.
+        None => {
+            sink.vec(&[9, 16, 0, 0]);
+            sink.dword(cpu.apic_id);
+            sink.dword(flags);
+            sink.dword(uid);
+        }
+    }
 }
 
 /// High precision event timer table (IA-PC HPET specification 1.0a).
