@@ -10,6 +10,7 @@ pub mod base;
 pub mod chipset;
 pub mod debug;
 pub mod firmware;
+pub mod flash;
 pub mod input;
 pub mod pci;
 pub mod serial;

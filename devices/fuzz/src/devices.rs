@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Unstructured};
+use devices::backend::block::MemoryBlock;
 use devices::backend::char::{CharBackend, CharClient, CharEvent, MemoryChar, ModemInputs};
 use devices::base::{IrqInput, Region, lock};
 use devices::chipset::hpet::{self, Hpet, LegacyReplacement};
@@ -13,6 +14,7 @@ use devices::chipset::pirq::PirqRouter;
 use devices::chipset::port92::Port92;
 use devices::chipset::rtc::{LostTicks, Rtc};
 use devices::debug::{DebugExit, Debugcon, PostCode};
+use devices::flash::cfi01::{self, ArrayWindow, Cfi01};
 use devices::input::{I8042, I8042Lines, KeyCode, MouseButton};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::serial::Uart;
@@ -33,6 +35,7 @@ pub const ALL: &[(&str, fn(&mut Rig))] = &[
     ("debug_exit", debug_exit),
     ("port92", port92),
     ("post_code", post_code),
+    ("cfi01", cfi01),
 ];
 
 /// The real-time clock.
@@ -201,4 +204,22 @@ pub fn port92(rig: &mut Rig) {
 /// The POST code display.
 pub fn post_code(rig: &mut Rig) {
     rig.put(PostCode::default(), &[PostCode::REGION]);
+}
+
+impl ArrayWindow for Nothing {
+    fn show_array(&mut self, _shown: bool) {}
+}
+
+/// A flash chip of four blocks.
+pub fn cfi01(rig: &mut Rig) {
+    let mut medium = MemoryBlock::zeroed(4 * 4096);
+    let array = cfi01::read_array(&mut medium).expect("the host has some memory");
+    let chip = Cfi01::new(array, Box::new(medium.clone()), Box::new(Nothing));
+    let region = chip.region();
+    rig.put(chip, &[region]);
+    rig.on_input(move |data| match data {
+        [0, protected, ..] => medium.set_read_only(*protected & 1 != 0),
+        [1, broken, ..] => medium.set_broken(*broken & 1 != 0),
+        _ => {}
+    });
 }
