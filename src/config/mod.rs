@@ -6,6 +6,7 @@
 //! reader of these types never has to know which option a value came from.
 
 mod block;
+mod boot;
 mod chardev;
 mod cpu;
 mod device;
@@ -16,14 +17,13 @@ mod rtc;
 mod run;
 
 pub use block::{Access, CacheMode, Drive, Image, ImageFormat, PFLASH_UNITS};
+pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
-pub use platform::{
-    Accel, BootConfig, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint,
-};
+pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{
     Actions, Identity, LogConfig, LogItem, MonitorConfig, PanicAction, QtestConfig, RebootAction, RunConfig,

@@ -1,7 +1,6 @@
-//! The board: machine type, accelerator, chipset options and what is booted.
+//! The board: machine type, accelerator and chipset options.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// The board and its chipset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,17 +131,4 @@ impl Default for PowerConfig {
     fn default() -> Self {
         Self { disable_s3: false, disable_s4: false, s4_value: 2 }
     }
-}
-
-/// What the machine boots. Without a kernel it runs the built-in guest.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootConfig {
-    /// Kernel image: bzImage, ELF, PVH or multiboot.
-    pub kernel: Option<PathBuf>,
-    /// Initial RAM disk exactly as given. For a multiboot kernel it is a list of modules separated by commas, each a
-    /// file name and optional arguments after a space; for every other kernel it is one file name.
-    pub initrd: Option<String>,
-    /// Kernel command line; empty: none.
-    pub append: String,
 }

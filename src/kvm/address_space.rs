@@ -1,13 +1,13 @@
 //! What a vCPU reaches: ports, RAM, and the devices in between.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use devices::base::Bus;
-use vm_memory::GuestMemoryBackend;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::VolatileSlice;
 
 use super::fallback::GuestPhysical;
-use super::memory::MemorySlots;
+use super::memory::{MemorySlots, Slot};
 
 /// Guest-physical memory and the port space, as the processors see them.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub struct AddressSpace {
     pub ports: Arc<Bus>,
     /// Devices in memory space.
     pub devices: Arc<Bus>,
-    /// RAM.
+    /// RAM and ROM.
     pub slots: Arc<MemorySlots>,
 }
 
@@ -24,40 +24,52 @@ pub struct AddressSpace {
 const BUS_WIDTH: usize = 8;
 
 impl AddressSpace {
-    /// Reads guest-physical memory as an instruction would: RAM where there is RAM, devices elsewhere.
+    /// Reads guest-physical memory as an instruction would: memory where there is a slot, devices elsewhere.
     pub fn read(&self, address: u64, data: &mut [u8]) {
-        self.for_pieces(address, data.len(), |at, range, is_ram| {
+        self.for_pieces(address, data.len(), |at, range, slot| {
             let piece = &mut data[range];
-            if !(is_ram && self.slots.ram().read_slice(piece, GuestAddress(at)).is_ok()) {
-                self.devices.read(at, piece);
+            match slot.and_then(|slot| self.memory(slot, at, piece.len())) {
+                Some(memory) => {
+                    memory.copy_to(piece);
+                }
+                None => self.devices.read(at, piece),
             }
         });
     }
 
-    /// Writes guest-physical memory as an instruction would. Writes to read-only memory vanish.
+    /// Writes guest-physical memory as an instruction would. Writes to read-only memory go to the device behind it, if
+    /// there is one.
     pub fn write(&self, address: u64, data: &[u8]) {
-        self.for_pieces(address, data.len(), |at, range, is_ram| {
+        self.for_pieces(address, data.len(), |at, range, slot| {
             let piece = &data[range];
-            match self.slots.find(at) {
-                Some(slot) if is_ram && slot.readonly => {}
-                _ if is_ram && self.slots.ram().write_slice(piece, GuestAddress(at)).is_ok() => {}
-                _ => self.devices.write(at, piece),
+            let writable = slot.filter(|slot| !slot.readonly);
+            match writable.and_then(|slot| self.memory(slot, at, piece.len())) {
+                Some(memory) => memory.copy_from(piece),
+                None => self.devices.write(at, piece),
             }
         });
     }
 
-    /// Cuts an access where RAM begins or ends, and into aligned pieces of the bus's width outside RAM.
-    fn for_pieces(&self, address: u64, len: usize, mut each: impl FnMut(u64, std::ops::Range<usize>, bool)) {
+    fn memory<'a>(&'a self, slot: &'a Slot, address: u64, len: usize) -> Option<VolatileSlice<'a>> {
+        self.slots.memory(slot, address..address + len as u64).ok()
+    }
+
+    /// Cuts an access where a slot begins or ends, and into aligned pieces of the bus's width where a device may see it.
+    fn for_pieces(&self, address: u64, len: usize, mut each: impl FnMut(u64, Range<usize>, Option<&Slot>)) {
         let mut done = 0;
         while done < len {
             let at = address.wrapping_add(done as u64);
             let slot = self.slots.find(at);
+            let to_bus_width = BUS_WIDTH - (at % BUS_WIDTH as u64) as usize;
             let limit = match &slot {
-                Some(slot) => usize::try_from(slot.range.end - at).unwrap_or(usize::MAX),
-                None => BUS_WIDTH - (at % BUS_WIDTH as u64) as usize,
+                Some(slot) => {
+                    let rest = usize::try_from(slot.range.end - at).unwrap_or(usize::MAX);
+                    if slot.readonly { rest.min(to_bus_width) } else { rest }
+                }
+                None => to_bus_width,
             };
             let step = limit.min(len - done);
-            each(at, done..done + step, slot.is_some());
+            each(at, done..done + step, slot.as_ref());
             done += step;
         }
     }
@@ -81,6 +93,6 @@ impl GuestPhysical for AddressSpace {
         if gpa.checked_add(len as u64)? > slot.range.end {
             return None;
         }
-        self.slots.ram().get_host_address(GuestAddress(gpa)).ok()
+        self.memory(&slot, gpa, len).map(|memory| memory.ptr_guard_mut().as_ptr())
     }
 }

@@ -223,7 +223,7 @@ mod tests {
         Inputs {
             layout,
             acpi: Some(AcpiTables::build(&acpi)),
-            smbios: Smbios::build(&smbios::Inputs { uuid: [0; 16], processors, layout }),
+            smbios: Smbios::build(&smbios::Inputs { uuid: [0; 16], processors, layout, firmware: false }),
             smbios_entry_point: EntryPoint::Bits64,
             mptable: mptable::build(&mptable),
             equipment: Equipment::default(),

@@ -85,6 +85,8 @@ pub mod port {
     pub const PCI_HOTPLUG: u16 = 0xae00;
     /// Registers for hot-plug of processors.
     pub const CPU_HOTPLUG: u16 = 0xaf00;
+    /// fw_cfg: address of a transfer descriptor.
+    pub const FW_CFG_DMA: u16 = 0x514;
     /// General purpose event block 0 of the PIIX4: two bytes of status, two of enables.
     pub const GPE0: u16 = 0xafe0;
 }

@@ -1,5 +1,7 @@
-//! Starting the machine without firmware: tables and kernel into RAM, the processors to where firmware leaves them.
+//! What the machine starts with, at first and after each reset: firmware, or a kernel with what firmware would have left
+//! behind (tables in RAM, the processors where firmware puts them).
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -7,35 +9,102 @@ use devices::base::GuestRam;
 use kvm_ioctls::VmFd;
 
 use super::bios_data::BiosData;
+use super::firmware::{self, FirmwareRom};
 use super::handoff;
 use super::pc::Board;
-use crate::boot::{DirectBoot, Platform, rng_seed};
+use crate::boot::builtin::BUILTIN_GUEST;
+use crate::boot::{DirectBoot, Image, Platform, rng_seed};
+use crate::config::{BootConfig, Firmware, MachineConfig};
 use crate::kvm::control::VcpuHandle;
 use crate::kvm::msr::Msr;
 use crate::kvm::vcpu::Vcpu;
 
-/// A kernel to be started directly, again after each reset.
-pub struct BootSource {
-    kernel: DirectBoot,
-    /// What the operating system finds instead of firmware.
-    bios: BiosData,
-    /// Memory types, for every processor.
-    mtrrs: Vec<Msr>,
-    ram: GuestRam,
+/// The image that runs first.
+pub enum FirstImage {
+    /// A kernel.
+    Kernel(DirectBoot),
+    /// Firmware in ROM.
+    Firmware(FirmwareRom),
+}
+
+impl FirstImage {
+    /// Opens what `config` starts with.
+    ///
+    /// # Errors
+    /// A file is missing, or not what it should be.
+    pub fn open(config: &MachineConfig) -> Result<Self> {
+        let BootConfig { kernel, initrd, append, .. } = &config.boot;
+        Ok(match (open_firmware(&config.boot)?, kernel) {
+            (Some(firmware), _) => Self::Firmware(firmware),
+            (None, Some(kernel)) => {
+                let initrd = initrd.as_ref().map(OsStr::new);
+                Self::Kernel(DirectBoot::open(kernel, initrd, append.as_bytes(), config.memory.size())?)
+            }
+            (None, None) => {
+                let guest = Image::from_bytes("the built-in guest", BUILTIN_GUEST);
+                Self::Kernel(DirectBoot::new(guest, append.as_bytes())?)
+            }
+        })
+    }
+
+    /// The firmware, if it is one.
+    #[must_use]
+    pub fn firmware(&self) -> Option<&FirmwareRom> {
+        match self {
+            Self::Firmware(rom) => Some(rom),
+            Self::Kernel(_) => None,
+        }
+    }
+}
+
+/// Opens the firmware that `boot` asks for, if any.
+///
+/// # Errors
+/// It is missing, or no firmware.
+pub fn open_firmware(boot: &BootConfig) -> Result<Option<FirmwareRom>> {
+    let name = match &boot.firmware {
+        Firmware::None => return Ok(None),
+        Firmware::Default => firmware::DEFAULT,
+        Firmware::File(name) => name,
+    };
+    FirmwareRom::open(name, &boot.directories).map(Some).context("-bios")
+}
+
+/// What the machine starts with.
+pub enum BootSource {
+    /// The processors begin where the architecture lets them, and find firmware there.
+    Firmware,
+    /// A kernel.
+    Kernel(Box<KernelStart>),
 }
 
 impl BootSource {
-    /// Starts `kernel` on a machine that `bios` describes and whose memory has the types `mtrrs`.
-    #[must_use]
-    pub fn new(kernel: DirectBoot, bios: BiosData, mtrrs: Vec<Msr>, ram: GuestRam) -> Self {
-        Self { kernel, bios, mtrrs, ram }
-    }
-
     /// Sets up a machine that has just been made or reset. `ram_is_clear` says that RAM is new.
     ///
     /// # Errors
     /// The kernel image can't be loaded, or the host refuses to set up a processor.
     pub fn start(&mut self, vm: &Arc<VmFd>, board: &Board, vcpus: &[VcpuHandle], ram_is_clear: bool) -> Result<()> {
+        match self {
+            Self::Firmware => Ok(()),
+            Self::Kernel(start) => start.start(vm, board, vcpus, ram_is_clear),
+        }
+    }
+}
+
+/// A kernel to be started directly, again after each reset.
+pub struct KernelStart {
+    /// The kernel.
+    pub kernel: DirectBoot,
+    /// What the operating system finds instead of firmware.
+    pub bios: BiosData,
+    /// Memory types, for every processor.
+    pub mtrrs: Vec<Msr>,
+    /// Where it is loaded.
+    pub ram: GuestRam,
+}
+
+impl KernelStart {
+    fn start(&mut self, vm: &Arc<VmFd>, board: &Board, vcpus: &[VcpuHandle], ram_is_clear: bool) -> Result<()> {
         handoff::chipset(&board.pci);
         handoff::keyboard_controller(&board.ports);
         handoff::interrupt_controllers(vm).context("can't set up the interrupt controllers")?;

@@ -3,18 +3,21 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use devices::base::GuestRam;
+use devices::base::{GuestRam, lock};
 
 use super::accel::qtest::Bench;
 use super::accel::{Accelerator, Ground, kvm, qtest};
+use super::description::{Identification, entry_point, smbios_inputs};
 use super::guest_time::GuestTime;
 use super::layout::MemoryLayout;
 use super::lifecycle::Machine;
 use super::mailbox::Mailbox;
 use super::pc::{Board, Foundation};
 use super::shadow::ShadowSlots;
+use super::smbios::Smbios;
 use super::timers::QueueRunner;
-use super::{cmos, description, rtc_time};
+use super::{cmos, description, fw_cfg, rtc_time};
+use crate::boot::e820::E820Entry;
 use crate::config::{Accel, MachineConfig};
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
@@ -55,6 +58,8 @@ pub struct Assembly {
     pub board: Board,
     /// Where RAM lies.
     pub layout: MemoryLayout,
+    /// What the processors say they are.
+    pub identification: Identification,
     /// RAM.
     pub ram: GuestRam,
     /// The host bridge's say in what the processors see of it.
@@ -73,7 +78,7 @@ fn assemble(
     mailbox: &Arc<Mailbox>,
     backends: &dyn Backends,
 ) -> Result<Assembly> {
-    let Ground { layout, ram, slots, shadow, clockwork, irqs, pit } = ground;
+    let Ground { layout, ram, identification, reserved, slots, shadow, clockwork, irqs, pit } = ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
@@ -86,17 +91,41 @@ fn assemble(
         pit,
         queue: queue.clone(),
         rtc: (rtc_queue.clone(), epoch),
-        cmos: cmos::Inputs { layout: &layout, cpus: config.smp.cpus, mouse: config.platform.i8042 },
+        cmos: cmos::Inputs {
+            layout: &layout,
+            cpus: config.smp.cpus,
+            mouse: config.platform.i8042,
+            boot: &config.boot.order,
+        },
         cpus: &cpus,
     };
-    let board = Board::new(foundation, config, backends)?;
+    let mut board = Board::new(foundation, config, backends)?;
+    tell_firmware(config, &mut board, &layout, &topology, identification, reserved)?;
     let rtc_timers = match rtc_is_own {
         true => Some(QueueRunner::new(rtc_queue, false).context("can't make a timer")?),
         false => None,
     };
     let time = clockwork.connect(queue).context("can't make a timer")?;
     let space = AddressSpace { ports: Arc::clone(&board.ports), devices: Arc::clone(&board.memory), slots };
-    Ok(Assembly { board, layout, ram, shadow, space, time, rtc_timers })
+    Ok(Assembly { board, layout, identification, ram, shadow, space, time, rtc_timers })
+}
+
+/// Fills fw_cfg.
+fn tell_firmware(
+    config: &MachineConfig,
+    board: &mut Board,
+    layout: &MemoryLayout,
+    topology: &Topology,
+    identification: Identification,
+    reserved: Vec<E820Entry>,
+) -> Result<()> {
+    let smbios = Smbios::build(&smbios_inputs(config, layout, topology, identification, true));
+    let anchor = smbios.anchor(entry_point(config))?;
+    let inputs = fw_cfg::Inputs { config, layout, topology, reserved, smbios: (anchor, smbios.tables) };
+    let device = Arc::clone(board.fw_cfg());
+    let mut device = lock(&device);
+    fw_cfg::fill(&mut device, inputs)?;
+    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, &config.boot)
 }
 
 impl Assembly {

@@ -3,6 +3,7 @@
 use devices::chipset::rtc::registers::CMOS_SIZE;
 
 use super::layout::MemoryLayout;
+use crate::config::BootOrder;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -15,14 +16,18 @@ pub struct Inputs<'a> {
     pub cpus: u32,
     /// Whether there is a PS/2 mouse.
     pub mouse: bool,
+    /// Where firmware looks for an operating system.
+    pub boot: &'a BootOrder,
 }
 
 /// Equipment byte: a numeric coprocessor and, if there is one, a PS/2 mouse.
 const EQUIPMENT_FPU: u8 = 0x02;
 const EQUIPMENT_MOUSE: u8 = 0x04;
-/// Boot order "cad": disk, floppy, CD-ROM.
-const BOOT_FIRST_AND_SECOND: u8 = 0x12;
-const BOOT_THIRD: u8 = 0x30;
+/// The first two boot devices, a nibble each, the first one in the lower.
+pub const BOOT_FIRST_AND_SECOND: usize = 0x3d;
+/// The third boot device in the upper nibble; bit 0: boot a floppy without looking for its signature.
+pub const BOOT_THIRD: usize = 0x38;
+const NO_FLOPPY_CHECK: u8 = 0x01;
 
 /// The contents of CMOS RAM outside the clock's own registers.
 #[must_use]
@@ -42,9 +47,23 @@ pub fn contents(inputs: &Inputs<'_>) -> [u8; CMOS_SIZE] {
     cmos[0x5b..0x5e].copy_from_slice(&high.to_le_bytes()[..3]);
     cmos[0x5f] = u8::try_from(inputs.cpus - 1).unwrap_or(0);
     cmos[0x14] = EQUIPMENT_FPU | if inputs.mouse { EQUIPMENT_MOUSE } else { 0 };
-    cmos[0x3d] = BOOT_FIRST_AND_SECOND;
-    cmos[0x38] = BOOT_THIRD;
+    let order = inputs.boot.once.as_deref().unwrap_or(&inputs.boot.order);
+    [cmos[BOOT_FIRST_AND_SECOND], cmos[BOOT_THIRD]] = boot_order(order, inputs.boot.check_floppy);
     cmos
+}
+
+/// [`BOOT_FIRST_AND_SECOND`] and [`BOOT_THIRD`] for the letters of an order.
+#[must_use]
+pub fn boot_order(order: &str, check_floppy: bool) -> [u8; 2] {
+    let mut devices = order.bytes().map(|letter| match letter {
+        b'a' | b'b' => 1,
+        b'c' => 2,
+        b'd' => 3,
+        b'n' => 4,
+        _ => 0_u8,
+    });
+    let [first, second, third] = [(); 3].map(|()| devices.next().unwrap_or(0));
+    [second << 4 | first, third << 4 | if check_floppy { 0 } else { NO_FLOPPY_CHECK }]
 }
 
 #[cfg(test)]
@@ -60,7 +79,22 @@ mod tests {
             amd: false,
             pci_hole64_size: Rules::PCI_HOLE64_SIZE,
         };
-        contents(&Inputs { layout: &MemoryLayout::new(&rules).unwrap(), cpus, mouse: true })
+        contents(&Inputs {
+            layout: &MemoryLayout::new(&rules).unwrap(),
+            cpus,
+            mouse: true,
+            boot: &BootOrder::default(),
+        })
+    }
+
+    /// Under QEMU 7.2: no option, -boot dan, -boot n, -boot c -no-fd-bootchk.
+    #[test]
+    fn the_boot_order_is_three_nibbles() {
+        for (order, check, bytes) in
+            [("cad", true, [0x12, 0x30]), ("dan", true, [0x13, 0x40]), ("n", true, [4, 0]), ("c", false, [2, 1])]
+        {
+            assert_eq!(boot_order(order, check), bytes, "{order}");
+        }
     }
 
     /// Ports 70h and 71h under QEMU 7.2 with `-nodefaults`.

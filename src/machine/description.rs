@@ -35,8 +35,9 @@ pub fn describe(
     board: &Board,
     layout: &MemoryLayout,
     topology: &Topology,
-    Identification { signature, features }: Identification,
+    identification: Identification,
 ) -> Result<BiosData> {
+    let Identification { signature, features } = identification;
     let cpus = processors(config, topology);
     let devices = board.acpi_devices();
     let mut pins: Vec<_> = board
@@ -67,21 +68,8 @@ pub fn describe(
     let inputs = bios_data::Inputs {
         layout,
         acpi,
-        smbios: Smbios::build(&smbios::Inputs {
-            uuid: config.identity.uuid.map_or([0; 16], uuid::Uuid::into_bytes),
-            processors: Processors {
-                sockets: u16::try_from(config.smp.cpus.div_ceil(topology.cpus_per_socket())).unwrap_or(u16::MAX),
-                cores: config.smp.dies * config.smp.cores,
-                threads: config.smp.threads,
-                signature,
-                features,
-            },
-            layout,
-        }),
-        smbios_entry_point: match config.platform.smbios_entry_point {
-            SmbiosEntryPoint::V21 => EntryPoint::Bits32,
-            SmbiosEntryPoint::V30 => EntryPoint::Bits64,
-        },
+        smbios: Smbios::build(&smbios_inputs(config, layout, topology, identification, false)),
+        smbios_entry_point: entry_point(config),
         mptable: mptable::build(&mptable::Inputs {
             cpus: &cpus,
             signature,
@@ -97,6 +85,36 @@ pub fn describe(
 /// The processors that there are or may be, in the order of their numbers.
 pub fn processors(config: &MachineConfig, topology: &Topology) -> Vec<acpi::Cpu> {
     (0..config.smp.max_cpus).map(|index| acpi::Cpu::new(topology.apic_id(index), index < config.smp.cpus)).collect()
+}
+
+/// What the SMBIOS tables are made of; firmware, if there is some, adds itself to them.
+pub fn smbios_inputs<'a>(
+    config: &MachineConfig,
+    layout: &'a MemoryLayout,
+    topology: &Topology,
+    Identification { signature, features }: Identification,
+    firmware: bool,
+) -> smbios::Inputs<'a> {
+    smbios::Inputs {
+        uuid: config.identity.uuid.map_or([0; 16], uuid::Uuid::into_bytes),
+        processors: Processors {
+            sockets: u16::try_from(config.smp.cpus.div_ceil(topology.cpus_per_socket())).unwrap_or(u16::MAX),
+            cores: config.smp.dies * config.smp.cores,
+            threads: config.smp.threads,
+            signature,
+            features,
+        },
+        layout,
+        firmware,
+    }
+}
+
+/// The form of the SMBIOS entry point.
+pub fn entry_point(config: &MachineConfig) -> EntryPoint {
+    match config.platform.smbios_entry_point {
+        SmbiosEntryPoint::V21 => EntryPoint::Bits32,
+        SmbiosEntryPoint::V30 => EntryPoint::Bits64,
+    }
 }
 
 /// The maker's strings, padded with spaces.

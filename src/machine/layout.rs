@@ -209,6 +209,13 @@ impl MemoryLayout {
         (start >= BIOS_SEGMENT.end).then_some(start..self.low_ram.end)
     }
 
+    /// [`AMD_HYPERTRANSPORT`], if the guest has to be kept off it.
+    #[must_use]
+    pub fn amd_hypertransport(&self) -> Option<E820Entry> {
+        let Range { start, end } = AMD_HYPERTRANSPORT;
+        self.amd_hypertransport.then(|| E820Entry::new(start, end - start, E820Kind::Reserved))
+    }
+
     /// The memory map of a machine that starts without firmware; same ranges as SeaBIOS reports.
     ///
     /// `top` is what is taken from the top of low RAM ([`Self::top_of_low_ram`]); may be empty.

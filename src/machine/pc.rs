@@ -4,6 +4,7 @@
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
 mod dma;
+mod fw_cfg;
 mod hotplug;
 
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use devices::chipset::pirq::PirqRouter;
 use devices::chipset::port92::Port92;
 use devices::chipset::rtc::{LostTicks, Rtc};
 use devices::debug::{DebugExit, Debugcon, PostCode};
+use devices::firmware::FwCfg;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
@@ -29,6 +31,7 @@ use devices::serial::Uart;
 
 use self::dma::IsaDma;
 use super::board::{irq, pci, port};
+use super::boot_order::BootOrder;
 use super::gate::Gate;
 use super::layout::HPET;
 use super::{acpi, cmos};
@@ -86,6 +89,9 @@ pub struct Board {
     gsis: Vec<Arc<IrqInput>>,
     queue: TimerQueue,
     power: Shared<Piix4Pm>,
+    fw_cfg: Shared<FwCfg>,
+    /// Devices to boot from.
+    pub boot_order: BootOrder,
     /// Unless the machine has no ACPI.
     hotplug: Option<hotplug::Hotplug>,
     dma: IsaDma,
@@ -124,6 +130,8 @@ impl Board {
             gsis,
             queue,
             power,
+            fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
+            boot_order: BootOrder::default(),
             hotplug: None,
             dma: IsaDma::new(&ram),
             acpi: acpi::Devices::default(),
@@ -134,6 +142,7 @@ impl Board {
             board.add_hotplug(cpus, &events);
         }
         board.add_dma();
+        board.add_fw_cfg();
         let rtc_gate = board.add_rtc(rtc, &cmos, config);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);

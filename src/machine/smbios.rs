@@ -60,6 +60,8 @@ pub struct Inputs<'a> {
     pub processors: Processors,
     /// Its memory.
     pub layout: &'a MemoryLayout,
+    /// There is firmware, which adds itself to the tables.
+    pub firmware: bool,
 }
 
 /// Which structure leads to the tables (`smbios-entry-point-type`).
@@ -96,7 +98,9 @@ impl Smbios {
     /// Build the tables.
     pub fn build(inputs: &Inputs<'_>) -> Self {
         let mut smbios = Self { tables: Vec::new(), structures: 0, longest: 0 };
-        smbios.bios();
+        if !inputs.firmware {
+            smbios.bios();
+        }
         smbios.system(&inputs.uuid);
         smbios.chassis();
         smbios.processors(&inputs.processors);
@@ -138,6 +142,22 @@ impl Smbios {
             }
         }
         Ok(entry)
+    }
+
+    /// The entry point as firmware takes it, which fills in the address of the tables and the checksums.
+    ///
+    /// # Errors
+    /// As [`Self::entry_point`].
+    pub fn anchor(&self, kind: EntryPoint) -> Result<Vec<u8>, EntryPointError> {
+        let mut anchor = self.entry_point(kind, 0)?;
+        let checksums: &[usize] = match kind {
+            EntryPoint::Bits32 => &[4, 0x15],
+            EntryPoint::Bits64 => &[5],
+        };
+        for at in checksums {
+            anchor[*at] = 0;
+        }
+        Ok(anchor)
     }
 
     /// Append a structure: header, formatted area, and the strings that the latter numbers from 1.
@@ -282,7 +302,7 @@ mod tests {
         Processors { sockets: 2, cores: 2, threads: 1, signature: 0x60fb1, features: 0x078b_fbfd };
 
     fn build(ram_size: u64, processors: Processors) -> Smbios {
-        Smbios::build(&Inputs { uuid: UUID, processors, layout: &layout(ram_size) })
+        Smbios::build(&Inputs { uuid: UUID, processors, layout: &layout(ram_size), firmware: false })
     }
 
     /// Take tables apart: each structure with its strings, terminators included.

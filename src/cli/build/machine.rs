@@ -1,9 +1,9 @@
-//! `-machine` and `-accel`: the board, and what it boots.
+//! `-machine` and `-accel`: the board.
 
 use crate::cli::error::UsageError;
 use crate::cli::settings::{Merged, Settings};
 use crate::cli::suggest::did_you_mean;
-use crate::config::{Accel, BootConfig, MachineType, PlatformConfig};
+use crate::config::{Accel, MachineType, PlatformConfig};
 
 /// The boards there are: names and descriptions.
 pub const MACHINES: [(&str, &str); 2] =
@@ -100,17 +100,4 @@ pub fn check_qtest(settings: &Settings, platform: &PlatformConfig) -> Result<(),
         }
         _ => Ok(()),
     }
-}
-
-/// Reads what the machine boots.
-pub fn boot(settings: &Settings) -> Result<BootConfig, UsageError> {
-    let machine = settings.merged("machine");
-    let text = |key| machine.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
-    let (kernel, initrd, append) = (text("kernel"), text("initrd"), text("append"));
-    for (key, value) in [("initrd", &initrd), ("append", &append)] {
-        if value.is_some() && kernel.is_none() {
-            return Err(machine.error(key, "this needs a kernel: give one with -kernel FILE"));
-        }
-    }
-    Ok(BootConfig { kernel: kernel.map(Into::into), initrd, append: append.unwrap_or_default() })
 }

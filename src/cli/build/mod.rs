@@ -1,6 +1,7 @@
 //! From options to a machine: defaults, inference, and the rules that span several options.
 
 mod block;
+mod boot;
 mod chardev;
 mod consoles;
 mod cpu;
@@ -50,7 +51,7 @@ pub fn machine(
         cpu: cpu::build(settings, &environment.cpus, warnings)?,
         smp,
         memory: memory::build(settings, &smp)?,
-        boot: machine::boot(settings)?,
+        boot: boot::build(settings, warnings)?,
         rtc: rtc::build(settings, &globals)?,
         chardevs: consoles.chardevs,
         drives: drives.drives,

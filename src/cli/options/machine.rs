@@ -1,5 +1,6 @@
-//! Machine, CPUs, clock, identity, and what is booted.
+//! Machine, CPUs, clock and identity.
 
+use super::boot::{DRIVES, MILLISECONDS, SPLASH, TIMEOUT};
 use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema};
 use crate::config::Smp;
@@ -7,7 +8,8 @@ use crate::config::Smp;
 const CPUS: Kind = Kind::Number(1, Smp::LIMIT as u64);
 const ON_OFF_AUTO: Kind = Kind::Choice(&["on", "off", "auto"]);
 const IRQCHIP: Kind = Kind::Choice(&["on", "split", "off"]);
-const NO_FIRMWARE: &str = "natoma boots kernels directly and has no firmware yet: use -kernel";
+
+const NO_FLASH: &str = "natoma has no flash chips yet: give the firmware with -bios";
 
 const MACHINE: Schema = Schema::plain(
     Some("type"),
@@ -56,17 +58,17 @@ const MACHINE: Schema = Schema::plain(
         Key::missing("bus-lock-ratelimit", &["0"], ""),
         Key::missing("memory.slots", &["0"], "give the guest all its memory with -m"),
         Key::missing("memory.max-size", &[], "give the guest all its memory with -m"),
-        Key::missing("boot.menu", &["off"], NO_FIRMWARE),
-        Key::missing("boot.strict", &["on", "off"], NO_FIRMWARE),
-        Key::missing("boot.order", &[], NO_FIRMWARE),
-        Key::missing("boot.once", &[], NO_FIRMWARE),
-        Key::missing("boot.splash", &[], NO_FIRMWARE),
-        Key::missing("boot.splash-time", &[], NO_FIRMWARE),
-        Key::missing("boot.reboot-timeout", &[], NO_FIRMWARE),
-        Key::missing("firmware", &[], NO_FIRMWARE),
-        Key::missing("max-fw-size", &[], NO_FIRMWARE),
-        Key::missing("pflash0", &[], NO_FIRMWARE),
-        Key::missing("pflash1", &[], NO_FIRMWARE),
+        Key::moved("boot.menu", Kind::Flag, "boot", "menu"),
+        Key::moved("boot.strict", Kind::Flag, "boot", "strict"),
+        Key::moved("boot.order", DRIVES, "boot", "order"),
+        Key::moved("boot.once", DRIVES, "boot", "once"),
+        Key::moved("boot.splash", SPLASH, "boot", "splash"),
+        Key::moved("boot.splash-time", MILLISECONDS, "boot", "splash-time"),
+        Key::moved("boot.reboot-timeout", TIMEOUT, "boot", "reboot-timeout"),
+        Key::new("firmware", Kind::Text("FILE"), "as -bios"),
+        Key::missing("max-fw-size", &[], NO_FLASH),
+        Key::missing("pflash0", &[], NO_FLASH),
+        Key::missing("pflash1", &[], NO_FLASH),
         Key::missing("dtb", &[], "a PC describes itself by ACPI"),
         Key::missing("dumpdtb", &[], "a PC describes itself by ACPI"),
         Key::missing("dt-compatible", &[], "a PC describes itself by ACPI"),
@@ -137,19 +139,6 @@ const NAME: Schema = Schema::plain(
         Key::new("guest", Kind::Text("NAME"), "name of the guest"),
         Key::new("process", Kind::Text("NAME"), "name of the process in ps and top (15 bytes are kept)"),
         Key::new("debug-threads", Kind::Flag, "name each thread after what it does (default off)"),
-    ],
-);
-
-const BOOT: Schema = Schema::plain(
-    Some("order"),
-    &[
-        Key::missing("order", &[], NO_FIRMWARE),
-        Key::missing("once", &[], NO_FIRMWARE),
-        Key::missing("menu", &["off"], NO_FIRMWARE),
-        Key::missing("splash", &[], NO_FIRMWARE),
-        Key::missing("splash-time", &[], NO_FIRMWARE),
-        Key::missing("reboot-timeout", &[], NO_FIRMWARE),
-        Key::missing("strict", &["on", "off"], NO_FIRMWARE),
     ],
 );
 
@@ -226,32 +215,4 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("nodefaults", Argument::None, Section::Machine, "make no default devices").details(
         "Without this option and without others that say so, the first serial port is on the terminal (see `-serial`).",
     ),
-    OptionSpec::new("kernel", Argument::File("FILE"), Section::Boot, "boot this kernel")
-        .sugar("machine", "kernel", None)
-        .details(
-            "A Linux bzImage, a 64-bit ELF image, an image with a PVH note, or a multiboot image. Without this option natoma \
-             boots a small built-in guest that shows the machine and powers off.",
-        ),
-    OptionSpec::new("initrd", Argument::File("FILE"), Section::Boot, "initial RAM disk of the kernel")
-        .sugar("machine", "initrd", None)
-        .details(
-            "For a multiboot kernel this is a list of modules: file names separated by commas, each with arguments for the \
-             module after a space.",
-        ),
-    OptionSpec::new("append", Argument::Text("TEXT"), Section::Boot, "command line of the kernel").sugar(
-        "machine", "append", None,
-    ),
-    OptionSpec::new(
-        "boot",
-        Argument::List("menu=off|strict=on|strict=off", &BOOT),
-        Section::Boot,
-        "boot order: not supported yet, except for these settings that change nothing",
-    )
-    .group("boot-opts"),
-    OptionSpec::missing("bios", Argument::File("FILE"), &[], NO_FIRMWARE),
-    OptionSpec::missing("pflash", Argument::File("FILE"), &[], NO_FIRMWARE),
-    OptionSpec::missing("L", Argument::Text("PATH"), &[], NO_FIRMWARE),
-    OptionSpec::missing("option-rom", Argument::Text("FILE"), &[], NO_FIRMWARE),
-    OptionSpec::missing("dtb", Argument::File("FILE"), &[], "a PC describes itself by ACPI: leave it out"),
-    OptionSpec::missing("fw_cfg", Argument::Text("NAME,file=FILE"), &[], NO_FIRMWARE),
 ];

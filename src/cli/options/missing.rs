@@ -22,7 +22,6 @@ const fn value(name: &'static str, instead: &'static str) -> OptionSpec {
 pub(super) const OPTIONS: &[OptionSpec] = &[
     value("fsdev", NO_SHARE),
     value("virtfs", NO_SHARE),
-    flag("no-fd-bootchk", "natoma has no disks yet: leave it out"),
     flag("win2k-hack", "natoma has no disks yet: leave it out"),
     value("netdev", NO_NETWORK),
     value("audio", NO_SOUND),

@@ -4,6 +4,7 @@
 //! work says so by name, with what to use instead.
 
 mod block;
+mod boot;
 mod chardev;
 mod device;
 mod machine;
@@ -200,6 +201,7 @@ impl OptionSpec {
 pub fn all() -> impl Iterator<Item = &'static OptionSpec> + Clone {
     [
         machine::OPTIONS,
+        boot::OPTIONS,
         memory::OPTIONS,
         chardev::OPTIONS,
         block::OPTIONS,

@@ -1,7 +1,6 @@
 //! The processors in KVM, with the interrupt controllers and the PIT that are in the kernel.
 
 use std::cell::OnceCell;
-use std::ffi::OsStr;
 use std::iter;
 use std::sync::Arc;
 
@@ -10,9 +9,8 @@ use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
 use super::{Accelerator, Ground, rules};
-use crate::boot::builtin::BUILTIN_GUEST;
+use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
-use crate::boot::{DirectBoot, Image};
 use crate::config::{KernelIrqchip, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::ChipState;
@@ -25,11 +23,11 @@ use crate::kvm::pit::KernelPit;
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
 use crate::kvm::{open, vm};
-use crate::machine::boot::BootSource;
+use crate::machine::boot::{BootSource, FirstImage, KernelStart};
 use crate::machine::build::Assembly;
 use crate::machine::description::{Identification, describe};
 use crate::machine::guest_time::Clockwork;
-use crate::machine::layout::MemoryLayout;
+use crate::machine::layout::{KVM_RESERVED, MemoryLayout};
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
 use crate::machine::ram;
@@ -40,7 +38,7 @@ const MAX_XAPIC_ID: u32 = 254;
 
 /// A virtual machine in the kernel that has no board yet.
 pub struct Prepared {
-    kernel: DirectBoot,
+    image: FirstImage,
     kvm: Kvm,
     quirks: Arc<HostQuirks>,
     topology: Topology,
@@ -60,13 +58,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
             "-accel kernel-irqchip: interrupt controllers outside the kernel are not supported yet: use kernel-irqchip=on"
         );
     }
-    let kernel = match &config.boot.kernel {
-        Some(kernel) => {
-            let initrd = config.boot.initrd.as_ref().map(OsStr::new);
-            DirectBoot::open(kernel, initrd, config.boot.append.as_bytes(), config.memory.size())?
-        }
-        None => DirectBoot::new(Image::from_bytes("the built-in guest", BUILTIN_GUEST), config.boot.append.as_bytes())?,
-    };
+    let image = FirstImage::open(config)?;
     let kvm = open::open().context("-accel kvm")?;
     let topology = Topology::new(&config.smp)?;
     let limit = kvm.get_max_vcpus();
@@ -82,7 +74,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
     let vm = vm::create(&kvm, &quirks)?;
     let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));
-    shadow.map_ram(&layout)?;
+    shadow.map_ram(&layout, image.firmware())?;
     vm::add_chips(&vm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
     let chips = ChipState::capture(&vm)?;
     let first = create_vcpu(&vm, &topology, 0)?;
@@ -95,6 +87,8 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
     let layout = layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
     let ground = Ground {
         layout,
+        identification: Identification { signature: cpu.signature(), features: cpu.basic_features() },
+        reserved: vec![E820Entry::new(KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820Kind::Reserved)],
         ram,
         slots,
         shadow,
@@ -102,7 +96,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
         irqs: Arc::new(GsiSink::new(Arc::clone(&vm))),
         pit: Box::new(KernelPit::new(Arc::clone(&vm))),
     };
-    Ok((Prepared { kernel, kvm, quirks, topology, cpu, vm, chips, first }, ground))
+    Ok((Prepared { image, kvm, quirks, topology, cpu, vm, chips, first }, ground))
 }
 
 impl Prepared {
@@ -116,8 +110,8 @@ impl Prepared {
         assembly: &Assembly,
         mailbox: &Arc<Mailbox>,
     ) -> Result<KvmAccelerator> {
-        let Self { kernel, kvm, quirks, topology, cpu, vm, chips, first } = self;
-        let Assembly { board, layout, ram, shadow, space, .. } = assembly;
+        let Self { image, kvm, quirks, topology, cpu, vm, chips, first } = self;
+        let Assembly { board, layout, ram, shadow, space, identification, .. } = assembly;
         control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
         let host = VcpuHost {
             kvm: &kvm,
@@ -136,11 +130,15 @@ impl Prepared {
         }
         mailbox.connect(VcpuParker::new(&vcpus));
 
-        let identification = Identification { signature: cpu.signature(), features: cpu.basic_features() };
-        let bios = describe(config, board, layout, &topology, identification)?;
-        let mtrrs = mtrrs(layout.low_ram.end, cpu.physical_bits() as u8);
-        let mtrrs = mtrrs.into_iter().map(|(index, value)| Msr { index, value }).collect();
-        let mut boot = BootSource::new(kernel, bios, mtrrs, Arc::clone(ram));
+        let mut boot = match image {
+            FirstImage::Firmware(_) => BootSource::Firmware,
+            FirstImage::Kernel(kernel) => {
+                let bios = describe(config, board, layout, &topology, *identification)?;
+                let mtrrs = mtrrs(layout.low_ram.end, cpu.physical_bits() as u8);
+                let mtrrs = mtrrs.into_iter().map(|(index, value)| Msr { index, value }).collect();
+                BootSource::Kernel(Box::new(KernelStart { kernel, bios, mtrrs, ram: Arc::clone(ram) }))
+            }
+        };
         boot.start(&vm, board, &vcpus, true)?;
         shadow.follow_bridge()?;
         Ok(KvmAccelerator { vm, chips, vcpus, boot, kvmclock: None })

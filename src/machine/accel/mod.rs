@@ -13,10 +13,12 @@ use anyhow::Result;
 use devices::base::{GuestRam, IrqSink};
 use devices::chipset::hpet::LegacyReplacement;
 
+use super::description::Identification;
 use super::guest_time::Clockwork;
 use super::layout::{MemoryLayout, Rules};
 use super::pc::Board;
 use super::shadow::ShadowSlots;
+use crate::boot::e820::E820Entry;
 use crate::config::MachineConfig;
 use crate::kvm::memory::MemorySlots;
 
@@ -26,7 +28,11 @@ pub struct Ground {
     pub layout: MemoryLayout,
     /// RAM.
     pub ram: GuestRam,
-    /// Which of it the processors see where.
+    /// What the processors say they are.
+    pub identification: Identification,
+    /// Addresses that they keep to themselves.
+    pub reserved: Vec<E820Entry>,
+    /// Which of RAM the processors see where.
     pub slots: Arc<MemorySlots>,
     /// The host bridge's say in that.
     pub shadow: ShadowSlots,

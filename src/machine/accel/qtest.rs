@@ -13,7 +13,9 @@ use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::memory::MemorySlots;
+use crate::machine::boot::open_firmware;
 use crate::machine::build::Assembly;
+use crate::machine::description::Identification;
 use crate::machine::guest_time::{Clockwork, GuestTime};
 use crate::machine::layout::MemoryLayout;
 use crate::machine::mailbox::Mailbox;
@@ -24,6 +26,9 @@ use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 
 /// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
 const MOST_EXPIRIES: usize = 1 << 22;
+
+/// What QEMU's default processor says it is.
+const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x0783_fbfd };
 
 /// A machine that has no board yet.
 pub struct Prepared {
@@ -42,10 +47,12 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
     let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
     let slots = Arc::new(MemorySlots::without_vm(Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));
-    shadow.map_ram(&layout)?;
+    shadow.map_ram(&layout, open_firmware(&config.boot)?.as_ref())?;
     let tap = Arc::new(IrqTap::new(Arc::new(Nobody)));
     let ground = Ground {
         layout,
+        identification: QEMU64,
+        reserved: Vec::new(),
         ram,
         slots,
         shadow,
