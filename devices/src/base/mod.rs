@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod io;
 pub mod irq;
 pub mod isa_dma;
+pub mod msi;
 pub mod state;
 pub mod system;
 pub mod timer;

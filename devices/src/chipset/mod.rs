@@ -6,6 +6,7 @@ pub mod hpet;
 pub mod i440fx;
 pub mod i8257;
 pub mod i8259;
+pub mod ioapic;
 pub mod piix3;
 pub mod piix4_pm;
 pub mod pirq;

@@ -1,0 +1,35 @@
+//! Interrupts as messages to local APICs.
+
+use super::Delivery;
+
+/// A message: a write of `data` to `address`, as PCI MSI and the Intel SDM (volume 3, "Message Signalled Interrupts")
+/// define it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msi {
+    /// Destination, in FEExxxxxh.
+    pub address: u64,
+    /// Vector, delivery mode, trigger mode.
+    pub data: u32,
+}
+
+impl Msi {
+    /// Where messages go that are addressed to nobody: destination 0, physical.
+    pub const BASE: u64 = 0xfee0_0000;
+    /// Bit of an address: the destination is logical.
+    pub const LOGICAL: u64 = 1 << 2;
+    /// Position of the destination in an address.
+    pub const DESTINATION_SHIFT: u32 = 12;
+    /// Position of the delivery mode in the data.
+    pub const DELIVERY_MODE_SHIFT: u32 = 8;
+    /// Bits of the data: asserted, level triggered.
+    pub const LEVEL: u32 = 0b11 << 14;
+}
+
+/// The local APICs as the I/O APIC sees them. Called with its lock held: a leaf.
+pub trait ApicBus: Send + Sync {
+    /// Sends a message.
+    fn send(&self, message: Msi) -> Delivery;
+
+    /// From now on pin `pin` asks for `message`, level triggered, and wants to be told its end; or no longer (`None`).
+    fn watch_end(&self, pin: u8, message: Option<Msi>);
+}
