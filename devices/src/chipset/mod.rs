@@ -4,6 +4,7 @@ pub mod gpe;
 pub mod hotplug;
 pub mod hpet;
 pub mod i440fx;
+pub mod i8254;
 pub mod i8257;
 pub mod i8259;
 pub mod ioapic;
