@@ -1,13 +1,12 @@
 //! The top level of the command line: which options were given, in which order, with which arguments.
 //!
-//! `clap` does the work. It knows only `--option=value`, so QEMU's `-option value` and `--option value` are rewritten to that
-//! form first.
+//! QEMU's forms, `-option value` and `--option value`, are simple enough to be read here: a parser that builds its own table
+//! of all options first takes longer than the rest of the command line. `clap` knows the options for completion only.
 
 use super::error::{Origin, UsageError};
 use super::options::{self, Argument, Effect, OptionSpec};
 use super::suggest::did_you_mean;
 use clap::builder::PossibleValuesParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, ValueHint};
 use std::ffi::OsString;
 
@@ -31,48 +30,12 @@ impl Given {
 ///
 /// An option that only prints something ends the command line: what follows it is not looked at.
 pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<Given>, UsageError> {
-    let rewritten = rewrite(arguments)?;
-    let matches = command().try_get_matches_from(rewritten).map_err(|error| explain(&error))?;
-    let mut given: Vec<(usize, Given)> = Vec::new();
-    for option in options::all() {
-        let (Some(indices), Some(values)) = (matches.indices_of(option.name), matches.get_many::<String>(option.name))
-        else {
-            continue;
-        };
-        given.extend(
-            indices.zip(values).map(|(index, value)| {
-                (index, Given { option, argument: option.takes_argument().then(|| value.clone()) })
-            }),
-        );
-    }
-    given.sort_by_key(|(index, _)| *index);
-    Ok(given.into_iter().map(|(_, given)| given).collect())
-}
-
-/// Rewrites `-option value` and `--option value` to `--option=value`. An option that is not known stays for clap to refuse.
-fn rewrite(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, UsageError> {
-    let mut rewritten = Vec::new();
+    let mut given = Vec::new();
     let mut arguments = arguments.into_iter().map(text);
-    while let Some(argument) = arguments.next() {
-        let argument = argument?;
-        let Some(name) =
-            argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')).filter(|name| !name.is_empty())
-        else {
-            return Err(match argument.as_str() {
-                "-" | "--" => UsageError::general(format_args!("{argument}: this is no option")),
-                _ => Origin::bare(&argument).error("natoma has no disks yet: boot a kernel with -kernel and -initrd"),
-            });
-        };
-        let Some(option) = options::find(name) else {
-            if let Some((name, value)) = name.split_once('=')
-                && options::find(name).is_some_and(OptionSpec::takes_argument)
-            {
-                return Err(Origin::bare(&argument).error(format_args!("write -{name} {value}")));
-            }
-            rewritten.push(format!("--{name}"));
-            break;
-        };
-        let value = match option.argument {
+    while let Some(word) = arguments.next() {
+        let word = word?;
+        let option = find(&word)?;
+        let argument = match option.argument {
             Argument::None => None,
             Argument::OptionName => {
                 // `-help -smp` asks about -smp; other options behind -help don't matter.
@@ -81,17 +44,39 @@ fn rewrite(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<String>,
                     name.strip_prefix('-').is_some_and(|name| options::find(name.trim_start_matches('-')).is_none());
                 Some(if is_other { String::new() } else { name })
             }
-            _ => arguments.next().transpose()?,
+            _ => Some(arguments.next().transpose()?.ok_or_else(|| {
+                Origin::option(option.name, None).error(format_args!("its argument is missing: {}", option.form()))
+            })?),
         };
-        rewritten.push(match value {
-            Some(value) => format!("--{}={value}", option.name),
-            None => format!("--{}", option.name),
-        });
+        given.push(Given { option, argument });
         if matches!(option.effect, Effect::Print) {
             break;
         }
     }
-    Ok(rewritten)
+    Ok(given)
+}
+
+/// The option that a word of the command line names, as `-option` or `--option`.
+fn find(word: &str) -> Result<&'static OptionSpec, UsageError> {
+    let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|name| !name.is_empty()) else {
+        return Err(match word {
+            "-" | "--" => UsageError::general(format_args!("{word}: this is no option")),
+            _ => Origin::bare(word).error("natoma has no disks yet: boot a kernel with -kernel and -initrd"),
+        });
+    };
+    if let Some(option) = options::find(name) {
+        return Ok(option);
+    }
+    if let Some((name, value)) = name.split_once('=')
+        && options::find(name).is_some_and(OptionSpec::takes_argument)
+    {
+        return Err(Origin::bare(word).error(format_args!("write -{name} {value}")));
+    }
+    let name = name.trim_start_matches('-').split(['=', ' ']).next().unwrap_or_default();
+    let names = options::all().flat_map(|option| [Some(option.name), option.alias]).flatten();
+    let meant = did_you_mean(name, names);
+    let advice = if meant.is_empty() { "; -help lists them all" } else { &meant };
+    Err(Origin::option(name, None).error(format_args!("there is no such option{advice}")))
 }
 
 /// An argument as text.
@@ -100,16 +85,6 @@ fn text(argument: OsString) -> Result<String, UsageError> {
         Origin::bare(&argument.to_string_lossy())
             .error("this is not valid UTF-8; give the file another name, or a link to it")
     })
-}
-
-/// The command line as clap sees it. Values are not checked here: only their presence.
-fn command() -> Command {
-    Command::new("natoma").no_binary_name(true).disable_help_flag(true).disable_version_flag(true).args(
-        options::all().map(|option| {
-            let arg = Arg::new(option.name).long(option.name).action(ArgAction::Append).require_equals(true);
-            if option.takes_argument() { arg.num_args(1) } else { arg.num_args(0..=1).default_missing_value("") }
-        }),
-    )
 }
 
 /// The command line for completion scripts: what works, with the words that are possible as arguments.
@@ -127,29 +102,6 @@ pub fn completion_command() -> Command {
             Argument::Text(_) | Argument::List(..) => arg.action(ArgAction::Append).value_hint(ValueHint::Other),
         }
     }))
-}
-
-/// An error of clap's in the words of this program.
-fn explain(error: &clap::Error) -> UsageError {
-    let argument = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(argument)) => argument.as_str(),
-        _ => "",
-    };
-    let name = argument.trim_start_matches('-').split(['=', ' ']).next().unwrap_or_default();
-    let origin = Origin::option(name, None);
-    match (error.kind(), options::find(name)) {
-        (ErrorKind::UnknownArgument, _) | (_, None) => {
-            let names = options::all().flat_map(|option| [Some(option.name), option.alias]).flatten();
-            origin.error(format_args!(
-                "there is no such option{}",
-                match did_you_mean(name, names) {
-                    none if none.is_empty() => "; -help lists them all".into(),
-                    meant => meant,
-                }
-            ))
-        }
-        (_, Some(option)) => origin.error(format_args!("its argument is missing: {}", option.form())),
-    }
 }
 
 #[cfg(test)]

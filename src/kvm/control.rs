@@ -29,6 +29,8 @@ type Job = Box<dyn FnOnce(&mut Vcpu) + Send>;
 struct Orders {
     order: Order,
     parked: bool,
+    /// The thread sleeps until the orders change: it needs no kick.
+    asleep: bool,
     jobs: VecDeque<Job>,
     /// Gone once the thread has ended, and the page with it.
     page: Option<RunPage>,
@@ -66,10 +68,11 @@ pub fn install_kick_handler() -> io::Result<()> {
     register_signal_handler(SIGRTMIN(), ignore).map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
 
+/// Gets the thread to look at its orders. Once the lock is released, `changed` has to be notified too.
 fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
     control.attention.store(true, Ordering::SeqCst);
     // With the lock held, so that the thread has not ended.
-    if let Some(page) = orders.page {
+    if let Some(page) = orders.page.filter(|_| !orders.asleep) {
         page.set_immediate_exit(true);
         // SAFETY: the thread has not ended, as it takes the page away before it does.
         let result = unsafe { libc::pthread_kill(thread, SIGRTMIN()) };
@@ -78,18 +81,22 @@ fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
 }
 
 impl VcpuHandle {
-    /// Starts a thread for `vcpu`, parked.
+    /// Starts a thread for `vcpu`, parked. Its power-on state is read there, beside what the caller does meanwhile.
     ///
     /// # Errors
     /// The host has no more threads to give.
     pub fn spawn(mut vcpu: Vcpu) -> io::Result<Self> {
-        let orders = Orders { order: Order::Park, parked: false, jobs: VecDeque::new(), page: Some(vcpu.run_page()) };
+        let page = Some(vcpu.run_page());
+        let orders = Orders { order: Order::Park, parked: false, asleep: false, jobs: VecDeque::new(), page };
         let control =
             Arc::new(Control { orders: Mutex::new(orders), changed: Condvar::new(), attention: AtomicBool::new(true) });
         let theirs = Arc::clone(&control);
         // The name of QEMU's vCPU threads, which tools that pin them look for.
         let name = format!("CPU {}/KVM", vcpu.index());
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(&mut vcpu, &theirs))?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            vcpu.remember_power_on();
+            run(&mut vcpu, &theirs);
+        })?;
         Ok(Self { control, thread: Some(thread) })
     }
 
@@ -99,6 +106,7 @@ impl VcpuHandle {
         if let Some(thread) = &self.thread {
             kick(&self.control, &orders, thread.as_pthread_t());
         }
+        drop(orders);
         self.control.changed.notify_all();
     }
 
@@ -120,22 +128,30 @@ impl VcpuHandle {
         self.order(Order::Run);
     }
 
-    /// Does something with the vCPU on its own thread, between two instructions of the guest, and waits for the
-    /// result. `None` if the thread has ended.
+    /// Has something done with the vCPU on its own thread, between two instructions of the guest, before it runs again.
+    /// `false` if the thread has ended.
+    pub fn post(&self, job: impl FnOnce(&mut Vcpu) + Send + 'static) -> bool {
+        let mut orders = lock(&self.control.orders);
+        if orders.page.is_none() {
+            return false;
+        }
+        orders.jobs.push_back(Box::new(job));
+        if let Some(thread) = &self.thread {
+            kick(&self.control, &orders, thread.as_pthread_t());
+        }
+        drop(orders);
+        self.control.changed.notify_all();
+        true
+    }
+
+    /// Has something done as [`Self::post`] does, and waits for the result. `None` if the thread has ended.
     pub fn with<R: Send + 'static>(&self, job: impl FnOnce(&mut Vcpu) -> R + Send + 'static) -> Option<R> {
         let (sender, receiver) = mpsc::channel();
-        {
-            let mut orders = lock(&self.control.orders);
-            orders.page?;
-            orders.jobs.push_back(Box::new(move |vcpu| {
-                // The receiver waits below and can't be gone.
-                let _ = sender.send(job(vcpu));
-            }));
-            if let Some(thread) = &self.thread {
-                kick(&self.control, &orders, thread.as_pthread_t());
-            }
-            self.control.changed.notify_all();
-        }
+        self.post(move |vcpu| {
+            // The receiver waits below and can't be gone.
+            let _ = sender.send(job(vcpu));
+        });
+        // Nobody sends if the thread ends before, as it drops the jobs left.
         receiver.recv().ok()
     }
 }
@@ -166,6 +182,7 @@ impl VcpuParker {
                 orders.order = Order::Park;
                 kick(control, &orders, *thread);
             }
+            // A thread that sleeps though it is to run is about to wake for that, and finds the new order.
         }
     }
 }
@@ -213,7 +230,11 @@ fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
                 orders.parked = true;
                 control.changed.notify_all();
             }
-            Order::Park => orders = control.wait(orders),
+            Order::Park => {
+                orders.asleep = true;
+                orders = control.wait(orders);
+                orders.asleep = false;
+            }
         }
     }
 }

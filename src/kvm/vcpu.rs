@@ -1,7 +1,6 @@
 //! One vCPU: KVM_RUN, hand the exit on, repeat.
 
-use std::cell::OnceCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
@@ -52,7 +51,7 @@ enum Next {
 /// What all vCPUs of a machine are made from.
 pub struct VcpuHost<'a> {
     /// KVM.
-    pub kvm: &'a Kvm,
+    pub kvm: &'a Arc<Kvm>,
     /// What processor they are.
     pub cpu: &'a GuestCpu,
     /// How they are arranged.
@@ -64,7 +63,7 @@ pub struct VcpuHost<'a> {
     /// What has to be made good on this host.
     pub quirks: Arc<HostQuirks>,
     /// The model specific registers they have, found with the first.
-    pub msrs: OnceCell<Arc<StateMsrs>>,
+    pub msrs: Arc<OnceLock<StateMsrs>>,
 }
 
 /// Why a vCPU can't be made or reset.
@@ -89,9 +88,11 @@ pub struct Vcpu {
     space: AddressSpace,
     events: Arc<dyn VcpuEvents>,
     fixups: VcpuFixups,
-    /// What a reset restores.
-    power_on: ResetState,
-    msrs: Option<Arc<StateMsrs>>,
+    kvm: Arc<Kvm>,
+    /// What a reset restores, once it is known.
+    power_on: Option<Box<ResetState>>,
+    /// The model specific registers of all vCPUs of the machine, and what a reset restores of them.
+    msrs: Arc<OnceLock<StateMsrs>>,
     /// What the guest reads from MSR_CORE_THREAD_COUNT.
     core_thread_count: u64,
     /// KVM expects to be entered again to finish the access it last exited for.
@@ -105,19 +106,42 @@ impl Vcpu {
     /// The kernel refuses a step.
     pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Result<Self, VcpuError> {
         let VcpuHost { kvm, cpu, topology, space, events, quirks, msrs } = host;
-        let (space, events) = (space.clone(), Arc::clone(events));
         cpu.set_up(&fd, topology, index)?;
-        // All vCPUs have the same registers: the first shows which.
-        if msrs.get().is_none() {
-            // Only this thread makes vCPUs.
-            let _ = msrs.set(Arc::new(StateMsrs::detect(kvm, &fd)?));
+        Ok(Self {
+            index,
+            page: RunPage::new(&mut fd),
+            fd,
+            space: space.clone(),
+            events: Arc::clone(events),
+            fixups: VcpuFixups::new(Arc::clone(quirks)),
+            kvm: Arc::clone(kvm),
+            power_on: None,
+            msrs: Arc::clone(msrs),
+            core_thread_count: msr::core_thread_count(topology),
+            access_pending: false,
+        })
+    }
+
+    /// Takes note of the state to which a reset returns. To be called before anything else is done with the vCPU; it takes
+    /// a tenth of a millisecond and more, which its thread has while the rest of the machine is made.
+    pub(super) fn remember_power_on(&mut self) {
+        match self.read_power_on() {
+            Ok(state) => self.power_on = Some(Box::new(state)),
+            Err(error) => self.fail(&error.into()),
         }
-        let msrs = msrs.get().map(Arc::clone);
-        let page = RunPage::new(&mut fd);
-        let power_on = ResetState::capture(kvm, &fd)?;
-        let fixups = VcpuFixups::new(Arc::clone(quirks));
-        let core_thread_count = msr::core_thread_count(topology);
-        Ok(Self { index, fd, page, space, events, fixups, power_on, msrs, core_thread_count, access_pending: false })
+    }
+
+    fn read_power_on(&self) -> Result<ResetState, VcpuError> {
+        // All vCPUs have the same registers: the first shows which.
+        if self.index == 0 {
+            let _ = self.msrs.set(StateMsrs::detect(&self.kvm, &self.fd)?);
+        }
+        Ok(ResetState::capture(&self.kvm, &self.fd)?)
+    }
+
+    /// Tells the machine that the vCPU can't go on.
+    pub fn fail(&self, reason: &anyhow::Error) {
+        self.events.failed(Report::new(self.index, &self.fd, &self.space, format!("{reason:#}")));
     }
 
     /// Back to the state of power-on. All but the first vCPU then wait for INIT and SIPI.
@@ -126,8 +150,10 @@ impl Vcpu {
     /// The kernel refuses a part of the state.
     pub fn reset(&mut self) -> Result<(), VcpuError> {
         self.access_pending = false;
-        self.power_on.restore(&self.fd)?;
-        if let Some(msrs) = &self.msrs {
+        if let Some(power_on) = &self.power_on {
+            power_on.restore(&self.fd)?;
+        }
+        if let Some(msrs) = self.msrs.get() {
             msrs.reset(&self.fd)?;
         }
         Ok(reset_state::set_waiting(&self.fd, self.index != 0)?)
@@ -146,8 +172,12 @@ impl Vcpu {
     /// # Errors
     /// The kernel refuses the state.
     pub fn enter_kernel(&mut self, entry: &Entry) -> Result<(), VmError> {
+        let sregs = match &self.power_on {
+            Some(state) => state.sregs(),
+            None => self.fd.get_sregs().map_err(VmError::new("read the system registers of the first virtual CPU"))?,
+        };
         self.fd
-            .set_sregs(&entry.sregs(self.power_on.sregs()))
+            .set_sregs(&entry.sregs(sregs))
             .map_err(VmError::new("set the system registers of the first virtual CPU"))?;
         self.fd.set_regs(&entry.regs()).map_err(VmError::new("set the registers of the first virtual CPU"))
     }

@@ -13,9 +13,8 @@ use super::firmware::{self, FirmwareRom};
 use super::handoff;
 use super::pc::Board;
 use crate::boot::builtin::BUILTIN_GUEST;
-use crate::boot::{DirectBoot, Image, Platform, rng_seed};
+use crate::boot::{DirectBoot, Entry, Image, Platform, rng_seed};
 use crate::config::{BootConfig, Firmware, MachineConfig};
-use crate::kvm::control::VcpuHandle;
 use crate::kvm::msr::Msr;
 use crate::kvm::vcpu::Vcpu;
 
@@ -79,14 +78,15 @@ pub enum BootSource {
 }
 
 impl BootSource {
-    /// Sets up a machine that has just been made or reset. `ram_is_clear` says that RAM is new.
+    /// Sets up a machine that has just been made or reset, but for its processors, and says where these start.
+    /// `ram_is_clear` says that RAM is new.
     ///
     /// # Errors
-    /// The kernel image can't be loaded, or the host refuses to set up a processor.
-    pub fn start(&mut self, vm: &Arc<VmFd>, board: &Board, vcpus: &[VcpuHandle], ram_is_clear: bool) -> Result<()> {
+    /// The kernel image can't be loaded.
+    pub fn load(&mut self, vm: &Arc<VmFd>, board: &Board, ram_is_clear: bool) -> Result<Start> {
         match self {
-            Self::Firmware => Ok(()),
-            Self::Kernel(start) => start.start(vm, board, vcpus, ram_is_clear),
+            Self::Firmware => Ok(Start(None)),
+            Self::Kernel(start) => start.load(vm, board, ram_is_clear),
         }
     }
 }
@@ -104,7 +104,7 @@ pub struct KernelStart {
 }
 
 impl KernelStart {
-    fn start(&mut self, vm: &Arc<VmFd>, board: &Board, vcpus: &[VcpuHandle], ram_is_clear: bool) -> Result<()> {
+    fn load(&mut self, vm: &Arc<VmFd>, board: &Board, ram_is_clear: bool) -> Result<Start> {
         handoff::chipset(&board.pci);
         handoff::keyboard_controller(&board.ports);
         handoff::interrupt_controllers(vm).context("can't set up the interrupt controllers")?;
@@ -116,18 +116,25 @@ impl KernelStart {
             rng_seed: rng_seed().ok(),
             ram_is_clear,
         };
-        let entry = self.kernel.load(&self.ram, &platform)?;
-        for vcpu in vcpus {
-            let mtrrs = self.mtrrs.clone();
-            let prepare = move |vcpu: &mut Vcpu| -> Result<()> {
-                vcpu.set_msrs(&mtrrs).context("can't set the types of memory")?;
-                if vcpu.index() == 0 {
-                    handoff::local_apic(vcpu.fd()).context("can't set up the first processor's local APIC")?;
-                    vcpu.enter_kernel(&entry)?;
-                }
-                Ok(())
-            };
-            vcpu.with(prepare).context("a virtual CPU is gone")??;
+        Ok(Start(Some((self.kernel.load(&self.ram, &platform)?, self.mtrrs.clone()))))
+    }
+}
+
+/// Where the processors start: with a kernel, how the first enters it and the types of memory for all.
+#[derive(Clone)]
+pub struct Start(Option<(Entry, Vec<Msr>)>);
+
+impl Start {
+    /// Puts a processor that has just been made or reset there.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn apply(&self, vcpu: &mut Vcpu) -> Result<()> {
+        let Some((entry, mtrrs)) = &self.0 else { return Ok(()) };
+        vcpu.set_msrs(mtrrs).context("can't set the types of memory")?;
+        if vcpu.index() == 0 {
+            handoff::local_apic(vcpu.fd()).context("can't set up the first processor's local APIC")?;
+            vcpu.enter_kernel(entry)?;
         }
         Ok(())
     }

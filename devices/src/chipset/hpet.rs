@@ -131,17 +131,20 @@ impl Hpet {
         }
     }
 
-    /// Brings counter, comparators and status up to date with the clock; raises what edges have come.
-    fn catch_up(&mut self) {
+    /// Brings counter, comparators and status up to date with the clock; raises what edges have come. Whether any has:
+    /// if not, lines and deadlines are as they should be.
+    fn catch_up(&mut self) -> bool {
         let now = COUNTER.ticks(self.clock.now());
         let ticks = now.saturating_sub(self.seen);
         self.seen = now;
         if !self.conf.enable() || ticks == 0 {
-            return;
+            return false;
         }
+        let mut matched = false;
         for number in 0..TIMERS {
             let timer = &mut self.timers[number];
             if timer.advance(self.counter, ticks) {
+                matched = true;
                 let conf = timer.conf;
                 if conf.level() {
                     self.status |= 1 << number;
@@ -153,6 +156,7 @@ impl Hpet {
             }
         }
         self.counter = self.counter.wrapping_add(ticks);
+        matched
     }
 
     /// The line that timer `number` drives now; none if it is routed to an input it can't reach.
@@ -198,8 +202,8 @@ impl Hpet {
         }
     }
 
-    /// Writes half a register: `half` is 0 or 4.
-    fn write_half(&mut self, at: u64, half: u64, value: u32) {
+    /// Writes half a register: `half` is 0 or 4. Whether there is anything to write.
+    fn write_half(&mut self, at: u64, half: u64, value: u32) -> bool {
         match at {
             offset::CONFIGURATION if half == 0 => self.write_configuration(value),
             // Write 1 to clear.
@@ -209,9 +213,10 @@ impl Hpet {
                 (Some(number), offset::TIMER_CONF) if half == 0 => self.write_timer_conf(number, value),
                 (Some(number), offset::TIMER_COMPARATOR) => self.timers[number].write_comparator(half, value),
                 // The rest is read only or reserved.
-                _ => {}
+                _ => return false,
             },
         }
+        true
     }
 
     fn write_configuration(&mut self, value: u32) {
@@ -301,9 +306,10 @@ impl Device for Hpet {
 
 impl IoDevice for Hpet {
     fn read(&mut self, _region: u16, offset: u64, size: u8) -> u64 {
-        self.catch_up();
+        if self.catch_up() {
+            self.settle();
+        }
         let value = self.read_register(offset & !7);
-        self.settle();
         match (size, offset & 4) {
             (8, _) => value,
             (_, 0) => value & u64::from(u32::MAX),
@@ -312,19 +318,21 @@ impl IoDevice for Hpet {
     }
 
     fn write(&mut self, _region: u16, offset: u64, size: u8, value: u64) {
-        self.catch_up();
-        if size == 8 {
+        let matched = self.catch_up();
+        let written = if size == 8 {
             let set = self.timers;
-            self.write_half(offset, 0, value as u32);
+            let low = self.write_half(offset, 0, value as u32);
             // Both halves of one write are one value: the first must not have used up VAL_SET.
             if let (Some(number), offset::TIMER_COMPARATOR) = (offset::timer(offset), offset % offset::TIMER_STRIDE) {
                 self.timers[number].conf = set[number].conf;
             }
-            self.write_half(offset, 4, (value >> 32) as u32);
+            self.write_half(offset, 4, (value >> 32) as u32) || low
         } else {
-            self.write_half(offset & !7, offset & 4, value as u32);
+            self.write_half(offset & !7, offset & 4, value as u32)
+        };
+        if matched || written {
+            self.settle();
         }
-        self.settle();
     }
 }
 

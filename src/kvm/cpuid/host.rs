@@ -8,6 +8,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use super::features::{self, Features, Place, Register, Word};
 use super::leaves::{Regs, to_kvm};
 use super::models::Signature;
+use super::native::Native;
 use super::setup::machine_check_capabilities;
 use crate::config::KernelIrqchip;
 use crate::kvm::quirks::HostQuirks;
@@ -84,7 +85,7 @@ pub struct Abilities {
 #[derive(Debug, Clone)]
 pub struct HostCpu {
     /// CPUID as the host itself has it.
-    pub(super) native: Table,
+    pub(super) native: Native,
     /// CPUID as KVM offers it.
     pub(super) offered: Table,
     /// The features that KVM offers, with what its table leaves out.
@@ -112,11 +113,11 @@ impl HostCpu {
             irqchip,
             machine_check: machine_check_capabilities(kvm),
         };
-        Ok(Self::new(native(), Table::from(&offered), abilities, |index| feature_msr(kvm, index)))
+        Ok(Self::new(Native::default(), Table::from(&offered), abilities, |index| feature_msr(kvm, index)))
     }
 
     /// A host with these CPUID tables, where KVM's feature MSRs read as the function says.
-    pub(super) fn new(native: Table, offered: Table, abilities: Abilities, feature_msr: impl Fn(u32) -> u64) -> Self {
+    pub(super) fn new(native: Native, offered: Table, abilities: Abilities, feature_msr: impl Fn(u32) -> u64) -> Self {
         let mut offered_features = Features::default();
         for word in Word::all() {
             offered_features[word] = match word.place() {
@@ -225,26 +226,29 @@ impl HostCpu {
     /// Bits of a guest's physical addresses.
     #[must_use]
     pub fn physical_bits(&self) -> u32 {
-        [&self.offered, &self.native]
-            .map(|table| table.get(0x8000_0008, 0).eax & 0xff)
-            .into_iter()
-            .find(|&bits| bits != 0)
-            .unwrap_or(36)
+        match self.offered.get(0x8000_0008, 0).eax & 0xff {
+            0 => match self.native.get(0x8000_0008, 0).eax & 0xff {
+                0 => 36,
+                bits => bits,
+            },
+            bits => bits,
+        }
     }
 
     /// The components of the extended state that the processor has and KVM lets a guest use, as a value of XCR0.
     pub(super) fn state_components(&self) -> u64 {
         let Regs { eax, edx, .. } = self.offered.get(0xd, 0);
         let offered = u64::from(edx) << 32 | u64::from(eax);
-        let present = self.native.subleaves(0xd).filter(|(_, place)| place.eax != 0);
-        offered & present.fold(0b11, |mask, (index, _)| mask | 1u64.checked_shl(index).unwrap_or_default())
+        let present = (2..63).filter(|&index| offered & 1 << index != 0 && self.native.get(0xd, index).eax != 0);
+        offered & present.fold(0b11, |mask, index| mask | 1 << index)
     }
 
     /// The host's own leaves on caches.
     pub(super) fn caches(&self) -> Vec<(u32, u32, Regs)> {
-        [2, 4, 0x8000_0005, 0x8000_0006, 0x8000_001d]
+        [(2, 1), (4, 8), (0x8000_0005, 1), (0x8000_0006, 1), (0x8000_001d, 8)]
             .into_iter()
-            .flat_map(|leaf| self.native.subleaves(leaf).map(move |(subleaf, regs)| (leaf, subleaf, regs)))
+            .flat_map(|(leaf, most)| (0..most).map(move |subleaf| (leaf, subleaf, self.native.get(leaf, subleaf))))
+            .filter(|(.., regs)| *regs != Regs::default())
             .collect()
     }
 
@@ -253,24 +257,6 @@ impl HostCpu {
     pub fn tsc_khz(&self) -> Option<u32> {
         self.tsc_khz
     }
-}
-
-/// CPUID of the processor we run on, as far as guests are told of it.
-fn native() -> Table {
-    let read = |leaf, subleaf| {
-        let result = std::arch::x86_64::__cpuid_count(leaf, subleaf);
-        (leaf, subleaf, Regs { eax: result.eax, ebx: result.ebx, ecx: result.ecx, edx: result.edx })
-    };
-    let level = read(0, 0).2.eax;
-    let xlevel = read(0x8000_0000, 0).2.eax;
-    [(0, 0..1), (1, 0..1), (2, 0..1), (4, 0..8), (0xd, 0..63), (0x8000_0000, 0..1)]
-        .into_iter()
-        .chain((0x8000_0001..=0x8000_0008).map(|leaf| (leaf, 0..1)))
-        .chain([(0x8000_001d, 0..8)])
-        .filter(|&(leaf, _)| leaf <= level || (0x8000_0000..=xlevel).contains(&leaf))
-        .flat_map(|(leaf, subleaves)| subleaves.map(move |subleaf| read(leaf, subleaf)))
-        .filter(|(.., regs)| *regs != Regs::default())
-        .collect()
 }
 
 /// The words of CPUID that the hardware may define, with their places.

@@ -18,6 +18,7 @@ mod guest;
 mod host;
 mod leaves;
 mod models;
+mod native;
 mod properties;
 mod setup;
 mod topology;

@@ -8,6 +8,7 @@ use super::features::{self, Word};
 use super::host::{Abilities, Table};
 use super::leaves::Regs;
 use super::models::Model;
+use super::native::Native;
 use super::*;
 use crate::config::{CpuConfig, CpuProperty, KernelIrqchip, Smp};
 
@@ -52,7 +53,7 @@ fn host(text: &str) -> HostCpu {
         machine_check: 0x0100_010a,
     };
     let msr = |index: u32| msrs.get(&index.into()).copied().unwrap_or(0);
-    let mut host = HostCpu::new(table("[native]"), table("[offered]"), abilities, msr);
+    let mut host = HostCpu::new(Native::Recorded(table("[native]")), table("[offered]"), abilities, msr);
     host.tsc_khz = Some(TSC_KHZ);
     host
 }

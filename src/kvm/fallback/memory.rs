@@ -289,6 +289,14 @@ pub fn peek(cpu: &Cpu, memory: &dyn GuestPhysical, linear: u64, data: &mut [u8])
     true
 }
 
+/// The guest-physical address of `len` bytes at a linear address, without rights, faults or traces; if they lie in one page
+/// and that is mapped to memory.
+pub fn locate(cpu: &Cpu, memory: &dyn GuestPhysical, linear: u64, len: usize) -> Option<u64> {
+    let in_page = 4096 - (linear & 4095) as usize;
+    let gpa = (len <= in_page).then(|| paging::look_up(cpu, memory, linear, super::host::physical_bits()))?;
+    gpa.filter(|&gpa| memory.is_memory(gpa, len))
+}
+
 /// A piece of an operand within one page.
 #[derive(Clone, Copy)]
 struct Span {

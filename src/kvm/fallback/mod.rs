@@ -38,7 +38,9 @@ mod xstate;
 
 use std::collections::HashMap;
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, FormatMnemonicOptions, Formatter, Instruction, IntelFormatter, Mnemonic,
+};
 
 use self::context::{Context, Flow, Fpu};
 use self::native::Native;
@@ -47,7 +49,7 @@ use self::stop::{Fault, Stop, vector};
 pub use self::cpu::{Cpu, Mode, flags};
 pub use self::flow::flat_segment;
 pub use self::interrupt::Source;
-pub use self::memory::{GuestPhysical, peek};
+pub use self::memory::{GuestPhysical, locate, peek};
 pub use self::report::Unemulable;
 pub use self::segment::segment_for;
 pub use self::state::VcpuState;
@@ -76,7 +78,8 @@ pub enum Outcome {
 pub struct Fallback {
     native: Native,
     fpu: Fpu,
-    counts: HashMap<Mnemonic, u64>,
+    /// An example and the number of each instruction.
+    counts: HashMap<Mnemonic, (Instruction, u64)>,
 }
 
 impl Fallback {
@@ -115,7 +118,7 @@ impl Fallback {
             };
             return conclude(context, cpu, Err(fault), &bytes[..known]);
         };
-        *self.counts.entry(instruction.mnemonic()).or_default() += 1;
+        self.counts.entry(instruction.mnemonic()).or_insert((instruction, 0)).1 += 1;
         let result = dispatch::execute(&mut context, &instruction, &bytes).and_then(|flow| {
             retire(&mut context, &cpu, &instruction, flow)?;
             Ok(())
@@ -142,10 +145,17 @@ impl Fallback {
     }
 
     /// How often each instruction was performed or raised a fault, most frequent first.
-    pub fn counts(&self) -> Vec<(Mnemonic, u64)> {
-        let mut counts: Vec<_> = self.counts.iter().map(|(&mnemonic, &count)| (mnemonic, count)).collect();
-        counts.sort_by_key(|&(mnemonic, count)| (std::cmp::Reverse(count), mnemonic as u32));
-        counts
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        let mut counts: Vec<_> = self.counts.values().collect();
+        counts.sort_by_key(|(example, count)| (std::cmp::Reverse(*count), example.mnemonic() as u32));
+        // The formatter's names, not those of `Debug`: these are a table of addresses, to be relocated at each start.
+        let mut formatter = IntelFormatter::new();
+        let mut name = |example: &Instruction| {
+            let mut name = String::new();
+            formatter.format_mnemonic_options(example, &mut name, FormatMnemonicOptions::NO_PREFIXES);
+            name
+        };
+        counts.into_iter().map(|(example, count)| (name(example), *count)).collect()
     }
 }
 

@@ -44,7 +44,8 @@ pub struct HostQuirks {
 }
 
 impl HostQuirks {
-    /// Decides whether the host has to be probed at all, which takes two CPUID instructions.
+    /// Decides whether the host has to be probed at all, which takes two capability checks and at most three CPUID
+    /// instructions.
     ///
     /// KVM runs guests by VMX or SVM; a CPU that shows user space neither cannot do that, so this KVM is of another
     /// kind. A CPU that shows one may still run another kind of KVM, which then offers neither system management mode nor
@@ -54,10 +55,10 @@ impl HostQuirks {
     /// # Errors
     /// The process has no file descriptor left.
     pub fn detect(kvm: &Kvm) -> Result<Self, Error> {
-        let has_vmx = __cpuid(1).ecx >> 5 & 1 != 0;
-        let has_svm = __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).ecx >> 2 & 1 != 0;
+        let has_vmx = || __cpuid(1).ecx >> 5 & 1 != 0;
+        let has_svm = || __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).ecx >> 2 & 1 != 0;
         let may_use_hardware = kvm.check_extension(Cap::X86Smm) || kvm.check_extension(Cap::NestedState);
-        if (has_vmx || has_svm) && may_use_hardware {
+        if may_use_hardware && (has_vmx() || has_svm()) {
             return Ok(Self { kvm: None, findings: OnceLock::from(Findings::default()) });
         }
         Ok(Self { kvm: Some(duplicate(kvm)?), findings: OnceLock::new() })

@@ -79,9 +79,9 @@ impl VcpuFixups {
 
     fn follow_handlers(&mut self, vcpu: &VcpuFd, memory: &dyn GuestPhysical) -> Result<(), Error> {
         let cpu = self.registers(vcpu)?;
-        let handlers = Handlers::read(&cpu, memory);
-        self.handlers = Some(handlers);
-        self.debug.set_traps(handlers.addresses());
+        if self.handlers.as_mut().is_some_and(|handlers| handlers.follow(&cpu, memory)) {
+            self.debug.set_traps(self.handlers.map(|handlers| handlers.addresses()).unwrap_or_default());
+        }
         self.debug.apply(vcpu)
     }
 
@@ -274,7 +274,7 @@ impl fmt::Display for VcpuFixups {
             }
         }
         for (mnemonic, count) in self.fallback.counts() {
-            writeln!(f, "{count:>10} {}", format!("{mnemonic:?}").to_lowercase())?;
+            writeln!(f, "{count:>10} {mnemonic}")?;
         }
         Ok(())
     }

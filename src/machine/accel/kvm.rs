@@ -1,8 +1,7 @@
 //! The processors in KVM, with the interrupt controllers and the PIT that are in the kernel.
 
-use std::cell::OnceCell;
 use std::iter;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use kvm_bindings::kvm_clock_data;
@@ -39,7 +38,7 @@ const MAX_XAPIC_ID: u32 = 254;
 /// A virtual machine in the kernel that has no board yet.
 pub struct Prepared {
     image: FirstImage,
-    kvm: Kvm,
+    kvm: Arc<Kvm>,
     quirks: Arc<HostQuirks>,
     topology: Topology,
     cpu: GuestCpu,
@@ -59,7 +58,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
         );
     }
     let image = FirstImage::open(config)?;
-    let kvm = open::open().context("-accel kvm")?;
+    let kvm = Arc::new(open::open().context("-accel kvm")?);
     let topology = Topology::new(&config.smp)?;
     let limit = kvm.get_max_vcpus();
     if config.smp.max_cpus as usize > limit {
@@ -120,7 +119,7 @@ impl Prepared {
             space: AddressSpace::clone(space),
             events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
             quirks,
-            msrs: OnceCell::new(),
+            msrs: Arc::new(OnceLock::new()),
         };
         let mut vcpus = Vec::new();
         let others = (1..config.smp.cpus).map(|index| create_vcpu(&vm, &topology, index));
@@ -139,7 +138,12 @@ impl Prepared {
                 BootSource::Kernel(Box::new(KernelStart { kernel, bios, mtrrs, ram: Arc::clone(ram) }))
             }
         };
-        boot.start(&vm, board, &vcpus, true)?;
+        let start = boot.load(&vm, board, true)?;
+        for vcpu in &vcpus {
+            let start = start.clone();
+            // The machine goes on meanwhile: a failure is as good as one in the guest's first instruction.
+            vcpu.post(move |vcpu| start.apply(vcpu).unwrap_or_else(|error| vcpu.fail(&error)));
+        }
         shadow.follow_bridge()?;
         Ok(KvmAccelerator { vm, chips, vcpus, boot, kvmclock: None })
     }
@@ -188,9 +192,15 @@ impl Accelerator for KvmAccelerator {
 
     fn reset(&mut self, board: &Board) -> Result<()> {
         self.chips.restore(&self.vm)?;
+        let start = self.boot.load(&self.vm, board, false)?;
         for vcpu in &self.vcpus {
-            vcpu.with(|vcpu| vcpu.reset()).context("a virtual CPU is gone")??;
+            let start = start.clone();
+            let reset = move |vcpu: &mut Vcpu| -> Result<()> {
+                vcpu.reset()?;
+                start.apply(vcpu)
+            };
+            vcpu.with(reset).context("a virtual CPU is gone")??;
         }
-        self.boot.start(&self.vm, board, &self.vcpus, false)
+        Ok(())
     }
 }
