@@ -778,6 +778,13 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     assert_eq!((modes[0].access, modes[0].cache, modes[0].locking), (Access::ReadWrite, CacheMode::Unsafe, false));
     assert_eq!((modes[1].access, modes[1].cache, modes[1].locking), (Access::ReadOnly, CacheMode::Writethrough, true));
 
+    let config = machine("-pflash /a -drive if=none,file=/i,id=vars -machine pflash1=vars,max-fw-size=16M");
+    assert_eq!(config.pflash, [Some("pflash0".into()), Some("vars".into())]);
+    assert_eq!(config.drives[0].image, Some(Image::new("/a")));
+    assert_eq!(config.platform.max_firmware_size, 16 << 20);
+    let both = command_line("-bios b -pflash /a").unwrap().warnings;
+    assert_eq!(both, ["-bios b: not used, as the firmware in the first flash chip is started"]);
+
     let config =
         machine("-drive if=none,id=d,file=/i -device floppy,drive=d,unit=1,id=b -device floppy,drive-type=144");
     let device = |id: Option<&str>, unit, drive: Option<&str>, kind| {
@@ -812,6 +819,17 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         ),
         ("-fda fat:floppy:/tmp", "-fda fat:floppy:/tmp: natoma opens files only, and 'fat:' is not supported"),
         ("-drive if=pflash", "-drive if=pflash: a flash chip needs contents: give file=PATH"),
+        ("-pflash a -pflash b -pflash c", "-pflash c: if=pflash has 2 places, index 0 to 1"),
+        ("-machine pflash0=x", "-machine pflash0=x: there is no drive 'x': define it"),
+        (
+            "-drive if=none,id=x -machine pflash0=x",
+            "-machine pflash0=x: a flash chip needs contents: give file=PATH (drive 'x')",
+        ),
+        (
+            "-pflash a -drive if=none,id=x,file=y -M pflash0=x",
+            "-machine pflash0=x: pflash0 is in use by -drive if=pflash",
+        ),
+        ("-M max-fw-size=17M", "-machine max-fw-size=17M: max-fw-size is a size up to 16M"),
         ("-fda /i -drive if=none,id=floppy0", "-drive if=none,id=floppy0: there are two drives with the id 'floppy0'"),
         ("-device floppy,drive=x", "-device floppy,drive=x: there is no drive 'x': define it"),
         ("-fda /i -device floppy,drive=floppy0", "-device floppy,drive=floppy0: the drive 'floppy0' is in use"),

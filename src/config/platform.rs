@@ -25,6 +25,8 @@ pub struct PlatformConfig {
     /// Highest address in bytes of RAM below 4 GiB; more RAM continues at 4 GiB. At most 4 GiB; `None`: the board's
     /// own split.
     pub max_ram_below_4g: Option<u64>,
+    /// Most bytes that the flash chips may have together, at most 16 MiB.
+    pub max_firmware_size: u64,
     /// Form of the SMBIOS entry point.
     pub smbios_entry_point: SmbiosEntryPoint,
     /// OEM id of the ACPI tables: at most 6 bytes; `None`: natoma's.
@@ -49,6 +51,7 @@ impl Default for PlatformConfig {
             graphics: true,
             default_devices: true,
             max_ram_below_4g: None,
+            max_firmware_size: 8 << 20,
             smbios_entry_point: SmbiosEntryPoint::V21,
             acpi_oem_id: None,
             acpi_oem_table_id: None,

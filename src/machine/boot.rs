@@ -10,6 +10,7 @@ use kvm_ioctls::VmFd;
 
 use super::bios_data::BiosData;
 use super::firmware::{self, FirmwareRom};
+use super::flash::FlashChip;
 use super::handoff;
 use super::pc::Board;
 use crate::boot::builtin::BUILTIN_GUEST;
@@ -27,13 +28,13 @@ pub enum FirstImage {
 }
 
 impl FirstImage {
-    /// Opens what `config` starts with.
+    /// Opens what `config` starts with; `flash` are its flash chips.
     ///
     /// # Errors
     /// A file is missing, or not what it should be.
-    pub fn open(config: &MachineConfig) -> Result<Self> {
+    pub fn open(config: &MachineConfig, flash: &[FlashChip]) -> Result<Self> {
         let BootConfig { kernel, initrd, append, .. } = &config.boot;
-        Ok(match (open_firmware(&config.boot)?, kernel) {
+        Ok(match (open_firmware(&config.boot, flash)?, kernel) {
             (Some(firmware), _) => Self::Firmware(firmware),
             (None, Some(kernel)) => {
                 let initrd = initrd.as_ref().map(OsStr::new);
@@ -56,11 +57,14 @@ impl FirstImage {
     }
 }
 
-/// Opens the firmware that `boot` asks for, if any.
+/// Opens the firmware that `boot` asks for, if any. What is in a flash chip comes before any other.
 ///
 /// # Errors
 /// It is missing, or no firmware.
-pub fn open_firmware(boot: &BootConfig) -> Result<Option<FirmwareRom>> {
+pub fn open_firmware(boot: &BootConfig, flash: &[FlashChip]) -> Result<Option<FirmwareRom>> {
+    if let Some(first) = flash.first() {
+        return FirmwareRom::flash(&first.array).map(Some).context("-drive if=pflash");
+    }
     let name = match &boot.firmware {
         Firmware::None => return Ok(None),
         Firmware::Default => firmware::DEFAULT,

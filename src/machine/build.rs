@@ -38,13 +38,13 @@ pub struct Built {
 pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Backends) -> Result<Built> {
     match config.platform.accel {
         Accel::Kvm => {
-            let (prepared, ground) = kvm::prepare(config)?;
+            let (prepared, ground) = kvm::prepare(config, backends)?;
             let assembly = assemble(ground, config, mailbox, backends)?;
             let accelerator = prepared.add_processors(config, &assembly, mailbox)?;
             Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: None })
         }
         Accel::Qtest => {
-            let (prepared, ground) = qtest::prepare(config)?;
+            let (prepared, ground) = qtest::prepare(config, backends)?;
             let assembly = assemble(ground, config, mailbox, backends)?;
             let (accelerator, bench) = prepared.drive(&assembly, mailbox)?;
             Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
@@ -78,7 +78,7 @@ fn assemble(
     mailbox: &Arc<Mailbox>,
     backends: &dyn Backends,
 ) -> Result<Assembly> {
-    let Ground { layout, ram, identification, reserved, slots, shadow, clockwork, irqs, pit } = ground;
+    let Ground { layout, ram, identification, reserved, slots, shadow, flash, clockwork, irqs, pit } = ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
@@ -100,6 +100,7 @@ fn assemble(
         cpus: &cpus,
     };
     let mut board = Board::new(foundation, config, backends)?;
+    board.add_flash(flash, &slots);
     tell_firmware(config, &mut board, &layout, &topology, identification, reserved)?;
     let rtc_timers = match rtc_is_own {
         true => Some(QueueRunner::new(rtc_queue, false).context("can't make a timer")?),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vm_memory::{MmapRegion, VolatileMemory};
+use vm_memory::{MmapRegion, VolatileMemory, volatile_memory};
 
 use super::layout::FOUR_GIB;
 
@@ -16,6 +16,8 @@ pub const DEFAULT: &str = "bios-256k.bin";
 const PACKAGE: &str = "seabios";
 /// ROM comes in pieces of this size: 64 KiB.
 const GRANULE: u64 = 0x1_0000;
+/// Most of a flash chip that is seen below 1 MiB.
+const LEGACY: usize = 128 << 10;
 /// Most that fits between the local APICs and 4 GiB.
 const MOST: u64 = 16 << 20;
 
@@ -108,6 +110,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FirmwareError> {
 /// Firmware in ROM.
 pub struct FirmwareRom {
     memory: Arc<MmapRegion>,
+    legacy: Arc<MmapRegion>,
 }
 
 impl FirmwareRom {
@@ -129,13 +132,32 @@ impl FirmwareRom {
     fn new(bytes: &[u8]) -> Result<Self, FirmwareError> {
         let memory = MmapRegion::new(bytes.len()).map_err(|error| FirmwareError::Memory(io::Error::other(error)))?;
         memory.as_volatile_slice().copy_from(bytes);
-        Ok(Self { memory: Arc::new(memory) })
+        let memory = Arc::new(memory);
+        Ok(Self { legacy: Arc::clone(&memory), memory })
+    }
+
+    /// The firmware in a flash chip. Below 1 MiB there is a copy of its end, which stays as it is when the chip is programmed.
+    ///
+    /// # Errors
+    /// The host gives no memory.
+    pub fn flash(array: &Arc<MmapRegion>) -> Result<Self, FirmwareError> {
+        let mut end = vec![0; array.size().min(LEGACY)];
+        let error = |error: volatile_memory::Error| FirmwareError::Memory(io::Error::other(error));
+        array.get_slice(array.size() - end.len(), end.len()).map_err(error)?.copy_to(&mut end[..]);
+        let Self { legacy, .. } = Self::new(&end)?;
+        Ok(Self { memory: Arc::clone(array), legacy })
     }
 
     /// Where the processors see it: the end of the first 4 GiB.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         FOUR_GIB - self.memory.size() as u64..FOUR_GIB
+    }
+
+    /// What is seen below 1 MiB, from its end on.
+    #[must_use]
+    pub fn legacy(&self) -> &Arc<MmapRegion> {
+        &self.legacy
     }
 
     /// The memory that the ROM is.

@@ -12,6 +12,7 @@ mod cmos;
 mod control;
 mod description;
 mod firmware;
+mod flash;
 mod fw_cfg;
 mod gate;
 pub mod guest_time;

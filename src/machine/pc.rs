@@ -4,6 +4,7 @@
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
 mod dma;
+mod flash;
 mod fw_cfg;
 mod hotplug;
 
@@ -337,6 +338,14 @@ impl Board {
         }
         // Their windows are gone.
         self.pci.remap();
+    }
+}
+
+impl Drop for Board {
+    /// Devices behind the PCI bus lead back to the buses on which they are.
+    fn drop(&mut self) {
+        self.ports.clear();
+        self.memory.clear();
     }
 }
 

@@ -56,7 +56,7 @@ impl ShadowSlots {
         let slot = rom(range.clone(), Arc::clone(firmware.memory()), range.end);
         self.slots.replace(range, &[slot])?;
         let mut state = lock(&self.state);
-        state.rom = Some(Arc::clone(firmware.memory()));
+        state.rom = Some(Arc::clone(firmware.legacy()));
         self.slots.replace(SWITCHED, &wanted(&state.map, state.rom.as_ref()))
     }
 
@@ -76,7 +76,7 @@ impl ShadowSlots {
 const SWITCHED: Range<u64> = VGA_WINDOW.start..BIOS_SEGMENT.end;
 
 /// A slot that shows the end of `memory` so that its last byte is before `end`.
-fn rom(range: Range<u64>, memory: Arc<MmapRegion>, end: u64) -> Slot {
+pub(super) fn rom(range: Range<u64>, memory: Arc<MmapRegion>, end: u64) -> Slot {
     let base = end.wrapping_sub(memory.size() as u64);
     Slot { range, readonly: true, backing: Backing::Host { memory, base } }
 }

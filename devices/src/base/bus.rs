@@ -168,6 +168,13 @@ impl Bus {
         self.map.store(Arc::new(Map::flatten(&mappings)));
     }
 
+    /// Removes all mappings, so that devices which hold on to the bus can go.
+    pub fn clear(&self) {
+        let mut mappings = lock(&self.mappings);
+        mappings.clear();
+        self.map.store(Arc::default());
+    }
+
     /// Number of accesses so far that no device claimed.
     #[must_use]
     pub fn unclaimed(&self) -> u64 {

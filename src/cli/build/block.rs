@@ -5,7 +5,7 @@ use super::device::Globals;
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::cli::options::NO_DISK;
-use crate::cli::settings::{Occurrence, Settings};
+use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
     Access, CacheMode, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind, Image, ImageFormat,
@@ -47,6 +47,9 @@ const PROTOCOLS: [&str; 14] = [
     "null-co:",
 ];
 
+/// Why there is no flash chip.
+const NO_CONTENTS: &str = "a flash chip needs contents: give file=PATH";
+
 /// What an interface is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Interface {
@@ -79,9 +82,18 @@ pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageErro
             }
             "fda" => result.add_short(given, 0, settings, kinds)?,
             "fdb" => result.add_short(given, 1, settings, kinds)?,
+            "pflash" => {
+                let image = Image {
+                    path: path(given.text(), &given.origin)?,
+                    snapshot: settings.has("snapshot"),
+                    ..Image::new("")
+                };
+                result.place(Interface::Pflash, None, None, Some(image), &given.origin, kinds)?;
+            }
             _ => {}
         }
     }
+    result.connect_flash(&settings.merged("machine"))?;
     let floppy_device =
         settings.all("device").any(|given| given.list().and_then(|list| list.variant) == Some("floppy"));
     if !settings.has("nodefaults") && !floppy_device && result.fdc.drives[0].is_none() {
@@ -117,6 +129,22 @@ impl Drives {
         } else {
             Err(origin.error(format_args!("there is no drive '{id}': define it with -drive if=none,id={id},file=PATH")))
         }
+    }
+
+    /// Makes flash chips of the drives that `-machine` names.
+    fn connect_flash(&mut self, machine: &Merged) -> Result<(), UsageError> {
+        for (unit, key) in ["pflash0", "pflash1"].into_iter().enumerate() {
+            let Some((id, origin)) = machine.text(key).zip(machine.origin(key)) else { continue };
+            if self.pflash[unit].is_some() {
+                return Err(origin.error(format_args!("{key} is in use by -drive if=pflash: leave one of them out")));
+            }
+            self.reference(id, origin)?;
+            if self.drives.iter().any(|drive| drive.id == id && drive.image.is_none()) {
+                return Err(origin.error(format_args!("{NO_CONTENTS} (drive '{id}')")));
+            }
+            self.pflash[unit] = Some(id.to_owned());
+        }
+        Ok(())
     }
 
     fn add_short(
@@ -196,7 +224,7 @@ impl Drives {
         match interface {
             Interface::Floppy => self.fdc.drives[unit] = Some(FdcDrive { drive: id.clone(), kind: kinds[unit] }),
             Interface::Pflash if image.is_none() => {
-                return Err(origin.error("a flash chip needs contents: give file=PATH"));
+                return Err(origin.error(NO_CONTENTS));
             }
             Interface::Pflash => self.pflash[unit] = Some(id.clone()),
             Interface::None => self.free.push(id.clone()),

@@ -19,6 +19,8 @@ pub const ACCELERATORS: [(&str, &str); 2] = [
 const OTHER_ACCELERATORS: [&str; 6] = ["tcg", "xen", "hax", "hvf", "nvmm", "whpx"];
 
 const FOUR_GIB: u64 = 4 << 30;
+/// What lies below 4 GiB before the local APICs begin.
+const MOST_FIRMWARE: u64 = 16 << 20;
 
 /// Reads the options of the board.
 pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
@@ -30,6 +32,10 @@ pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
     let max_ram_below_4g = machine.size("max-ram-below-4g");
     if max_ram_below_4g.is_some_and(|size| !(1 << 20..=FOUR_GIB).contains(&size)) {
         return Err(machine.error("max-ram-below-4g", "max-ram-below-4g is a size from 1M to 4G"));
+    }
+    let max_firmware_size = machine.size("max-fw-size").unwrap_or(defaults.max_firmware_size);
+    if max_firmware_size > MOST_FIRMWARE {
+        return Err(machine.error("max-fw-size", "max-fw-size is a size up to 16M"));
     }
     let oem = |key: &str, most: usize| match machine.text(key) {
         Some(text) if text.len() > most || !text.is_ascii() => {
@@ -47,6 +53,7 @@ pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
         graphics: machine.flag("graphics").unwrap_or(defaults.graphics) && !settings.has("nographic"),
         default_devices: !settings.has("nodefaults"),
         max_ram_below_4g,
+        max_firmware_size,
         smbios_entry_point: machine.choice("smbios-entry-point-type").unwrap_or_default(),
         acpi_oem_id: oem("x-oem-id", 6)?,
         acpi_oem_table_id: oem("x-oem-table-id", 8)?,

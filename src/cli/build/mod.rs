@@ -19,7 +19,7 @@ pub use machine::{ACCELERATORS, MACHINES};
 
 use super::error::{Origin, UsageError};
 use super::settings::Settings;
-use crate::config::MachineConfig;
+use crate::config::{Firmware, MachineConfig};
 use std::io;
 use std::path::Path;
 
@@ -44,6 +44,10 @@ pub fn machine(
     let run = run::run(settings)?;
     machine::check_qtest(settings, &platform)?;
     let mut drives = block::build(settings, &globals)?;
+    let boot = boot::build(settings, warnings)?;
+    if let (Firmware::File(name), Some(_)) = (&boot.firmware, &drives.pflash[0]) {
+        warnings.push(format!("-bios {name}: not used, as the firmware in the first flash chip is started"));
+    }
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
     Ok(MachineConfig {
         identity: run::identity(settings)?,
@@ -51,7 +55,7 @@ pub fn machine(
         cpu: cpu::build(settings, &environment.cpus, warnings)?,
         smp,
         memory: memory::build(settings, &smp)?,
-        boot: boot::build(settings, warnings)?,
+        boot,
         rtc: rtc::build(settings, &globals)?,
         chardevs: consoles.chardevs,
         drives: drives.drives,

@@ -98,6 +98,12 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         .details("The same as `-drive if=floppy,index=0,file=PATH`."),
     OptionSpec::new("fdb", Argument::File("PATH"), Section::Drives, "put an image into floppy drive B")
         .details("The same as `-drive if=floppy,index=1,file=PATH`."),
+    OptionSpec::new("pflash", Argument::File("FILE"), Section::Drives, "put firmware into a flash chip").details(
+        "The same as `-drive if=pflash,file=FILE`. The first chip holds the firmware that starts, a second one its variables; \
+         writes to them go to the file.\n\n\
+         UEFI firmware (Debian: package ovmf) comes as two files, of which the second one is to be copied for each machine: \
+         `-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd -drive if=pflash,format=raw,file=COPY`.",
+    ),
     OptionSpec::new("snapshot", Argument::None, Section::Drives, "leave all images as they are")
         .details("The default of `snapshot` in every `-drive` becomes `on`."),
     disk("hda"),

@@ -104,6 +104,5 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Section::Boot,
         "boot a floppy even if its boot sector has no signature",
     ),
-    OptionSpec::missing("pflash", Argument::File("FILE"), &[], "natoma has no flash chips yet: give the firmware with -bios"),
     OptionSpec::missing("dtb", Argument::File("FILE"), &[], "a PC describes itself by ACPI: leave it out"),
 ];

@@ -9,8 +9,6 @@ const CPUS: Kind = Kind::Number(1, Smp::LIMIT as u64);
 const ON_OFF_AUTO: Kind = Kind::Choice(&["on", "off", "auto"]);
 const IRQCHIP: Kind = Kind::Choice(&["on", "split", "off"]);
 
-const NO_FLASH: &str = "natoma has no flash chips yet: give the firmware with -bios";
-
 const MACHINE: Schema = Schema::plain(
     Some("type"),
     &[
@@ -66,9 +64,17 @@ const MACHINE: Schema = Schema::plain(
         Key::moved("boot.splash-time", MILLISECONDS, "boot", "splash-time"),
         Key::moved("boot.reboot-timeout", TIMEOUT, "boot", "reboot-timeout"),
         Key::new("firmware", Kind::Text("FILE"), "as -bios"),
-        Key::missing("max-fw-size", &[], NO_FLASH),
-        Key::missing("pflash0", &[], NO_FLASH),
-        Key::missing("pflash1", &[], NO_FLASH),
+        Key::new(
+            "max-fw-size",
+            Kind::Size(1),
+            "most bytes that flash chips may have together (default 8M, at most 16M)",
+        ),
+        Key::new(
+            "pflash0",
+            Kind::Text("ID"),
+            "the -drive if=none with the firmware, instead of -drive if=pflash,unit=0",
+        ),
+        Key::new("pflash1", Kind::Text("ID"), "the same for the chip below it, which keeps the firmware's variables"),
         Key::missing("dtb", &[], "a PC describes itself by ACPI"),
         Key::missing("dumpdtb", &[], "a PC describes itself by ACPI"),
         Key::missing("dt-compatible", &[], "a PC describes itself by ACPI"),

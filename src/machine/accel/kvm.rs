@@ -11,6 +11,7 @@ use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
 use crate::config::{KernelIrqchip, MachineConfig};
+use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::ChipState;
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
@@ -29,8 +30,8 @@ use crate::machine::guest_time::Clockwork;
 use crate::machine::layout::{KVM_RESERVED, MemoryLayout};
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
-use crate::machine::ram;
 use crate::machine::shadow::ShadowSlots;
+use crate::machine::{flash, ram};
 
 /// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
 const MAX_XAPIC_ID: u32 = 254;
@@ -51,13 +52,14 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The host can't provide what the configuration asks for.
-pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
+pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
     if config.platform.kernel_irqchip != KernelIrqchip::On {
         bail!(
             "-accel kernel-irqchip: interrupt controllers outside the kernel are not supported yet: use kernel-irqchip=on"
         );
     }
-    let image = FirstImage::open(config)?;
+    let flash = flash::open(config, backends)?;
+    let image = FirstImage::open(config, &flash)?;
     let kvm = Arc::new(open::open().context("-accel kvm")?);
     let topology = Topology::new(&config.smp)?;
     let limit = kvm.get_max_vcpus();
@@ -74,6 +76,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
     let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));
     shadow.map_ram(&layout, image.firmware())?;
+    flash.iter().try_for_each(|chip| chip.map(&slots))?;
     vm::add_chips(&vm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
     let chips = ChipState::capture(&vm)?;
     let first = create_vcpu(&vm, &topology, 0)?;
@@ -91,6 +94,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
         ram,
         slots,
         shadow,
+        flash,
         clockwork: Clockwork::flowing(),
         irqs: Arc::new(GsiSink::new(Arc::clone(&vm))),
         pit: Box::new(KernelPit::new(Arc::clone(&vm))),

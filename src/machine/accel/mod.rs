@@ -14,6 +14,7 @@ use devices::base::{GuestRam, IrqSink};
 use devices::chipset::hpet::LegacyReplacement;
 
 use super::description::Identification;
+use super::flash::FlashChip;
 use super::guest_time::Clockwork;
 use super::layout::{MemoryLayout, Rules};
 use super::pc::Board;
@@ -36,6 +37,8 @@ pub struct Ground {
     pub slots: Arc<MemorySlots>,
     /// The host bridge's say in that.
     pub shadow: ShadowSlots,
+    /// Flash chips, which the processors see already.
+    pub flash: Vec<FlashChip>,
     /// Guest time.
     pub clockwork: Clockwork,
     /// Takes the levels of the interrupt inputs.

@@ -11,6 +11,7 @@ use devices::chipset::hpet::LegacyReplacement;
 
 use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
+use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::memory::MemorySlots;
 use crate::machine::boot::open_firmware;
@@ -20,8 +21,8 @@ use crate::machine::guest_time::{Clockwork, GuestTime};
 use crate::machine::layout::MemoryLayout;
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
-use crate::machine::ram;
 use crate::machine::shadow::ShadowSlots;
+use crate::machine::{flash, ram};
 use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 
 /// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
@@ -39,7 +40,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The host does not give the memory, or the configuration asks for what only processors can do.
-pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
+pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
     if config.boot.kernel.is_some() {
         bail!("-kernel: -accel qtest has no processors that could start it: use -accel kvm");
     }
@@ -47,7 +48,9 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
     let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
     let slots = Arc::new(MemorySlots::without_vm(Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));
-    shadow.map_ram(&layout, open_firmware(&config.boot)?.as_ref())?;
+    let flash = flash::open(config, backends)?;
+    shadow.map_ram(&layout, open_firmware(&config.boot, &flash)?.as_ref())?;
+    flash.iter().try_for_each(|chip| chip.map(&slots))?;
     let tap = Arc::new(IrqTap::new(Arc::new(Nobody)));
     let ground = Ground {
         layout,
@@ -56,6 +59,7 @@ pub fn prepare(config: &MachineConfig) -> Result<(Prepared, Ground)> {
         ram,
         slots,
         shadow,
+        flash,
         clockwork: Clockwork::stepped(),
         irqs: Arc::clone(&tap) as _,
         pit: Box::new(NoPit),
