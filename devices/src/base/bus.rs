@@ -3,6 +3,7 @@
 //! The map is immutable and swapped as a whole, so that vCPUs read it without a lock; it is released before a device
 //! is called. Edits are serialised by a mutex under which no device is called.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -30,15 +31,27 @@ type SharedIo = Arc<Mutex<dyn IoDevice>>;
 
 struct Mapping {
     id: MappingId,
+    /// Where the window would begin if all of it were to be seen.
     base: u64,
+    /// The part that is to be seen.
+    part: RangeInclusive<u64>,
     region: Region,
     priority: Priority,
     device: SharedIo,
 }
 
 impl Mapping {
+    fn first(&self) -> u64 {
+        *self.part.start()
+    }
+
     fn last(&self) -> u64 {
-        self.base.saturating_add(self.region.len - 1)
+        *self.part.end()
+    }
+
+    /// Whether `size` bytes from `address`, which is inside, are inside too.
+    fn holds(&self, address: u64, size: usize) -> bool {
+        size as u64 - 1 <= self.last() - address
     }
 }
 
@@ -67,7 +80,7 @@ impl Map {
         order.sort_by_key(|mapping| (std::cmp::Reverse(mapping.priority), mapping.id.0));
         let mut ranges: Vec<Range> = Vec::with_capacity(mappings.len());
         for mapping in order {
-            let mut first = mapping.base;
+            let mut first = mapping.first();
             let mut at = ranges.partition_point(|range| range.last < first);
             loop {
                 let gap_last = match ranges.get(at) {
@@ -115,10 +128,11 @@ struct Piece {
 
 impl Piece {
     /// The widest native register that covers the start of `[offset, offset + remaining)`.
-    fn at(region: &Region, offset: u64, remaining: usize) -> Self {
-        let in_window = usize::try_from(region.len - offset).unwrap_or(usize::MAX);
-        let mut size = region.rule.native_max();
-        while size > region.rule.native_min()
+    fn at(mapping: &Mapping, address: u64, remaining: usize) -> Self {
+        let (rule, offset) = (mapping.region.rule, address - mapping.base);
+        let in_window = usize::try_from(mapping.last() - address).unwrap_or(usize::MAX).saturating_add(1);
+        let mut size = rule.native_max();
+        while size > rule.native_min()
             && (!offset.is_multiple_of(u64::from(size)) || usize::from(size) > remaining.min(in_window))
         {
             size /= 2;
@@ -151,10 +165,23 @@ impl Bus {
     /// Makes a device's window appear at `base`. Parts that a stronger mapping holds stay with that mapping, and
     /// come to this one when the stronger one goes.
     pub fn map(&self, base: u64, region: Region, priority: Priority, device: SharedIo) -> MappingId {
+        let last = base.saturating_add(region.len - 1);
+        self.map_part(base, base..=last, region, priority, device)
+    }
+
+    /// As [`Self::map`], but only `part` of the window is seen: what the bridges above a device let through to it.
+    pub fn map_part(
+        &self,
+        base: u64,
+        part: RangeInclusive<u64>,
+        region: Region,
+        priority: Priority,
+        device: SharedIo,
+    ) -> MappingId {
         debug_assert_eq!(region.space, self.space, "{} mapped in the wrong space", region.name);
-        debug_assert!(region.len > 0);
+        debug_assert!(base <= *part.start() && part.start() <= part.end() && part.end() - base < region.len);
         let id = MappingId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let mapping = Arc::new(Mapping { id, base, region, priority, device });
+        let mapping = Arc::new(Mapping { id, base, part, region, priority, device });
         let mut mappings = lock(&self.mappings);
         mappings.push(mapping);
         self.map.store(Arc::new(Map::flatten(&mappings)));
@@ -206,7 +233,7 @@ impl Bus {
             return;
         }
         let offset = address - mapping.base;
-        if mapping.region.rule.is_native(offset, data.len()) && fits(&mapping.region, offset, data.len()) {
+        if mapping.region.rule.is_native(offset, data.len()) && mapping.holds(address, data.len()) {
             let value = lock(&mapping.device).read(mapping.region.id, offset, size_of_slice(data));
             data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
             return;
@@ -232,7 +259,7 @@ impl Bus {
             return;
         }
         let offset = address - mapping.base;
-        if mapping.region.rule.is_native(offset, data.len()) && fits(&mapping.region, offset, data.len()) {
+        if mapping.region.rule.is_native(offset, data.len()) && mapping.holds(address, data.len()) {
             let mut value = [0; 8];
             value[..data.len()].copy_from_slice(data);
             let value = u64::from_le_bytes(value);
@@ -263,12 +290,12 @@ impl Bus {
         let mut current: Option<Arc<Mapping>> = None;
         while done < len {
             let at = address.wrapping_add(done as u64);
-            if !current.as_ref().is_some_and(|mapping| (mapping.base..=mapping.last()).contains(&at)) {
+            if !current.as_ref().is_some_and(|mapping| mapping.part.contains(&at)) {
                 current = self.find(at);
             }
             match &current {
                 Some(mapping) => {
-                    let piece = Piece::at(&mapping.region, at - mapping.base, len - done);
+                    let piece = Piece::at(mapping, at, len - done);
                     let step = piece.len;
                     each(done, Some((mapping, piece)));
                     done += step;
@@ -290,10 +317,6 @@ impl Bus {
         self.refused.fetch_add(1, Ordering::Relaxed);
         log::trace!(target: "refused", "{}: {what} of {size} bytes at {address:#x}", mapping.region.name);
     }
-}
-
-fn fits(region: &Region, offset: u64, size: usize) -> bool {
-    offset + size as u64 <= region.len
 }
 
 /// The size of an access that has been found native, hence at most 8.

@@ -11,32 +11,49 @@ use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryMmap};
 /// The guest's RAM.
 pub type GuestRam = Arc<GuestMemoryMmap<()>>;
 
-/// The gate in front of a function's transfers: bit 2 of its PCI command register, or always open off PCI.
+/// The gate in front of a function's transfers: bit 2 of its PCI command register, or always open off PCI. Behind a
+/// bridge the bridge's own gate has to be open too.
 #[derive(Clone, Debug)]
-pub struct BusMaster(Arc<AtomicBool>);
+pub struct BusMaster(Arc<Gate>);
+
+#[derive(Debug)]
+struct Gate {
+    open: AtomicBool,
+    upstream: Option<BusMaster>,
+}
 
 impl BusMaster {
+    fn new(open: bool, upstream: Option<Self>) -> Self {
+        Self(Arc::new(Gate { open: AtomicBool::new(open), upstream }))
+    }
+
     /// A gate that stays open, for masters on the board itself.
     #[must_use]
     pub fn always() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self::new(true, None)
     }
 
     /// A closed gate.
     #[must_use]
     pub fn closed() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
+        Self::new(false, None)
+    }
+
+    /// A closed gate for a function behind the bridge that this gate belongs to.
+    #[must_use]
+    pub fn behind(&self) -> Self {
+        Self::new(false, Some(self.clone()))
     }
 
     /// Opens or closes the gate.
     pub fn set(&self, open: bool) {
-        self.0.store(open, Ordering::Release);
+        self.0.open.store(open, Ordering::Release);
     }
 
     /// Whether transfers pass.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.open.load(Ordering::Acquire) && self.0.upstream.as_ref().is_none_or(Self::is_open)
     }
 }
 

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{BusMaster, IrqLine, Region, StateError};
+use super::OptionRom;
+use crate::base::{BusMaster, IrqLine, Region, Shared, StateError, shared};
 
 /// Register offsets of a type 0 header.
 pub mod reg {
@@ -35,6 +36,9 @@ const COMMAND_INTX_DISABLE: u16 = 1 << 10;
 const STATUS_INTERRUPT: u16 = 1 << 3;
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 const HEADER_MULTIFUNCTION: u8 = 0x80;
+const HEADER_BRIDGE: u8 = 0x01;
+/// The expansion ROM's base in a type 1 header.
+const BRIDGE_ROM_BASE: u8 = 0x38;
 const ROM_ENABLE: u32 = 1;
 
 /// First byte behind the header; the function's own registers.
@@ -109,6 +113,7 @@ impl PciConfigBuilder {
             gate: BusMaster::closed(),
             intx: IrqLine::detached(),
             intx_level: false,
+            option_rom: None,
         };
         config.put(reg::VENDOR_ID, &vendor.to_le_bytes());
         config.put(reg::DEVICE_ID, &device.to_le_bytes());
@@ -122,6 +127,13 @@ impl PciConfigBuilder {
         config.writable[usize::from(reg::INTERRUPT_LINE)] = 0xff;
         config.writable[HEADER_END..].fill(0xff);
         Self { config, next_capability: None }
+    }
+
+    /// A PCI-to-PCI bridge: a type 1 header, whose registers from 18h on the bridge describes itself. It has no
+    /// subsystem.
+    #[must_use]
+    pub fn bridge(vendor: u16, device: u16) -> Self {
+        Self::new(vendor, device, 0x06_0400).subsystem(0, 0).bytes(reg::HEADER_TYPE, &[HEADER_BRIDGE])
     }
 
     /// Revision id.
@@ -192,12 +204,7 @@ impl PciConfigBuilder {
     pub fn bar(mut self, index: usize, bar: Bar) -> Self {
         let smallest = if bar.kind == BarKind::Io { 4 } else { 16 };
         assert!(bar.region.len.is_power_of_two() && bar.region.len >= smallest, "BAR {index}: bad length");
-        let offset = bar_offset(index);
-        let wide = matches!(bar.kind, BarKind::Memory64 { .. });
-        let len = if wide { 8 } else { 4 };
-        self.config.put(offset, &bar.flags().to_le_bytes());
-        self.config.writable[usize::from(offset)..][..len].copy_from_slice(&bar.writable().to_le_bytes()[..len]);
-        self.config.bars[index] = Some(bar);
+        self.config.add_bar(index, bar);
         self
     }
 
@@ -234,9 +241,54 @@ pub struct PciConfig {
     intx: IrqLine,
     /// What the function asserts, before the Interrupt Disable bit.
     intx_level: bool,
+    option_rom: Option<Shared<OptionRom>>,
 }
 
 impl PciConfig {
+    fn add_bar(&mut self, index: usize, bar: Bar) {
+        let offset = self.bar_offset(index);
+        let wide = matches!(bar.kind, BarKind::Memory64 { .. });
+        let len = if wide { 8 } else { 4 };
+        self.put(offset, &bar.flags().to_le_bytes());
+        self.writable[usize::from(offset)..][..len].copy_from_slice(&bar.writable().to_le_bytes()[..len]);
+        self.bars[index] = Some(bar);
+    }
+
+    fn bar_offset(&self, index: usize) -> u8 {
+        match index {
+            ROM_BAR if self.bytes[usize::from(reg::HEADER_TYPE)] & !HEADER_MULTIFUNCTION == HEADER_BRIDGE => {
+                BRIDGE_ROM_BASE
+            }
+            ROM_BAR => reg::ROM_BASE,
+            _ => reg::BAR0 + 4 * index as u8,
+        }
+    }
+
+    /// The board gives the function, before it goes on the bus, an expansion ROM.
+    pub fn fit_option_rom(&mut self, rom: OptionRom) {
+        self.add_bar(ROM_BAR, rom.bar());
+        self.option_rom = Some(shared(rom));
+        self.initial = self.bytes;
+    }
+
+    /// The board says, before the function goes on the bus, that its slot has others.
+    pub fn set_multifunction(&mut self) {
+        self.bytes[usize::from(reg::HEADER_TYPE)] |= HEADER_MULTIFUNCTION;
+        self.initial = self.bytes;
+    }
+
+    /// Whether the header says that the slot has more functions.
+    #[must_use]
+    pub fn is_multifunction(&self) -> bool {
+        self.read_u8(reg::HEADER_TYPE) & HEADER_MULTIFUNCTION != 0
+    }
+
+    /// The expansion ROM that the board has fitted.
+    #[must_use]
+    pub fn option_rom(&self) -> Option<Shared<OptionRom>> {
+        self.option_rom.clone()
+    }
+
     /// Back to the reset state: every register has its initial value.
     pub fn reset(&mut self) {
         self.bytes = self.initial;
@@ -306,9 +358,9 @@ impl PciConfig {
     pub fn bar_address(&self, index: usize) -> Option<u64> {
         let bar = self.bar(index)?;
         let command = self.read_u16(reg::COMMAND);
-        let low = self.read_u32(bar_offset(index));
+        let low = self.read_u32(self.bar_offset(index));
         let raw = match bar.kind {
-            BarKind::Memory64 { .. } => u64::from(low) | u64::from(self.read_u32(bar_offset(index) + 4)) << 32,
+            BarKind::Memory64 { .. } => u64::from(low) | u64::from(self.read_u32(self.bar_offset(index) + 4)) << 32,
             _ => u64::from(low),
         };
         let (enabled, limit) = match bar.kind {
@@ -342,7 +394,17 @@ impl PciConfig {
     /// The guest-visible state.
     #[must_use]
     pub fn save(&self) -> PciConfigState {
-        let Self { bytes, intx_level, initial: _, writable: _, write_1_clears: _, bars: _, gate: _, intx: _ } = self;
+        let Self {
+            bytes,
+            intx_level,
+            initial: _,
+            writable: _,
+            write_1_clears: _,
+            bars: _,
+            gate: _,
+            intx: _,
+            option_rom: _,
+        } = self;
         PciConfigState { bytes: bytes.to_vec(), interrupt: *intx_level }
     }
 
@@ -386,10 +448,6 @@ impl PciConfig {
 pub struct PciConfigState {
     bytes: Vec<u8>,
     interrupt: bool,
-}
-
-fn bar_offset(index: usize) -> u8 {
-    if index == ROM_BAR { reg::ROM_BASE } else { reg::BAR0 + 4 * index as u8 }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Configuration mechanism #1 of the host bridge: CONFADD (CF8h) and CONFDATA (CFCh).
 //!
 //! Intel 82441FX (290549) section 3.1. Only dword accesses reach CONFADD; others are left to the ISA bus, where
-//! nobody answers. Bus numbers other than 0 lead nowhere until there is a bridge.
+//! nobody answers. A bus number other than 0 makes a type 1 cycle, which the bridge that owns the number takes.
 
 use std::sync::Arc;
 
@@ -51,11 +51,16 @@ impl ConfigMechanism1 {
         Self { address: ConfAdd::new(), bus }
     }
 
-    /// The register that an access at `offset` of the data window means.
-    fn target(&self, offset: u64) -> Option<(PciAddress, u8)> {
+    /// The register that an access at `offset` of the data window means: bus, place on it, register.
+    fn target(&self, offset: u64) -> Option<(Arc<PciBus>, PciAddress, u8)> {
         let address = self.address;
         let place = PciAddress { slot: address.slot(), function: address.function() };
-        (address.enable() && address.bus() == 0).then_some((place, address.register() << 2 | (offset & 3) as u8))
+        let bus = match (address.enable(), address.bus()) {
+            (false, _) => return None,
+            (true, 0) => Arc::clone(&self.bus),
+            (true, number) => self.bus.find(number)?,
+        };
+        Some((bus, place, address.register() << 2 | (offset & 3) as u8))
     }
 }
 
@@ -89,7 +94,7 @@ impl IoDevice for ConfigMechanism1 {
         match (region, size) {
             (CONFADD, 4) => u64::from(self.address.into_bits()),
             (CONFDATA, _) => match self.target(offset) {
-                Some((place, register)) => u64::from(self.bus.config_read(place, register, size)),
+                Some((bus, place, register)) => u64::from(bus.config_read(place, register, size)),
                 None => u64::MAX,
             },
             _ => u64::MAX,
@@ -100,8 +105,8 @@ impl IoDevice for ConfigMechanism1 {
         match (region, size) {
             (CONFADD, 4) => self.address = ConfAdd::from_bits(value as u32),
             (CONFDATA, _) => {
-                if let Some((place, register)) = self.target(offset) {
-                    self.bus.config_write(place, register, size, value as u32);
+                if let Some((bus, place, register)) = self.target(offset) {
+                    bus.config_write(place, register, size, value as u32);
                 }
             }
             _ => {}

@@ -1,11 +1,17 @@
 //! PCI: configuration space, functions, and the bus (PCI Local Bus Specification 2.1, conventional PCI).
 
+pub mod bridge;
 pub mod bus;
 pub mod config;
+mod forwarding;
 pub mod mechanism1;
+mod option_rom;
 
+pub use bridge::PciBridge;
 pub use bus::{PciAddress, PciBus, SlotError};
 pub use config::{Bar, BarKind, PciConfig, PciConfigBuilder, PciConfigState};
+pub use forwarding::Forwarding;
+pub use option_rom::OptionRom;
 
 use crate::base::{IoDevice, Region};
 
@@ -20,6 +26,11 @@ pub trait PciFunction: IoDevice {
     /// The guest has written `len` bytes at `offset` of the configuration space. Called after the write, for
     /// registers that do something.
     fn config_written(&mut self, _offset: u8, _len: u8) {}
+
+    /// What a bridge forwards to the bus behind it, as its registers are now. `None` for all other functions.
+    fn forwarding(&self) -> Option<Forwarding> {
+        None
+    }
 
     /// Windows that registers of the function's own place, beside its BARs: address and window.
     fn windows(&self) -> Vec<(u64, Region)> {

@@ -3,7 +3,7 @@ use crate::base::contract::{self, ResetValue, Subject};
 use crate::base::irq::Delivery;
 use crate::base::{AccessRule, Device, Inspector, IrqSink, State, StateError, shared};
 use crate::pci::mechanism1::{self, ConfigMechanism1};
-use crate::pci::{Bar, BarKind, PciConfig, PciConfigBuilder};
+use crate::pci::{Bar, BarKind, OptionRom, PciConfig, PciConfigBuilder};
 
 /// A function with one I/O and one memory window that read as their window's number.
 struct Probe(PciConfig);
@@ -144,10 +144,48 @@ fn the_33rd_device_is_told_who_sits_where() {
         board.bus.insert(place, format!("device{slot}"), shared(Probe::new())).unwrap();
     }
     let full = board.bus.free_slot().unwrap_err().to_string();
-    assert!(full.starts_with("all 32 PCI slots are in use: 00.0 device0, 01.0 device1"), "{full}");
+    assert!(full.starts_with("all 32 slots of PCI bus pci.0 are in use: 00.0 device0, 01.0 device1"), "{full}");
     let taken = board.bus.insert(PciAddress::slot(9), "late", shared(Probe::new())).unwrap_err();
     assert_eq!(taken.to_string(), "PCI address 09.0 is already used by device9");
-    board.bus.insert(PciAddress { slot: 9, function: 7 }, "second function", shared(Probe::new())).unwrap();
+}
+
+#[test]
+fn a_slot_has_eight_functions_if_the_first_says_so() {
+    let board = board();
+    let at = |function| PciAddress { slot: 9, function };
+    let multifunction = || {
+        let mut probe = Probe::new();
+        probe.0.set_multifunction();
+        shared(probe)
+    };
+    board.bus.insert(at(0), "single", shared(Probe::new())).unwrap();
+    let refused = board.bus.insert(at(1), "second", shared(Probe::new())).unwrap_err().to_string();
+    assert!(refused.starts_with("PCI: single function device can't be populated in function 09.1"), "{refused}");
+
+    let at = |function| PciAddress { slot: 10, function };
+    for function in (1..8).rev() {
+        board.bus.insert(at(function), format!("f{function}"), shared(Probe::new())).unwrap();
+    }
+    let refused = board.bus.insert(at(0), "late", shared(Probe::new())).unwrap_err().to_string();
+    assert!(refused.starts_with("PCI: 0a.0 indicates single function, but 0a.1 is already populated"), "{refused}");
+    board.bus.insert(at(0), "f0", multifunction()).unwrap();
+    assert_eq!(board.bus.functions().len(), 9);
+    assert_eq!(board.bus.config_read(at(0), 0x0e, 1), 0x80);
+}
+
+#[test]
+fn an_expansion_rom_shows_its_contents_where_the_guest_puts_it() {
+    let board = board();
+    let mut probe = Probe::new();
+    probe.0.fit_option_rom(OptionRom::new(b"\x55\xaa\x06rom".repeat(500)).unwrap());
+    board.bus.insert(PciAddress::slot(4), "probe", shared(probe)).unwrap();
+    let place = PciAddress::slot(4);
+    board.bus.config_write(place, 0x30, 4, u32::MAX);
+    assert_eq!(board.bus.config_read(place, 0x30, 4), 0xffff_f001, "3000 bytes need 4 KiB");
+    board.bus.config_write(place, 0x30, 4, 0xfeb0_0001);
+    board.bus.config_write(place, 0x04, 2, 2);
+    assert_eq!((board.readb(0xfeb0_0000), board.readb(0xfeb0_0001), board.readb(0xfeb0_0fff)), (0x55, 0xaa, 0));
+    assert!(OptionRom::new(Vec::new()).is_none());
 }
 
 #[test]

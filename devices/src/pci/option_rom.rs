@@ -1,0 +1,66 @@
+//! An expansion ROM: what a function's ROM BAR shows.
+
+use super::config::{Bar, BarKind};
+use crate::base::{AccessRule, Device, Inspector, IoDevice, Region, ResetKind, State, StateError};
+
+/// Largest ROM that a BAR may ask for (PCI Local Bus Specification 2.1, section 6.2.5.2).
+pub const LARGEST: usize = 16 << 20;
+/// Smallest ROM BAR: the other address bits of its register have other uses.
+const SMALLEST: usize = 2 << 10;
+
+/// The contents of an expansion ROM. They are part of the machine's description, not of its state.
+pub struct OptionRom(Vec<u8>);
+
+impl OptionRom {
+    /// A ROM with these contents; `None` if they are empty or larger than [`LARGEST`].
+    #[must_use]
+    pub fn new(mut contents: Vec<u8>) -> Option<Self> {
+        if !(1..=LARGEST).contains(&contents.len()) {
+            return None;
+        }
+        // What is left of the power of two that a BAR needs reads as in an empty ROM of QEMU's.
+        contents.resize(contents.len().next_power_of_two().max(SMALLEST), 0);
+        Some(Self(contents))
+    }
+
+    /// The BAR that shows it.
+    #[must_use]
+    pub fn bar(&self) -> Bar {
+        let region = Region::memory(0, "option-rom", self.0.len() as u64, AccessRule::native(1, 8));
+        Bar { region, kind: BarKind::Rom }
+    }
+}
+
+impl Device for OptionRom {
+    fn name(&self) -> &'static str {
+        "option-rom"
+    }
+
+    fn reset(&mut self, _kind: ResetKind) {}
+
+    fn save(&self) -> State {
+        State::of(1, &())
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), StateError> {
+        state.decode(1)
+    }
+
+    fn inspect(&self, out: &mut Inspector) {
+        out.register("size", self.0.len() as u64, 32);
+    }
+}
+
+impl IoDevice for OptionRom {
+    fn read(&mut self, _region: u16, offset: u64, size: u8) -> u64 {
+        let mut value = [0; 8];
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.0.get(at..).unwrap_or_default();
+        for (to, from) in value.iter_mut().zip(bytes).take(size.into()) {
+            *to = *from;
+        }
+        u64::from_le_bytes(value)
+    }
+
+    fn write(&mut self, _region: u16, _offset: u64, _size: u8, _value: u64) {}
+}
