@@ -140,6 +140,12 @@ impl Uart {
         self.timeout_at = None;
     }
 
+    /// Whether the interrupt output is active.
+    #[must_use]
+    pub fn interrupt(&self) -> bool {
+        self.irq.level()
+    }
+
     /// Number of characters a FIFO holds in the present mode.
     fn depth(&self) -> usize {
         if self.fcr.fifo_enable() { reg::FIFO_DEPTH } else { 1 }
