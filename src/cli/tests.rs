@@ -575,7 +575,7 @@ fn devices_take_their_properties_then_globals_then_defaults() {
         ("-device foo", "-device foo: there is no device 'foo'; natoma has isa-debug-exit, isa-debugcon, isa-serial"),
         (
             "-device isa_debug_exit",
-            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, floppy; did you mean 'isa-debug-exit'?",
+            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, floppy, pci-bridge, pci-serial, pci-serial-2x, pci-serial-4x; did you mean 'isa-debug-exit'?",
         ),
         (
             "-device virtio-net-pci,netdev=n",
@@ -835,6 +835,84 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         ("-fda /i -device floppy,drive=floppy0", "-device floppy,drive=floppy0: the drive 'floppy0' is in use"),
         ("-fda /i -device floppy,unit=0", "-device floppy,unit=0: there already is a floppy drive with unit 0"),
         ("-fda /i -fdb /i -device floppy", "-device floppy: the controller has two drives"),
+    ]);
+}
+
+#[test]
+fn pci_devices_say_where_they_sit() {
+    let devices = |line: &str| machine(&format!("-nodefaults -chardev null,id=c -chardev null,id=d {line}")).devices;
+    let card = PciDevice {
+        id: None,
+        bus: None,
+        addr: None,
+        multifunction: false,
+        rom: None,
+        acpi_index: None,
+        function: PciFunction::PciSerial(PciSerial { chardevs: vec![Some("c".into())], prog_if: 2 }),
+    };
+    assert_eq!(devices("-device pci-serial,chardev=c"), [DeviceConfig::Pci(card.clone())]);
+    let bridge = PciDevice {
+        id: Some("b".into()),
+        addr: Some(PciPlace { slot: 0x1f, function: 7 }),
+        multifunction: true,
+        function: PciFunction::PciBridge(PciBridge { chassis_nr: 7 }),
+        ..card.clone()
+    };
+    let behind = PciDevice {
+        bus: Some("b".into()),
+        addr: Some(PciPlace { slot: 5, function: 0 }),
+        rom: Some(PciRom { file: "/r".into(), size: Some(4096) }),
+        acpi_index: Some(3),
+        function: PciFunction::PciSerial(PciSerial { chardevs: vec![None, Some("d".into())], prog_if: 6 }),
+        ..card
+    };
+    assert_eq!(
+        devices(
+            "-global pci-serial-2x.prog_if=6 -device pci-bridge,id=b,chassis_nr=7,addr=0x1f.7,multifunction=on,shpc=off \
+             -device {\"driver\":\"pci-serial-2x\",\"bus\":\"b\",\"addr\":\"0x5\",\"chardev2\":\"d\",\"romfile\":\"/r\",\"romsize\":4096,\"acpi-index\":3}"
+        ),
+        [DeviceConfig::Pci(bridge), DeviceConfig::Pci(behind)]
+    );
+    // rombar=0 and an empty file name mean that there is no ROM.
+    for none in ["romfile=", "romfile=/r,rombar=0"] {
+        let devices = devices(&format!("-device pci-serial,{none}"));
+        assert!(matches!(&devices[..], [DeviceConfig::Pci(PciDevice { rom: None, .. })]), "{devices:?}");
+    }
+
+    check_errors(&[
+        ("-device pci-bridge", "-device pci-bridge: 'chassis_nr' is missing: give each bridge a chassis_nr of its own"),
+        (
+            "-device pci-bridge,chassis_nr=1,shpc=on",
+            "-device pci-bridge,chassis_nr=1,shpc=on: shpc=on is not supported yet",
+        ),
+        (
+            "-device pci-bridge,chassis_nr=1,id=a -device pci-bridge,chassis_nr=1",
+            "-device pci-bridge,chassis_nr=1: chassis_nr=1 is that of pci-bridge,id=a already",
+        ),
+        (
+            "-device pci-serial,bus=b -device pci-bridge,chassis_nr=1,id=b",
+            "-device pci-serial,bus=b: there is no PCI bus 'b'; there is pci.0 (a bridge has to stand before",
+        ),
+        (
+            "-device pci-bridge,chassis_nr=1 -device pci-serial,bus=pci.2",
+            "-device pci-serial,bus=pci.2: there is no PCI bus 'pci.2'; there is pci.0, pci.1 (",
+        ),
+        ("-device pci-serial,addr=20", "-device pci-serial,addr=20: addr is SLOT or SLOT.FUNCTION"),
+        ("-device pci-serial,addr=1.8", "-device pci-serial,addr=1.8: addr is SLOT or SLOT.FUNCTION"),
+        ("-device pci-serial,addr=+1", "-device pci-serial,addr=+1: addr is SLOT or SLOT.FUNCTION"),
+        ("-device pci-serial,romsize=3", "-device pci-serial,romsize=3: romsize has to be a power of two"),
+        (
+            "-device pci-serial,adr=3",
+            "-device pci-serial,adr=3: there is no parameter 'adr' of device 'pci-serial'; did you mean 'addr'?",
+        ),
+        (
+            "-device pci-serial,acpi-index=1 -device pci-serial,acpi-index=1",
+            "-device pci-serial,acpi-index=1: a PCI device with acpi-index = 1 already exists: pci-serial",
+        ),
+        (
+            "-chardev null,id=c -device pci-serial,chardev=c -device pci-serial-2x,chardev2=c",
+            "-device pci-serial-2x,chardev2=c: character device 'c' is already used by pci-serial; pci-serial-2x can",
+        ),
     ]);
 }
 

@@ -1,6 +1,6 @@
 //! Devices that are added to those of the board.
 
-use super::FloppyDevice;
+use super::{FloppyDevice, PciDevice};
 use serde::{Deserialize, Serialize};
 
 /// A device of `-device`, with every property resolved (command line, then `-global`, then the device's default).
@@ -15,6 +15,8 @@ pub enum DeviceConfig {
     IsaSerial(IsaSerial),
     /// A floppy drive at the board's controller.
     Floppy(FloppyDevice),
+    /// A PCI function.
+    Pci(PciDevice),
 }
 
 /// `isa-debug-exit`: a write of `v` ends the process with status `(v << 1) | 1`.

@@ -12,6 +12,7 @@ mod cpu;
 mod device;
 mod floppy;
 mod memory;
+mod pci;
 mod platform;
 mod rtc;
 mod run;
@@ -23,6 +24,7 @@ pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
+pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial};
 pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{

@@ -7,6 +7,7 @@ mod dma;
 mod flash;
 mod fw_cfg;
 mod hotplug;
+mod pci_devices;
 
 use std::sync::{Arc, Mutex};
 
@@ -270,6 +271,7 @@ impl Board {
                 char_port.attach(console.clone());
                 self.add(&console, &[(*iobase, Debugcon::REGION)]);
             }
+            DeviceConfig::Pci(device) => self.add_pci_device(device, backends)?,
             // At the floppy controller, which is made before.
             DeviceConfig::Floppy(_) => {}
             DeviceConfig::IsaSerial(serial) => {
@@ -297,7 +299,8 @@ impl Board {
     }
 
     fn add_pci<F: PciFunction + 'static>(&mut self, place: PciAddress, function: &Shared<F>) -> Result<(), SlotError> {
-        self.pci.insert(place, lock(function).name(), function.clone())?;
+        let name = lock(function).name();
+        self.pci.insert(place, name, function.clone())?;
         self.register(function.clone());
         Ok(())
     }

@@ -3,8 +3,6 @@
 use super::config::{Bar, BarKind};
 use crate::base::{AccessRule, Device, Inspector, IoDevice, Region, ResetKind, State, StateError};
 
-/// Largest ROM that a BAR may ask for (PCI Local Bus Specification 2.1, section 6.2.5.2).
-pub const LARGEST: usize = 16 << 20;
 /// Smallest ROM BAR: the other address bits of its register have other uses.
 const SMALLEST: usize = 2 << 10;
 
@@ -12,10 +10,13 @@ const SMALLEST: usize = 2 << 10;
 pub struct OptionRom(Vec<u8>);
 
 impl OptionRom {
-    /// A ROM with these contents; `None` if they are empty or larger than [`LARGEST`].
+    /// Largest ROM in bytes that a BAR may ask for (PCI Local Bus Specification 2.1, section 6.2.5.2).
+    pub const LARGEST: usize = 16 << 20;
+
+    /// A ROM with these contents; `None` if they are empty or larger than [`Self::LARGEST`].
     #[must_use]
     pub fn new(mut contents: Vec<u8>) -> Option<Self> {
-        if !(1..=LARGEST).contains(&contents.len()) {
+        if !(1..=Self::LARGEST).contains(&contents.len()) {
             return None;
         }
         // What is left of the power of two that a BAR needs reads as in an empty ROM of QEMU's.

@@ -86,6 +86,10 @@ pub fn build(
             DeviceConfig::Floppy(floppy) => {
                 floppy.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
             }
+            DeviceConfig::Pci(device) => {
+                let mut chardevs = device.chardevs();
+                chardevs.try_for_each(|id| builder.reference(id, device.driver(), &given.origin))?;
+            }
         }
     }
 

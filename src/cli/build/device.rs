@@ -1,6 +1,6 @@
 //! `-device` and `-global`: devices beside those of the board, and defaults of their properties.
 
-use super::{block, check_id};
+use super::{block, check_id, pci};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::{Entry, KeyValues, Support};
 use crate::cli::options::{self, BOARD_DRIVERS};
@@ -125,6 +125,11 @@ pub fn build(
         }
         devices.push(device);
     }
+    let on_pci = settings.all("device").zip(&devices).filter_map(|(given, device)| match device {
+        DeviceConfig::Pci(device) => Some((given, device)),
+        _ => None,
+    });
+    pci::check(&on_pci.collect::<Vec<_>>())?;
     Ok(devices)
 }
 
@@ -198,6 +203,9 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
             }
             DeviceConfig::Floppy(block::floppy(id, &list, unit as u8))
         }
-        other => return Err(error(&format!("'{other}' is not supported yet"))),
+        other => match pci::device(given, other, &list)? {
+            Some(device) => device,
+            None => return Err(error(&format!("'{other}' is not supported yet"))),
+        },
     })
 }

@@ -9,6 +9,7 @@ mod device;
 mod log;
 mod machine;
 mod memory;
+mod pci;
 mod rtc;
 mod run;
 mod smp;

@@ -1,6 +1,7 @@
 //! Devices beside those of the board, and defaults of their properties.
 
 use super::block::{FLOPPY, ISA_FDC};
+use super::pci;
 use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
@@ -50,6 +51,10 @@ const DEVICE: Schema = Schema {
             ],
         },
         FLOPPY,
+        pci::PCI_BRIDGE,
+        pci::PCI_SERIAL,
+        pci::PCI_SERIAL_2X,
+        pci::PCI_SERIAL_4X,
     ],
     variant_noun: "device",
     missing_variants: &[
@@ -163,7 +168,7 @@ const DEVICE: Schema = Schema {
             ],
             "natoma has no sound yet",
         ),
-        (&["pci-serial", "pci-serial-2x", "pci-serial-4x", "virtconsole", "virtserialport"], "use isa-serial"),
+        (&["virtconsole", "virtserialport"], "use isa-serial or pci-serial"),
         (
             &[
                 "virtio-serial",
@@ -185,7 +190,6 @@ const DEVICE: Schema = Schema {
                 "pvpanic-pci",
                 "i6300esb",
                 "ib700",
-                "pci-bridge",
                 "pcie-root-port",
                 "ioh3420",
                 "pci-testdev",

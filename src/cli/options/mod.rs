@@ -10,11 +10,13 @@ mod device;
 mod machine;
 mod memory;
 mod missing;
+mod pci;
 mod process;
 
 use super::keyval::Schema;
 pub use block::NO_DISK;
 pub use device::BOARD_DRIVERS;
+pub use pci::{COMMON as PCI_KEYS, is_common as is_pci_key};
 
 /// One option.
 #[derive(Debug)]

@@ -1,0 +1,103 @@
+//! `-device` for PCI functions: where they sit, and what they are.
+
+use crate::cli::error::UsageError;
+use crate::cli::keyval::KeyValues;
+use crate::cli::settings::Occurrence;
+use crate::config::{DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial};
+
+const SLOTS: u8 = 32;
+const FUNCTIONS: u8 = 8;
+
+/// Reads a PCI device; `None` if `driver` is not one.
+pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Option<DeviceConfig>, UsageError> {
+    let error = |message: &str| given.origin.error(message);
+    let text = |key: &str| list.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    let serial = |chardevs: &[&str]| {
+        PciFunction::PciSerial(PciSerial {
+            chardevs: chardevs.iter().map(|key| text(key)).collect(),
+            prog_if: list.number("prog_if").unwrap_or(2),
+        })
+    };
+    let function = match driver {
+        "pci-bridge" => {
+            let chassis_nr = list.number("chassis_nr").ok_or_else(|| {
+                error("'chassis_nr' is missing: give each bridge a chassis_nr of its own, from 1 to 255")
+            })?;
+            PciFunction::PciBridge(PciBridge { chassis_nr })
+        }
+        "pci-serial" => serial(&["chardev"]),
+        "pci-serial-2x" => serial(&["chardev1", "chardev2"]),
+        "pci-serial-4x" => serial(&["chardev1", "chardev2", "chardev3", "chardev4"]),
+        _ => return Ok(None),
+    };
+    let addr = match text("addr") {
+        None => None,
+        Some(text) => Some(place(&text).ok_or_else(|| {
+            error("addr is SLOT or SLOT.FUNCTION, both hexadecimal: 0 to 1f, and 0 to 7; addr=05.1 say")
+        })?),
+    };
+    let size = list.number::<u32>("romsize").filter(|size| *size != u32::MAX);
+    if size.is_some_and(|size| !size.is_power_of_two()) {
+        return Err(error("romsize has to be a power of two"));
+    }
+    let file = text("romfile").filter(|_| list.number::<u8>("rombar") != Some(0));
+    Ok(Some(DeviceConfig::Pci(PciDevice {
+        id: text("id"),
+        bus: text("bus"),
+        addr,
+        multifunction: list.flag("multifunction").unwrap_or(false),
+        rom: file.map(|file| PciRom { file: file.into(), size }),
+        acpi_index: list.number("acpi-index").filter(|index| *index != 0),
+        function,
+    })))
+}
+
+/// Checks what concerns all PCI devices together: each bus is there when a device is put on it, and no two have the same
+/// number of ACPI or of chassis.
+pub fn check(devices: &[(&Occurrence, &PciDevice)]) -> Result<(), UsageError> {
+    for (at, (given, device)) in devices.iter().enumerate() {
+        let before = &devices[..at];
+        let is_bridge = |device: &PciDevice| matches!(device.function, PciFunction::PciBridge(_));
+        if let Some(bus) = &device.bus {
+            let mut unnamed = 0;
+            let mut buses = vec!["pci.0".to_owned()];
+            for (_, bridge) in before.iter().filter(|(_, other)| is_bridge(other)) {
+                buses.push(bridge.id.clone().unwrap_or_else(|| {
+                    unnamed += 1;
+                    format!("pci.{unnamed}")
+                }));
+            }
+            if !buses.contains(bus) {
+                return Err(given.origin.error(format_args!(
+                    "there is no PCI bus '{bus}'; there is {} (a bridge has to stand before what is behind it)",
+                    buses.join(", ")
+                )));
+            }
+        }
+        if let Some(index) = device.acpi_index
+            && let Some((_, other)) = before.iter().find(|(_, other)| other.acpi_index == Some(index))
+        {
+            return Err(given
+                .origin
+                .error(format_args!("a PCI device with acpi-index = {index} already exists: {other}")));
+        }
+        if let PciFunction::PciBridge(bridge) = &device.function
+            && let Some((_, other)) = before.iter().find(|(_, other)| other.function == device.function)
+        {
+            let chassis = bridge.chassis_nr;
+            return Err(given.origin.error(format_args!("chassis_nr={chassis} is that of {other} already")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads `SLOT[.FUNCTION]`, hexadecimal as `lspci` prints it, with or without `0x`.
+fn place(text: &str) -> Option<PciPlace> {
+    let number = |text: &str, count: u8| {
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+        let number = digits.chars().all(|c| c.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?;
+        number.filter(|number| *number < count)
+    };
+    let (slot, function) = text.split_once('.').unwrap_or((text, "0"));
+    Some(PciPlace { slot: number(slot, SLOTS)?, function: number(function, FUNCTIONS)? })
+}

@@ -1,0 +1,112 @@
+//! PCI functions that are added to those of the board.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// A PCI function of `-device`: where it sits, and what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciDevice {
+    /// Name of the device, if it was given one. A bridge gives it to the bus behind it.
+    pub id: Option<String>,
+    /// Name of the bus it is on; `None`: the root bus.
+    pub bus: Option<String>,
+    /// Its place there; `None`: function 0 of the first free slot.
+    pub addr: Option<PciPlace>,
+    /// Function 0 says that its slot has more functions.
+    pub multifunction: bool,
+    /// Its expansion ROM.
+    pub rom: Option<PciRom>,
+    /// Number by which ACPI names it to operating systems, 1 to [`PciDevice::LAST_ACPI_INDEX`]; no two have the same.
+    pub acpi_index: Option<u16>,
+    /// What it is.
+    pub function: PciFunction,
+}
+
+impl PciDevice {
+    /// Largest ACPI index.
+    pub const LAST_ACPI_INDEX: u16 = 16 * 1024 - 1;
+
+    /// Its kind as QEMU spells it.
+    pub fn driver(&self) -> &'static str {
+        match &self.function {
+            PciFunction::PciBridge(_) => "pci-bridge",
+            PciFunction::PciSerial(PciSerial { chardevs, .. }) => match chardevs.len() {
+                0 | 1 => "pci-serial",
+                2 => "pci-serial-2x",
+                _ => "pci-serial-4x",
+            },
+        }
+    }
+}
+
+/// The references to other parts of the configuration.
+impl PciDevice {
+    /// Ids of the character devices it uses.
+    pub fn chardevs(&self) -> impl Iterator<Item = &str> {
+        let chardevs: &[Option<String>] = match &self.function {
+            PciFunction::PciSerial(card) => &card.chardevs,
+            PciFunction::PciBridge(_) => &[],
+        };
+        chardevs.iter().filter_map(Option::as_deref)
+    }
+}
+
+/// As it is called in messages: its kind, and its name if it has one.
+impl fmt::Display for PciDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "{},id={id}", self.driver()),
+            None => f.write_str(self.driver()),
+        }
+    }
+}
+
+/// A place on a PCI bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciPlace {
+    /// 0 to 31.
+    pub slot: u8,
+    /// 0 to 7.
+    pub function: u8,
+}
+
+/// An expansion ROM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciRom {
+    /// The file with its contents.
+    pub file: PathBuf,
+    /// Its size in bytes, a power of two; `None`: as large as the file needs.
+    pub size: Option<u32>,
+}
+
+/// What a PCI function is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PciFunction {
+    /// A bridge with a bus of its own.
+    PciBridge(PciBridge),
+    /// A card with one, two or four 16550A UARTs.
+    PciSerial(PciSerial),
+}
+
+/// `pci-bridge`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciBridge {
+    /// Number of the expansion chassis behind it, from 1.
+    pub chassis_nr: u8,
+}
+
+/// `pci-serial`, `pci-serial-2x` and `pci-serial-4x`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciSerial {
+    /// Id of the character device of each of its 1, 2 or 4 ports; `None`: what is sent is lost.
+    pub chardevs: Vec<Option<String>>,
+    /// Programming interface in the class code.
+    pub prog_if: u8,
+}

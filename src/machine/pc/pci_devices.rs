@@ -1,0 +1,156 @@
+//! PCI functions of `-device`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use devices::backend::char::{CharBackend, NullChar};
+use devices::base::{DeviceTimers, IrqLine, Shared, lock, shared};
+use devices::pci::{OptionRom, PciAddress, PciBridge, PciBus, PciFunction};
+use devices::serial::{PciSerial, PciSerialModel};
+
+use super::Board;
+use crate::config::{self, PciDevice, PciRom};
+use crate::host::Backends;
+
+/// Where a function goes.
+struct Socket<'a> {
+    device: &'a PciDevice,
+    bus: Arc<PciBus>,
+    address: PciAddress,
+}
+
+impl Socket<'_> {
+    /// The line from the function's INTA#.
+    fn interrupt(&self) -> IrqLine {
+        self.bus.interrupt_line(self.address.slot, 1, self.device.driver())
+    }
+
+    /// What the board can say of a function that the function itself does not know.
+    fn prepare<F: PciFunction>(&self, function: &Shared<F>) -> Result<()> {
+        let mut function = lock(function);
+        let config = function.config_mut();
+        if self.device.multifunction {
+            config.set_multifunction();
+        }
+        if let Some(rom) = &self.device.rom {
+            config.fit_option_rom(read_rom(rom)?);
+        }
+        Ok(())
+    }
+}
+
+impl Board {
+    /// Makes a PCI function of `-device` and puts it where it is to sit.
+    pub(super) fn add_pci_device(&mut self, device: &PciDevice, backends: &dyn Backends) -> Result<()> {
+        self.make_pci_device(device, backends).with_context(|| format!("-device {device}"))
+    }
+
+    fn make_pci_device(&mut self, device: &PciDevice, backends: &dyn Backends) -> Result<()> {
+        let bus = match &device.bus {
+            Some(name) => find_bus(&self.pci, name).with_context(|| format!("there is no PCI bus '{name}'"))?,
+            None => Arc::clone(&self.pci),
+        };
+        let address = match device.addr {
+            Some(config::PciPlace { slot, function }) => PciAddress { slot, function },
+            None => bus.free_slot()?,
+        };
+        let socket = Socket { device, bus, address };
+        match &device.function {
+            config::PciFunction::PciBridge(bridge) => self.add_pci_bridge(&socket, bridge),
+            config::PciFunction::PciSerial(card) => self.add_pci_serial(&socket, card, backends),
+        }
+    }
+
+    fn plug<F: PciFunction + 'static>(&mut self, socket: &Socket<'_>, function: Shared<F>) -> Result<()> {
+        socket.prepare(&function)?;
+        socket.bus.insert(socket.address, socket.device.to_string(), function.clone())?;
+        self.register(function);
+        Ok(())
+    }
+
+    fn add_pci_bridge(&mut self, socket: &Socket<'_>, config: &config::PciBridge) -> Result<()> {
+        let name = match &socket.device.id {
+            Some(id) => id.clone(),
+            // As QEMU counts buses without a name.
+            None => {
+                (1..).map(|n| format!("pci.{n}")).find(|name| find_bus(&self.pci, name).is_none()).unwrap_or_default()
+            }
+        };
+        let gate = socket.bus.bus_master();
+        let secondary = PciBus::behind(&socket.bus, socket.address.slot, name, gate.clone());
+        let bridge = shared(PciBridge::new(config.chassis_nr, gate));
+        socket.prepare(&bridge)?;
+        socket.bus.insert_bridge(socket.address, socket.device.to_string(), bridge.clone(), secondary)?;
+        self.register(bridge);
+        Ok(())
+    }
+
+    fn add_pci_serial(
+        &mut self,
+        socket: &Socket<'_>,
+        config: &config::PciSerial,
+        backends: &dyn Backends,
+    ) -> Result<()> {
+        let model = match config.chardevs.len() {
+            1 => PciSerialModel::Single,
+            2 => PciSerialModel::Dual,
+            4 => PciSerialModel::Quad,
+            other => bail!("there is no serial card with {other} ports"),
+        };
+        let open = |id: &Option<String>| id.as_ref().map(|id| backends.char_port(id)).transpose();
+        let mut char_ports = config.chardevs.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let timers: Vec<_> = char_ports.iter().map(|_| self.queue.timers()).collect();
+        let owners: Vec<_> = timers.iter().map(DeviceTimers::owner).collect();
+        let backends = char_ports.iter_mut().map(|port| match port {
+            Some(port) => port.backend(),
+            None => Box::new(NullChar) as Box<dyn CharBackend>,
+        });
+        let ports = timers.into_iter().zip(backends).collect();
+        let card = shared(PciSerial::new(model, config.prog_if, &self.queue, socket.interrupt(), ports));
+        for ((owner, char_port), end) in owners.into_iter().zip(char_ports).zip(PciSerial::ends(&card)) {
+            self.wind(owner, &end);
+            if let Some(mut port) = char_port {
+                port.attach(end);
+            }
+        }
+        self.plug(socket, card)
+    }
+}
+
+/// The bus called `name` among `bus` and those behind it.
+fn find_bus(bus: &Arc<PciBus>, name: &str) -> Option<Arc<PciBus>> {
+    if bus.name() == name {
+        return Some(Arc::clone(bus));
+    }
+    bus.secondaries().into_iter().find_map(|(_, secondary)| find_bus(&secondary, name))
+}
+
+fn read_rom(rom: &PciRom) -> Result<OptionRom> {
+    let contents = read_limited(&rom.file).with_context(|| format!("can't read the ROM {}", rom.file.display()))?;
+    let contents = match rom.size.map(|size| size as usize) {
+        Some(size) if size < contents.len() => {
+            bail!("the ROM {} has {} bytes, more than romsize={size}", rom.file.display(), contents.len())
+        }
+        Some(size) if size > OptionRom::LARGEST => bail!("romsize={size}: a PCI ROM has at most 16 MiB"),
+        Some(size) => {
+            let mut contents = contents;
+            contents.resize(size, 0);
+            contents
+        }
+        None => contents,
+    };
+    OptionRom::new(contents).with_context(|| format!("the ROM {} is empty, or larger than 16 MiB", rom.file.display()))
+}
+
+/// Reads a file, but not much more of it than can be used.
+fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    File::open(path)?.take(OptionRom::LARGEST as u64 + 1).read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
+#[cfg(test)]
+mod tests;

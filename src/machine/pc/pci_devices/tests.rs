@@ -1,0 +1,127 @@
+//! PCI slots as a user of the command line and a driver see them.
+
+use std::fs;
+
+use crate::machine::testing::Scratch;
+use crate::qtest::QtestMachine;
+
+fn machine(options: &str) -> anyhow::Result<QtestMachine> {
+    let always = ["-accel", "qtest", "-nodefaults"];
+    QtestMachine::new(always.into_iter().chain(options.split_whitespace()))
+}
+
+fn refusal(options: &str) -> String {
+    format!("{:#}", machine(options).err().expect("the machine is refused"))
+}
+
+/// Selects a configuration register: bus, slot, function, register.
+fn select(machine: &mut QtestMachine, bus: u32, slot: u32, function: u32, register: u32) {
+    machine.outl(0xcf8, 0x8000_0000 | bus << 16 | slot << 11 | function << 8 | register);
+}
+
+fn id(machine: &mut QtestMachine, bus: u32, slot: u32, function: u32) -> u32 {
+    select(machine, bus, slot, function, 0);
+    machine.inl(0xcfc)
+}
+
+const SERIAL: u32 = 0x0002_1b36;
+const BRIDGE: u32 = 0x0001_1b36;
+
+#[test]
+fn the_33rd_device_is_refused_with_the_list_of_who_sits_where() {
+    let card = "-device pci-serial ";
+    let mut full = machine(&card.repeat(30)).unwrap();
+    assert_eq!(id(&mut full, 0, 31, 0), SERIAL);
+    let refused = refusal(&(card.repeat(30) + "-device pci-serial,id=late"));
+    let start = "-device pci-serial,id=late: all 32 slots of PCI bus pci.0 are in use: 00.0 i440FX, 01.0 PIIX3";
+    assert!(refused.starts_with(start), "{refused}");
+    assert!(refused.contains("1f.0 pci-serial"), "{refused}");
+}
+
+#[test]
+fn slots_are_filled_from_below_around_those_that_are_taken() {
+    let mut machine = machine("-device pci-serial,addr=3 -device pci-serial -device pci-serial-4x").unwrap();
+    let ids: Vec<_> = (2..6).map(|slot| id(&mut machine, 0, slot, 0)).collect();
+    assert_eq!(ids, [SERIAL, SERIAL, 0x0004_1b36, u32::MAX]);
+    let refused = refusal("-device pci-serial,id=a -device pci-serial,id=b,addr=2");
+    assert_eq!(refused, "-device pci-serial,id=b: PCI address 02.0 is already used by pci-serial,id=a");
+}
+
+#[test]
+fn multifunction_puts_eight_in_a_slot() {
+    let functions: String =
+        (0..8).map(|function| format!("-device pci-serial,addr=5.{function},multifunction=on ")).collect();
+    let mut machine = machine(&functions).unwrap();
+    assert!((0..8).all(|function| id(&mut machine, 0, 5, function) == SERIAL));
+    select(&mut machine, 0, 5, 0, 0x0c);
+    assert_eq!(machine.inl(0xcfc), 0x0080_0000);
+    let refused = refusal("-device pci-serial,addr=5 -device pci-serial,addr=5.1");
+    assert!(refused.contains("single function device can't be populated in function 05.1"), "{refused}");
+    let refused = refusal("-device pci-serial,addr=5.3 -device pci-serial,addr=5");
+    assert!(refused.contains("05.0 indicates single function, but 05.3 is already populated"), "{refused}");
+}
+
+#[test]
+fn more_fit_behind_bridges() {
+    let cards = "-device pci-serial,bus=b ".repeat(32);
+    let bridges =
+        "-device pci-bridge,chassis_nr=1,id=b,shpc=off -device pci-bridge,chassis_nr=2,bus=b,addr=1f,shpc=off ";
+    let refused = refusal(&format!("{bridges}{cards}"));
+    assert!(
+        refused.starts_with("-device pci-serial: all 32 slots of PCI bus b are in use: 00.0 pci-serial"),
+        "{refused}"
+    );
+
+    let cards = "-device pci-serial,bus=b ".repeat(31);
+    let mut machine =
+        machine(&format!("{bridges}{cards} -device pci-serial,bus=pci.1,addr=4,chardev=c -chardev null,id=c")).unwrap();
+    assert_eq!((id(&mut machine, 0, 2, 0), id(&mut machine, 1, 0, 0)), (BRIDGE, u32::MAX));
+    select(&mut machine, 0, 2, 0, 0x18);
+    machine.outl(0xcfc, 0x0002_0100);
+    assert_eq!(
+        (id(&mut machine, 1, 0, 0), id(&mut machine, 1, 0x1e, 0), id(&mut machine, 1, 0x1f, 0)),
+        (SERIAL, SERIAL, BRIDGE)
+    );
+    select(&mut machine, 1, 0x1f, 0, 0x18);
+    machine.outl(0xcfc, 0x0002_0201);
+    assert_eq!(id(&mut machine, 2, 4, 0), SERIAL);
+    // The UART behind both bridges sends.
+    for (bus, slot) in [(0, 2), (1, 0x1f)] {
+        select(&mut machine, bus, slot, 0, 0x1c);
+        machine.outw(0xcfc, 0xd0d0);
+        select(&mut machine, bus, slot, 0, 0x04);
+        machine.outw(0xcfc, 1);
+    }
+    select(&mut machine, 2, 4, 0, 0x10);
+    machine.outl(0xcfc, 0xd000);
+    select(&mut machine, 2, 4, 0, 0x04);
+    assert_eq!(machine.inb(0xd005), 0xff);
+    machine.outw(0xcfc, 1);
+    assert_eq!(machine.inb(0xd005), 0x60);
+    machine.outb(0xd000, b'!');
+    assert_eq!(machine.take_output("c"), b"!");
+    // After a reset nothing decodes, and the buses have no numbers.
+    machine.system_reset();
+    assert_eq!((machine.inb(0xd005), id(&mut machine, 1, 0, 0)), (0xff, u32::MAX));
+}
+
+#[test]
+fn an_expansion_rom_comes_from_its_file() {
+    let scratch = Scratch::new("option-rom");
+    let file = scratch.path("rom");
+    fs::write(&file, b"\x55\xaa\x01natoma").unwrap();
+    let mut rig = machine(&format!("-device pci-serial,romfile={}", file.display())).unwrap();
+    select(&mut rig, 0, 2, 0, 0x30);
+    rig.outl(0xcfc, 0xfeb0_0001);
+    select(&mut rig, 0, 2, 0, 0x04);
+    rig.outw(0xcfc, 2);
+    let mut contents = [0; 9];
+    rig.read_memory(0xfeb0_0000, &mut contents);
+    assert_eq!(&contents, b"\x55\xaa\x01natoma");
+
+    fs::write(&file, b"").unwrap();
+    let refused = refusal(&format!("-device pci-serial,romfile={}", file.display()));
+    assert!(refused.contains("is empty, or larger than 16 MiB"), "{refused}");
+    let refused = refusal("-device pci-serial,romfile=/no/such/file");
+    assert!(refused.contains("can't read the ROM /no/such/file: No such file"), "{refused}");
+}
