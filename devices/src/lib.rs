@@ -11,6 +11,7 @@ pub mod chipset;
 pub mod debug;
 pub mod firmware;
 pub mod flash;
+pub mod floppy;
 pub mod input;
 pub mod pci;
 pub mod serial;
