@@ -67,6 +67,8 @@ pub mod port {
     pub const LPT: u16 = 0x378;
     /// COM1 to COM4.
     pub const COM: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
+    /// Floppy controller: status register B, the first one that is decoded.
+    pub const FDC_SRB: u16 = 0x3f1;
     /// Floppy controller: the digital output register and the three that follow it.
     pub const FDC: u16 = 0x3f2;
     /// Floppy controller: digital input and configuration control register.

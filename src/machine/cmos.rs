@@ -20,6 +20,11 @@ pub struct Inputs<'a> {
     pub boot: &'a BootOrder,
 }
 
+/// Types of the floppy drives: A in the upper nibble.
+const FLOPPY_TYPES: usize = 0x10;
+const EQUIPMENT: usize = 0x14;
+/// Equipment byte: there are floppy drives; bits 7:6 are their number less one.
+const EQUIPMENT_FLOPPY: u8 = 0x01;
 /// Equipment byte: a numeric coprocessor and, if there is one, a PS/2 mouse.
 const EQUIPMENT_FPU: u8 = 0x02;
 const EQUIPMENT_MOUSE: u8 = 0x04;
@@ -29,9 +34,9 @@ pub const BOOT_FIRST_AND_SECOND: usize = 0x3d;
 pub const BOOT_THIRD: usize = 0x38;
 const NO_FLOPPY_CHECK: u8 = 0x01;
 
-/// The contents of CMOS RAM outside the clock's own registers.
+/// The contents of CMOS RAM outside the clock's own registers. `floppies` are the types of drives A and B, 0 if absent.
 #[must_use]
-pub fn contents(inputs: &Inputs<'_>) -> [u8; CMOS_SIZE] {
+pub fn contents(inputs: &Inputs<'_>, floppies: [u8; 2]) -> [u8; CMOS_SIZE] {
     let mut cmos = [0; CMOS_SIZE];
     let mut word = |at: usize, value: u64| {
         let value = u16::try_from(value).unwrap_or(u16::MAX);
@@ -46,7 +51,13 @@ pub fn contents(inputs: &Inputs<'_>) -> [u8; CMOS_SIZE] {
     let high = (inputs.layout.high_ram.end - inputs.layout.high_ram.start) / (64 * KIB);
     cmos[0x5b..0x5e].copy_from_slice(&high.to_le_bytes()[..3]);
     cmos[0x5f] = u8::try_from(inputs.cpus - 1).unwrap_or(0);
-    cmos[0x14] = EQUIPMENT_FPU | if inputs.mouse { EQUIPMENT_MOUSE } else { 0 };
+    let [a, b] = floppies;
+    cmos[FLOPPY_TYPES] = a << 4 | b;
+    cmos[EQUIPMENT] = EQUIPMENT_FPU | if inputs.mouse { EQUIPMENT_MOUSE } else { 0 };
+    cmos[EQUIPMENT] |= match floppies.iter().filter(|kind| **kind != 0).count() {
+        0 => 0,
+        count => EQUIPMENT_FLOPPY | (count as u8 - 1) << 6,
+    };
     let order = inputs.boot.once.as_deref().unwrap_or(&inputs.boot.order);
     [cmos[BOOT_FIRST_AND_SECOND], cmos[BOOT_THIRD]] = boot_order(order, inputs.boot.check_floppy);
     cmos
@@ -71,7 +82,7 @@ mod tests {
     use super::*;
     use crate::machine::layout::Rules;
 
-    fn cmos(ram_size: u64, cpus: u32) -> [u8; CMOS_SIZE] {
+    fn cmos(ram_size: u64, cpus: u32, floppies: [u8; 2]) -> [u8; CMOS_SIZE] {
         let rules = Rules {
             ram_size,
             max_ram_below_4g: None,
@@ -79,12 +90,8 @@ mod tests {
             amd: false,
             pci_hole64_size: Rules::PCI_HOLE64_SIZE,
         };
-        contents(&Inputs {
-            layout: &MemoryLayout::new(&rules).unwrap(),
-            cpus,
-            mouse: true,
-            boot: &BootOrder::default(),
-        })
+        let layout = MemoryLayout::new(&rules).unwrap();
+        contents(&Inputs { layout: &layout, cpus, mouse: true, boot: &BootOrder::default() }, floppies)
     }
 
     /// Under QEMU 7.2: no option, -boot dan, -boot n, -boot c -no-fd-bootchk.
@@ -97,20 +104,29 @@ mod tests {
         }
     }
 
+    /// Under QEMU 7.2: no option, -fda with 1.44 MB and -fdb with 1.2 MB, -nodefaults -fdb with 1.2 MB.
+    #[test]
+    fn floppy_drives_are_counted_and_told_by_type() {
+        for (floppies, types, equipment) in [([5, 0], 0x50, 0x07), ([4, 2], 0x42, 0x47), ([0, 2], 0x02, 0x07)] {
+            let cmos = cmos(64 * MIB, 1, floppies);
+            assert_eq!((cmos[0x10], cmos[0x14]), (types, equipment), "{floppies:?}");
+        }
+    }
+
     /// Ports 70h and 71h under QEMU 7.2 with `-nodefaults`.
     #[test]
     fn contents_are_qemus() {
-        let tiny = cmos(64 * MIB, 1);
+        let tiny = cmos(64 * MIB, 1, [0, 0]);
         assert_eq!(tiny[0x14..0x19], [0x06, 0x80, 0x02, 0x00, 0xfc]);
         assert_eq!(tiny[0x30..0x32], [0x00, 0xfc]);
         assert_eq!(tiny[0x34..0x36], [0x00, 0x03]);
         assert_eq!((tiny[0x38], tiny[0x3d]), (0x30, 0x12));
-        let small = cmos(128 * MIB, 1);
+        let small = cmos(128 * MIB, 1, [0, 0]);
         assert_eq!(small[0x17..0x19], [0xff, 0xff]);
         assert_eq!(small[0x30..0x32], [0xff, 0xff]);
         assert_eq!(small[0x34..0x36], [0x00, 0x07]);
         assert_eq!(small[0x5b..0x60], [0, 0, 0, 0, 0]);
-        let large = cmos(6 << 30, 4);
+        let large = cmos(6 << 30, 4, [0, 0]);
         assert_eq!(large[0x17..0x19], [0xff, 0xff]);
         assert_eq!(large[0x34..0x36], [0x00, 0xbf]);
         assert_eq!(large[0x5b..0x60], [0x00, 0xc0, 0x00, 0, 3]);

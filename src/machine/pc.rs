@@ -5,6 +5,7 @@
 
 mod dma;
 mod flash;
+mod floppy;
 mod fw_cfg;
 mod hotplug;
 mod pci_devices;
@@ -23,6 +24,7 @@ use devices::chipset::piix3::{self, Piix3};
 use devices::chipset::piix4_pm::{self, Piix4Pm, Resources};
 use devices::chipset::pirq::PirqRouter;
 use devices::chipset::port92::Port92;
+use devices::chipset::rtc::registers::CMOS_SIZE;
 use devices::chipset::rtc::{LostTicks, Rtc};
 use devices::debug::{DebugExit, Debugcon, PostCode};
 use devices::firmware::FwCfg;
@@ -145,7 +147,10 @@ impl Board {
         }
         board.add_dma();
         board.add_fw_cfg();
-        let rtc_gate = board.add_rtc(rtc, &cmos, config);
+        let floppies = floppy::drives(config, backends)?;
+        let floppy_types = floppies.each_ref().map(|drive| drive.as_ref().map_or(0, |drive| drive.kind().cmos_type()));
+        board.add_fdc(floppies);
+        let rtc_gate = board.add_rtc(rtc, &cmos::contents(&cmos, floppy_types), config);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);
         }
@@ -191,7 +196,7 @@ impl Board {
     fn add_rtc(
         &mut self,
         (queue, epoch): (TimerQueue, i64),
-        cmos: &cmos::Inputs<'_>,
+        cmos: &[u8; CMOS_SIZE],
         config: &MachineConfig,
     ) -> Arc<Gate> {
         let gate = Gate::new(self.line(irq::RTC, "RTC"));
@@ -202,7 +207,7 @@ impl Board {
         };
         let timers = queue.timers();
         let owner = timers.owner();
-        let rtc = Rtc::new(queue.clock().clone(), timers, line, epoch, &cmos::contents(cmos), lost_ticks);
+        let rtc = Rtc::new(queue.clock().clone(), timers, line, epoch, cmos, lost_ticks);
         let rtc = shared(rtc);
         queue.attach(owner, &rtc);
         self.add(&rtc, &[(port::RTC, Rtc::REGION)]);

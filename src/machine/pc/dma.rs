@@ -32,7 +32,6 @@ impl Board {
     }
 
     /// The peripheral's end of DMA channel `number` (0 to 7; 4 cascades the controllers and transfers nothing).
-    #[expect(dead_code, reason = "the floppy controller will be the first peripheral with DMA")]
     pub(super) fn dma_channel(&self, number: u8) -> Box<dyn DmaChannel> {
         i8257::channel(if number < 4 { &self.dma.bytes } else { &self.dma.words }, number % 4)
     }
