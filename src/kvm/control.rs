@@ -59,6 +59,12 @@ pub struct VcpuHandle {
 #[derive(Clone)]
 pub struct VcpuParker(Vec<(Arc<Control>, libc::pthread_t)>);
 
+/// Makes a vCPU leave the guest and enter it again, so that it sees what has changed.
+pub struct VcpuKicker {
+    control: Arc<Control>,
+    thread: libc::pthread_t,
+}
+
 /// Installs the handler of the kick signal. It does nothing: its arrival is what matters.
 ///
 /// # Errors
@@ -128,6 +134,12 @@ impl VcpuHandle {
         self.order(Order::Run);
     }
 
+    /// What kicks this vCPU out of the guest; `None` if its thread has ended.
+    #[must_use]
+    pub fn kicker(&self) -> Option<VcpuKicker> {
+        Some(VcpuKicker { control: Arc::clone(&self.control), thread: self.thread.as_ref()?.as_pthread_t() })
+    }
+
     /// Has something done with the vCPU on its own thread, between two instructions of the guest, before it runs again.
     /// `false` if the thread has ended.
     pub fn post(&self, job: impl FnOnce(&mut Vcpu) + Send + 'static) -> bool {
@@ -162,6 +174,17 @@ impl Drop for VcpuHandle {
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by the thread itself.
             let _ = thread.join();
+        }
+    }
+}
+
+impl VcpuKicker {
+    /// Kicks the vCPU, without waiting. On its own thread there is nothing to do: it is not in the guest.
+    pub fn kick(&self) {
+        // SAFETY: the call has no preconditions.
+        let here = unsafe { libc::pthread_self() };
+        if here != self.thread {
+            kick(&self.control, &lock(&self.control.orders), self.thread);
         }
     }
 }

@@ -14,5 +14,6 @@ pub mod quirks;
 pub mod report;
 pub mod reset_state;
 mod run_page;
+pub mod split;
 pub mod vcpu;
 pub mod vm;

@@ -30,6 +30,23 @@ impl RunPage {
         flag.store(u8::from(exit), Ordering::SeqCst);
     }
 
+    /// Asks KVM to return as soon as the guest can take an external interrupt, or no longer. On the vCPU's thread.
+    pub fn request_interrupt_window(self, request: bool) {
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw mut (*self.0).request_interrupt_window };
+        // SAFETY: a plain byte of the page; the kernel does not read it while the vCPU is not running.
+        unsafe { field.write(u8::from(request)) };
+    }
+
+    /// Whether KVM, when it returned last, had a place for an external interrupt. On the vCPU's thread.
+    #[must_use]
+    pub fn ready_for_interrupt_injection(self) -> bool {
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw const (*self.0).ready_for_interrupt_injection };
+        // SAFETY: a plain byte of the page; the kernel does not write it while the vCPU is not running.
+        unsafe { field.read() != 0 }
+    }
+
     /// The size in bytes of one element of a port access. Valid after an exit for port I/O, on the vCPU's thread.
     #[must_use]
     pub fn io_size(self) -> usize {

@@ -12,6 +12,7 @@ use super::quirks::{Handled, HostQuirks, VcpuFixups};
 use super::report::Report;
 use super::reset_state::{self, ResetState};
 use super::run_page::RunPage;
+use super::split::{self, BoardControllers};
 use super::vm::VmError;
 use crate::boot::Entry;
 
@@ -62,6 +63,8 @@ pub struct VcpuHost<'a> {
     pub events: Arc<dyn VcpuEvents>,
     /// What has to be made good on this host.
     pub quirks: Arc<HostQuirks>,
+    /// Interrupt controllers outside the kernel.
+    pub controllers: Option<Arc<dyn BoardControllers>>,
     /// The model specific registers they have, found with the first.
     pub msrs: Arc<OnceLock<StateMsrs>>,
 }
@@ -88,6 +91,7 @@ pub struct Vcpu {
     space: AddressSpace,
     events: Arc<dyn VcpuEvents>,
     fixups: VcpuFixups,
+    controllers: Option<Arc<dyn BoardControllers>>,
     kvm: Arc<Kvm>,
     /// What a reset restores, once it is known.
     power_on: Option<Box<ResetState>>,
@@ -105,7 +109,7 @@ impl Vcpu {
     /// # Errors
     /// The kernel refuses a step.
     pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Result<Self, VcpuError> {
-        let VcpuHost { kvm, cpu, topology, space, events, quirks, msrs } = host;
+        let VcpuHost { kvm, cpu, topology, space, events, quirks, controllers, msrs } = host;
         cpu.set_up(&fd, topology, index)?;
         Ok(Self {
             index,
@@ -114,6 +118,7 @@ impl Vcpu {
             space: space.clone(),
             events: Arc::clone(events),
             fixups: VcpuFixups::new(Arc::clone(quirks)),
+            controllers: controllers.clone(),
             kvm: Arc::clone(kvm),
             power_on: None,
             msrs: Arc::clone(msrs),
@@ -201,7 +206,7 @@ impl Vcpu {
     /// Runs the guest until it is kicked (`true`) or can't go on (`false`; the machine has been told).
     pub(super) fn run_guest(&mut self) -> bool {
         loop {
-            let next = self.step().and_then(|next| {
+            let next = self.offer_external_interrupt().and_then(|()| self.step()).and_then(|next| {
                 let followed = self.fixups.after_exit(&self.fd, &self.space);
                 followed.map(|()| next).map_err(|errno| format!("KVM can't set a breakpoint: {errno}"))
             });
@@ -215,6 +220,22 @@ impl Vcpu {
                 }
             }
         }
+    }
+
+    /// Gives the first processor the interrupt that the 8259s outside the kernel ask for, or asks KVM to return when it
+    /// can take it.
+    fn offer_external_interrupt(&mut self) -> Result<(), String> {
+        let Some(controllers) = self.controllers.as_ref().filter(|_| self.index == 0) else { return Ok(()) };
+        let waiting = controllers.intr();
+        let ready = self.page.ready_for_interrupt_injection();
+        if waiting && ready {
+            let vector = controllers.acknowledge();
+            split::inject(&self.fd, vector)
+                .map_err(|error| format!("KVM refuses external interrupt {vector:#04x}: {error}"))?;
+        }
+        // Another one may wait behind it.
+        self.page.request_interrupt_window(controllers.intr());
+        Ok(())
     }
 
     /// Lets KVM finish the instruction whose access was served last, so that the registers are consistent.
@@ -256,6 +277,11 @@ impl Vcpu {
             }
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::SetTpr | VcpuExit::TprAccess | VcpuExit::Nmi) => {
                 return Ok(Next::Interrupted);
+            }
+            Ok(VcpuExit::IoapicEoi(vector)) => {
+                if let Some(controllers) = &self.controllers {
+                    controllers.end_of_interrupt(vector);
+                }
             }
             // With the local APIC in the kernel it sleeps there; after a halt that still comes out, it goes on there.
             Ok(VcpuExit::Hlt) => {}

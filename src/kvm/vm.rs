@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config};
+use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config};
 use kvm_ioctls::{Kvm, VmFd};
 
 use super::irq;
 use super::quirks::HostQuirks;
+use super::split::IOAPIC_PINS;
 
 /// The page that KVM identity-maps and the three pages of its TSS, on processors that can't run real mode unaided.
 /// They lie where QEMU puts them, inside the area that the memory map reserves.
@@ -56,6 +57,27 @@ pub fn create(kvm: &Kvm, quirks: &HostQuirks) -> Result<Arc<VmFd>, VmError> {
     Ok(Arc::new(vm))
 }
 
+/// Adds the local APICs in the kernel, for interrupt controllers outside it. Comes before the first virtual CPU.
+///
+/// `wide_apic_ids` allows APIC ids above 254.
+///
+/// # Errors
+/// The kernel refuses a step; the error says which.
+pub fn add_local_apics(vm: &VmFd, wide_apic_ids: bool) -> Result<(), VmError> {
+    if wide_apic_ids {
+        use_wide_apic_ids(vm)?;
+    }
+    let mut cap = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, ..Default::default() };
+    cap.args[0] = IOAPIC_PINS as u64;
+    vm.enable_cap(&cap).map_err(VmError::new("leave the I/O APIC and the 8259s to natoma; use kernel-irqchip=on"))
+}
+
+fn use_wide_apic_ids(vm: &VmFd) -> Result<(), VmError> {
+    let mut cap = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, ..Default::default() };
+    cap.args[0] = X2APIC_API_USE_32BIT_IDS | X2APIC_API_DISABLE_BROADCAST_QUIRK;
+    vm.enable_cap(&cap).map_err(VmError::new("use APIC ids above 254"))
+}
+
 /// Adds PICs, I/O APIC, PIT and port 61h in the kernel, routed as in a PC. Comes before the first virtual CPU.
 ///
 /// `wide_apic_ids` allows APIC ids above 254.
@@ -64,9 +86,7 @@ pub fn create(kvm: &Kvm, quirks: &HostQuirks) -> Result<Arc<VmFd>, VmError> {
 /// The kernel refuses a step; the error says which.
 pub fn add_chips(vm: &VmFd, wide_apic_ids: bool) -> Result<(), VmError> {
     if wide_apic_ids {
-        let mut cap = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, ..Default::default() };
-        cap.args[0] = X2APIC_API_USE_32BIT_IDS | X2APIC_API_DISABLE_BROADCAST_QUIRK;
-        vm.enable_cap(&cap).map_err(VmError::new("use APIC ids above 254"))?;
+        use_wide_apic_ids(vm)?;
     }
     vm.create_irq_chip().map_err(VmError::new("create the interrupt controllers"))?;
     // The kernel serves port 61h itself, with gate and output of channel 2 exact to the PIT's tick.

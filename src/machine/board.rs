@@ -51,6 +51,12 @@ pub mod port {
     pub const DMA_BYTES: [u16; 4] = [0x00, 0x08, 0x81, 0x87];
     /// DMA controller for words: channels, control, the page registers of channels 6, 7 and 5, that of channel 4.
     pub const DMA_WORDS: [u16; 4] = [0xc0, 0xd0, 0x89, 0x8f];
+    /// 8259 pair: the first, the second, ELCR.
+    pub const PIC: [u16; 3] = [0x20, 0xa0, 0x4d0];
+    /// 8254: three counters and the control word.
+    pub const PIT: u16 = 0x40;
+    /// NMI status and control: the gate and the output of the 8254's counter 2.
+    pub const NMI_STATUS_CONTROL: u16 = 0x61;
     /// i8042 data register.
     pub const KBC_DATA: u16 = 0x60;
     /// i8042 command and status register.

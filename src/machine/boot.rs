@@ -111,7 +111,12 @@ impl KernelStart {
     fn load(&mut self, vm: &Arc<VmFd>, board: &Board, ram_is_clear: bool) -> Result<Start> {
         handoff::chipset(&board.pci);
         handoff::keyboard_controller(&board.ports);
-        handoff::interrupt_controllers(vm).context("can't set up the interrupt controllers")?;
+        match board.interrupt_controllers {
+            Some(_) => handoff::interrupt_controllers(&board.ports),
+            None => {
+                handoff::kernel_interrupt_controllers(vm).context("can't set up the interrupt controllers")?;
+            }
+        }
         self.bios.write(&self.ram).context("the tables for the operating system can't be written")?;
         let platform = Platform {
             e820: &self.bios.e820,

@@ -78,7 +78,7 @@ fn assemble(
     mailbox: &Arc<Mailbox>,
     backends: &dyn Backends,
 ) -> Result<Assembly> {
-    let Ground { layout, ram, identification, reserved, slots, shadow, flash, clockwork, irqs, pit } = ground;
+    let Ground { layout, ram, identification, reserved, slots, shadow, flash, clockwork, irqs, chips } = ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
@@ -88,7 +88,7 @@ fn assemble(
         irqs,
         shadow: Box::new(shadow.clone()),
         system: Arc::clone(mailbox) as _,
-        pit,
+        chips,
         queue: queue.clone(),
         rtc: (rtc_queue.clone(), epoch),
         cmos: cmos::Inputs {

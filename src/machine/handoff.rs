@@ -65,13 +65,22 @@ pub fn keyboard_controller(ports: &Bus) {
     ports.write(port::KBC_DATA.into(), &[KBC_COMMAND_BYTE]);
 }
 
-/// Makes the 8259 inputs of PCI interrupts level triggered (ELCR).
+/// Makes the 8259 inputs of PCI interrupts level triggered (ELCR), where the 8259s are on the board.
+pub fn interrupt_controllers(ports: &Bus) {
+    ports.write(port::PIC[2].into(), &level_triggered());
+}
+
+/// The two bytes of ELCR.
+fn level_triggered() -> [u8; 2] {
+    irq::PIRQ_DEFAULT.iter().fold(0_u16, |mask, irq| mask | 1 << irq).to_le_bytes()
+}
+
+/// As [`interrupt_controllers`], where they are in the kernel.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn interrupt_controllers(vm: &VmFd) -> io::Result<()> {
-    let level = irq::PIRQ_DEFAULT.iter().fold(0_u16, |mask, irq| mask | 1 << irq);
-    for (chip_id, elcr) in [(KVM_IRQCHIP_PIC_MASTER, level as u8), (KVM_IRQCHIP_PIC_SLAVE, (level >> 8) as u8)] {
+pub fn kernel_interrupt_controllers(vm: &VmFd) -> io::Result<()> {
+    for (chip_id, elcr) in [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE].into_iter().zip(level_triggered()) {
         let mut chip = kvm_irqchip { chip_id, ..Default::default() };
         vm.get_irqchip(&mut chip).map_err(error)?;
         chip.chip.pic.elcr = elcr;

@@ -3,6 +3,7 @@
 //! Every device is made here, is given its clock, timers, interrupt lines and back ends, and appears at its addresses.
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
+pub mod chips;
 mod dma;
 mod flash;
 mod floppy;
@@ -33,6 +34,7 @@ use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
 use devices::serial::Uart;
 
+use self::chips::{Chips, InterruptControllers};
 use self::dma::IsaDma;
 use super::board::{irq, pci, port};
 use super::boot_order::BootOrder;
@@ -60,8 +62,8 @@ pub struct Foundation<'a> {
     pub shadow: Box<dyn ShadowControl>,
     /// Takes requests for reset, power-off and exit.
     pub system: Arc<dyn SystemControl>,
-    /// Silences the PIT while the HPET takes its place.
-    pub pit: Box<dyn LegacyReplacement>,
+    /// Where interrupt controllers and interval timer are.
+    pub chips: Chips,
     /// Guest-virtual time.
     pub queue: TimerQueue,
     /// The clock of the RTC, and the date in nanoseconds since 1970 when it shows 0.
@@ -98,6 +100,8 @@ pub struct Board {
     pub boot_order: BootOrder,
     /// Unless the machine has no ACPI.
     hotplug: Option<hotplug::Hotplug>,
+    /// Unless they are in the kernel.
+    pub interrupt_controllers: Option<InterruptControllers>,
     dma: IsaDma,
     /// The optional parts that are there, as the firmware tables want to know them.
     acpi: acpi::Devices,
@@ -111,7 +115,7 @@ impl Board {
     /// # Errors
     /// A character device can't be had, or a place on a bus is taken.
     pub fn new(foundation: Foundation<'_>, config: &MachineConfig, backends: &dyn Backends) -> Result<Self> {
-        let Foundation { ram, irqs, shadow, system, pit, queue, rtc, cmos, cpus } = foundation;
+        let Foundation { ram, irqs, shadow, system, chips, queue, rtc, cmos, cpus } = foundation;
         let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
         let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
         let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
@@ -137,6 +141,7 @@ impl Board {
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
             hotplug: None,
+            interrupt_controllers: None,
             dma: IsaDma::new(&ram),
             acpi: acpi::Devices::default(),
             devices: Vec::new(),
@@ -146,6 +151,13 @@ impl Board {
             board.add_hotplug(cpus, &events);
         }
         board.add_dma();
+        let pit = match chips {
+            Chips::Kernel(pit) => pit,
+            Chips::Board(controllers) => {
+                board.interrupt_controllers = Some(controllers);
+                board.add_pit(config.platform.pit_lost_ticks)
+            }
+        };
         board.add_fw_cfg();
         let floppies = floppy::drives(config, backends)?;
         let floppy_types = floppies.each_ref().map(|drive| drive.as_ref().map_or(0, |drive| drive.kind().cmos_type()));
@@ -168,6 +180,7 @@ impl Board {
         for device in &config.devices {
             board.add_device(device, &system, backends)?;
         }
+        board.add_interrupt_controllers();
         board.describe_slots();
         Ok(board)
     }

@@ -96,7 +96,8 @@ const ACCEL: Schema = Schema::plain(
         Key::new(
             "kernel-irqchip",
             IRQCHIP,
-            "where interrupt controllers and PIT are: in the kernel (on); split and off are not supported yet",
+            "where interrupt controllers and PIT are: in the kernel (on), or there only the local APICs (split); without \
+             any in the kernel (off) is not supported: use split",
         ),
         Key::missing("dirty-ring-size", &["0"], ""),
         Key::missing("kvm-shadow-mem", &[], "the kernel chooses the size of its shadow page tables"),

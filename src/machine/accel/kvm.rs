@@ -4,9 +4,11 @@ use std::iter;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
+use devices::base::IrqSink;
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
+use super::split::SplitIrqchip;
 use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
@@ -21,6 +23,7 @@ use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
 use crate::kvm::pit::KernelPit;
 use crate::kvm::quirks::HostQuirks;
+use crate::kvm::split::BoardControllers;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
 use crate::kvm::{open, vm};
 use crate::machine::boot::{BootSource, FirstImage, KernelStart};
@@ -30,6 +33,7 @@ use crate::machine::guest_time::Clockwork;
 use crate::machine::layout::{KVM_RESERVED, MemoryLayout};
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
+use crate::machine::pc::chips::Chips;
 use crate::machine::shadow::ShadowSlots;
 use crate::machine::{flash, ram};
 
@@ -44,7 +48,7 @@ pub struct Prepared {
     topology: Topology,
     cpu: GuestCpu,
     vm: Arc<VmFd>,
-    chips: ChipState,
+    irqchip: Irqchip,
     first: VcpuFd,
 }
 
@@ -53,9 +57,10 @@ pub struct Prepared {
 /// # Errors
 /// The host can't provide what the configuration asks for.
 pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
-    if config.platform.kernel_irqchip != KernelIrqchip::On {
+    if config.platform.kernel_irqchip == KernelIrqchip::Off {
         bail!(
-            "-accel kernel-irqchip: interrupt controllers outside the kernel are not supported yet: use kernel-irqchip=on"
+            "-accel kernel-irqchip=off: natoma has no local APICs of its own: use kernel-irqchip=split, where all other \
+             interrupt controllers and the PIT are outside the kernel"
         );
     }
     let flash = flash::open(config, backends)?;
@@ -77,8 +82,8 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let shadow = ShadowSlots::new(Arc::clone(&slots));
     shadow.map_ram(&layout, image.firmware())?;
     flash.iter().try_for_each(|chip| chip.map(&slots))?;
-    vm::add_chips(&vm, topology.apic_id_limit() > MAX_XAPIC_ID + 1)?;
-    let chips = ChipState::capture(&vm)?;
+    let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
+    let (irqchip, irqs, chips) = Irqchip::make(&vm, config.platform.kernel_irqchip, wide_apic_ids)?;
     let first = create_vcpu(&vm, &topology, 0)?;
     // What the host's processors can do shows only with the first virtual one.
     host_cpu.examine(&first)?;
@@ -96,10 +101,10 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         shadow,
         flash,
         clockwork: Clockwork::flowing(),
-        irqs: Arc::new(GsiSink::new(Arc::clone(&vm))),
-        pit: Box::new(KernelPit::new(Arc::clone(&vm))),
+        irqs,
+        chips,
     };
-    Ok((Prepared { image, kvm, quirks, topology, cpu, vm, chips, first }, ground))
+    Ok((Prepared { image, kvm, quirks, topology, cpu, vm, irqchip, first }, ground))
 }
 
 impl Prepared {
@@ -113,7 +118,7 @@ impl Prepared {
         assembly: &Assembly,
         mailbox: &Arc<Mailbox>,
     ) -> Result<KvmAccelerator> {
-        let Self { image, kvm, quirks, topology, cpu, vm, chips, first } = self;
+        let Self { image, kvm, quirks, topology, cpu, vm, irqchip, first } = self;
         let Assembly { board, layout, ram, shadow, space, identification, .. } = assembly;
         control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
         let host = VcpuHost {
@@ -123,6 +128,7 @@ impl Prepared {
             space: AddressSpace::clone(space),
             events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
             quirks,
+            controllers: irqchip.board_controllers(),
             msrs: Arc::new(OnceLock::new()),
         };
         let mut vcpus = Vec::new();
@@ -132,6 +138,7 @@ impl Prepared {
             vcpus.push(VcpuHandle::spawn(vcpu).context("can't start the thread of a virtual CPU")?);
         }
         mailbox.connect(VcpuParker::new(&vcpus));
+        irqchip.connect(&vcpus);
 
         let mut boot = match image {
             FirstImage::Firmware(_) => BootSource::Firmware,
@@ -149,7 +156,7 @@ impl Prepared {
             vcpu.post(move |vcpu| start.apply(vcpu).unwrap_or_else(|error| vcpu.fail(&error)));
         }
         shadow.follow_bridge()?;
-        Ok(KvmAccelerator { vm, chips, vcpus, boot, kvmclock: None })
+        Ok(KvmAccelerator { vm, irqchip, vcpus, boot, kvmclock: None })
     }
 }
 
@@ -157,11 +164,56 @@ fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
     vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU")
 }
 
+/// Where the interrupt controllers are.
+enum Irqchip {
+    /// In the kernel, with what they are reset to.
+    Kernel(ChipState),
+    /// On the board, but for the local APICs.
+    Split(Arc<SplitIrqchip>),
+}
+
+impl Irqchip {
+    /// Makes what is in the kernel. Returns also where interrupts go, and what the board has.
+    fn make(vm: &Arc<VmFd>, place: KernelIrqchip, wide_apic_ids: bool) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
+        if place == KernelIrqchip::On {
+            vm::add_chips(vm, wide_apic_ids)?;
+            let (irqs, pit) = (GsiSink::new(Arc::clone(vm)), KernelPit::new(Arc::clone(vm)));
+            return Ok((Self::Kernel(ChipState::capture(vm)?), Arc::new(irqs), Chips::Kernel(Box::new(pit))));
+        }
+        vm::add_local_apics(vm, wide_apic_ids).context("-accel kernel-irqchip=split")?;
+        let split = SplitIrqchip::new(vm);
+        let controllers = split.controllers.clone();
+        Ok((Self::Split(Arc::new(split)), Arc::new(controllers.clone()), Chips::Board(controllers)))
+    }
+
+    /// What processors see of controllers on the board.
+    fn board_controllers(&self) -> Option<Arc<dyn BoardControllers>> {
+        match self {
+            Self::Kernel(_) => None,
+            Self::Split(split) => Some(Arc::clone(split) as _),
+        }
+    }
+
+    /// Connects the first processor to the 8259.
+    fn connect(&self, vcpus: &[VcpuHandle]) {
+        if let (Self::Split(split), Some(first)) = (self, vcpus.first()) {
+            first.kicker().into_iter().for_each(|kicker| split.intr.connect(kicker));
+        }
+    }
+
+    /// Resets what is in the kernel. Comes after the devices have lowered their lines.
+    fn reset(&self, vm: &VmFd) -> Result<()> {
+        match self {
+            Self::Kernel(chips) => Ok(chips.restore(vm)?),
+            Self::Split(_) => Ok(()),
+        }
+    }
+}
+
 /// The processors of a complete machine.
 pub struct KvmAccelerator {
     vm: Arc<VmFd>,
-    /// What the chips in the kernel are reset to.
-    chips: ChipState,
+    irqchip: Irqchip,
     vcpus: Vec<VcpuHandle>,
     boot: BootSource,
     /// The guest's paravirtual clock while the machine is stopped.
@@ -195,7 +247,7 @@ impl Accelerator for KvmAccelerator {
     }
 
     fn reset(&mut self, board: &Board) -> Result<()> {
-        self.chips.restore(&self.vm)?;
+        self.irqchip.reset(&self.vm)?;
         let start = self.boot.load(&self.vm, board, false)?;
         for vcpu in &self.vcpus {
             let start = start.clone();

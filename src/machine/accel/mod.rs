@@ -6,18 +6,19 @@
 
 pub mod kvm;
 pub mod qtest;
+mod split;
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use devices::base::{GuestRam, IrqSink};
-use devices::chipset::hpet::LegacyReplacement;
 
 use super::description::Identification;
 use super::flash::FlashChip;
 use super::guest_time::Clockwork;
 use super::layout::{MemoryLayout, Rules};
 use super::pc::Board;
+use super::pc::chips::Chips;
 use super::shadow::ShadowSlots;
 use crate::boot::e820::E820Entry;
 use crate::config::MachineConfig;
@@ -43,8 +44,8 @@ pub struct Ground {
     pub clockwork: Clockwork,
     /// Takes the levels of the interrupt inputs.
     pub irqs: Arc<dyn IrqSink>,
-    /// Silences the PIT while the HPET takes its place.
-    pub pit: Box<dyn LegacyReplacement>,
+    /// Where interrupt controllers and interval timer are.
+    pub chips: Chips,
 }
 
 /// The processors of a machine and all that comes with them. Called by the main loop only.

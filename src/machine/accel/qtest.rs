@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
+use devices::base::msi::{ApicBus, Msi};
 use devices::base::{Delivery, IrqLine, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
-use devices::chipset::hpet::LegacyReplacement;
 
 use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
@@ -21,6 +21,7 @@ use crate::machine::guest_time::{Clockwork, GuestTime};
 use crate::machine::layout::MemoryLayout;
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
+use crate::machine::pc::chips::{Chips, InterruptControllers};
 use crate::machine::shadow::ShadowSlots;
 use crate::machine::{flash, ram};
 use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
@@ -51,7 +52,8 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let flash = flash::open(config, backends)?;
     shadow.map_ram(&layout, open_firmware(&config.boot, &flash)?.as_ref())?;
     flash.iter().try_for_each(|chip| chip.map(&slots))?;
-    let tap = Arc::new(IrqTap::new(Arc::new(Nobody)));
+    let controllers = InterruptControllers::new(IrqLine::detached(), Arc::new(NoApics));
+    let tap = Arc::new(IrqTap::new(Arc::new(controllers.clone())));
     let ground = Ground {
         layout,
         identification: QEMU64,
@@ -62,7 +64,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         flash,
         clockwork: Clockwork::stepped(),
         irqs: Arc::clone(&tap) as _,
-        pit: Box::new(NoPit),
+        chips: Chips::Board(controllers),
     };
     Ok((Prepared { tap }, ground))
 }
@@ -110,20 +112,15 @@ impl Accelerator for NoProcessors {
     }
 }
 
-/// Interrupts that nobody takes.
-struct Nobody;
+/// No processors, no local APICs: interrupts that nobody takes.
+struct NoApics;
 
-impl IrqSink for Nobody {
-    fn set_level(&self, _pin: u32, _level: bool) -> Delivery {
+impl ApicBus for NoApics {
+    fn send(&self, _message: Msi) -> Delivery {
         Delivery::Delivered
     }
-}
 
-/// No PIT that would have to be silenced.
-struct NoPit;
-
-impl LegacyReplacement for NoPit {
-    fn replace(&mut self, _on: bool) {}
+    fn watch_end(&self, _pin: u8, _message: Option<Msi>) {}
 }
 
 /// Passes the levels of the interrupt inputs on, and can be watched.
