@@ -16,6 +16,7 @@ mod pci;
 mod platform;
 mod rtc;
 mod run;
+mod tables;
 
 pub use block::{Access, CacheMode, Drive, Image, ImageFormat, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
@@ -30,6 +31,10 @@ pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{
     Actions, Identity, LogConfig, LogItem, MonitorConfig, PanicAction, QtestConfig, RebootAction, RunConfig,
     ShutdownAction, WatchdogAction,
+};
+pub use tables::{
+    AcpiTableConfig, SmbiosBios, SmbiosBoard, SmbiosChassis, SmbiosConfig, SmbiosMemory, SmbiosOnboard, SmbiosPort,
+    SmbiosProcessor, SmbiosSystem, SmbiosText,
 };
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +79,10 @@ pub struct MachineConfig {
     pub qtest: Option<QtestConfig>,
     /// Devices added to those of the board, in command-line order.
     pub devices: Vec<DeviceConfig>,
+    /// Further ACPI tables, in command-line order.
+    pub acpi_tables: Vec<AcpiTableConfig>,
+    /// What the user says of the SMBIOS tables.
+    pub smbios: SmbiosConfig,
     /// How the process behaves: actions, daemon, start state.
     pub run: RunConfig,
     /// Log and trace output.

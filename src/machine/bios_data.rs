@@ -217,6 +217,7 @@ mod tests {
             sleep: Sleep::default(),
             purpose: Purpose::Firmware,
             devices: Devices::default(),
+            user_tables: &[],
         };
         let mptable =
             mptable::Inputs { cpus: &apic_ids, signature: 0, features: 0, pins: &[], pirqs: board::irq::PIRQ_DEFAULT };

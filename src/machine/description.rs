@@ -2,7 +2,7 @@
 
 use std::array;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use super::acpi::{self, AcpiTables, Oem, Purpose, Sleep, Slots};
 use super::bios_data::{self, BiosData, Equipment};
@@ -52,6 +52,7 @@ pub fn describe(
     pins.sort_unstable();
     pins.dedup();
     let slots = pins.iter().fold(0, |slots, (slot, _)| slots | 1 << slot);
+    let user_tables = user_tables(config)?;
     let acpi = config.platform.acpi.then(|| {
         AcpiTables::build(&acpi::Inputs {
             oem: oem(config),
@@ -63,6 +64,7 @@ pub fn describe(
             sleep: Sleep::default(),
             purpose: Purpose::DirectBoot { pirqs: irq::PIRQ_DEFAULT, slots },
             devices,
+            user_tables: &user_tables,
         })
     });
     let inputs = bios_data::Inputs {
@@ -115,6 +117,20 @@ pub fn entry_point(config: &MachineConfig) -> EntryPoint {
         SmbiosEntryPoint::V21 => EntryPoint::Bits32,
         SmbiosEntryPoint::V30 => EntryPoint::Bits64,
     }
+}
+
+/// The tables of `-acpitable`.
+///
+/// # Errors
+/// A file can't be read, or is no table.
+pub fn user_tables(config: &MachineConfig) -> Result<Vec<Vec<u8>>> {
+    let load = |table| acpi::user::load(table).context("-acpitable");
+    let tables: Vec<_> = config.acpi_tables.iter().map(load).collect::<Result<_>>()?;
+    let size: usize = tables.iter().map(Vec::len).sum();
+    if size as u64 > acpi::user::MOST {
+        bail!("-acpitable: all tables together are longer than {} MiB", acpi::user::MOST >> 20);
+    }
+    Ok(tables)
 }
 
 /// The maker's strings, padded with spaces.

@@ -13,6 +13,7 @@ mod pci;
 mod rtc;
 mod run;
 mod smp;
+mod tables;
 
 pub use cpu::CpuCatalogue;
 pub use log::ITEMS as LOG_ITEMS;
@@ -66,6 +67,8 @@ pub fn machine(
         monitors: consoles.monitors,
         qtest: consoles.qtest,
         devices: consoles.devices,
+        acpi_tables: tables::acpi(settings)?,
+        smbios: tables::smbios(settings)?,
         run,
         log: log::build(settings, environment.read_file)?,
     })

@@ -14,12 +14,7 @@ pub fn identity(settings: &Settings) -> Result<Identity, UsageError> {
     }
     let uuid = match settings.last("uuid") {
         None => None,
-        // The crate also reads forms without hyphens and with braces, which QEMU refuses.
-        Some(given) => {
-            Some(Uuid::try_parse(given.text()).ok().filter(|_| given.text().len() == 36).ok_or_else(|| {
-                given.origin.error("expected 8-4-4-4-12 hexadecimal digits, 550e8400-e29b-41d4-a716-446655440000 say")
-            })?)
-        }
+        Some(given) => Some(parse_uuid(given.text()).map_err(|problem| given.origin.error(problem))?),
     };
     Ok(Identity {
         name: text("guest"),
@@ -27,6 +22,14 @@ pub fn identity(settings: &Settings) -> Result<Identity, UsageError> {
         debug_threads: name.flag("debug-threads").unwrap_or(false),
         uuid,
     })
+}
+
+/// Reads a UUID. The crate also reads forms without hyphens and with braces, which QEMU refuses.
+pub fn parse_uuid(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::try_parse(text)
+        .ok()
+        .filter(|_| text.len() == 36)
+        .ok_or("expected 8-4-4-4-12 hexadecimal digits, 550e8400-e29b-41d4-a716-446655440000 say")
 }
 
 /// Reads the options of the process.

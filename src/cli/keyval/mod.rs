@@ -33,7 +33,7 @@ pub struct Schema {
 /// A kind of thing with keys of its own: one driver of `-device`, one backend of `-chardev`.
 #[derive(Debug)]
 pub struct Variant {
-    /// Value of the implied key that selects it.
+    /// Value of the implied key that selects it. A key of the variant with this name selects it too.
     pub name: &'static str,
     /// What it is, in a line.
     pub help: &'static str,
@@ -376,6 +376,7 @@ impl Schema {
                 Item::Pair(key, name) if key == implied => Some(name),
                 _ => None,
             })
+            .or_else(|| items.iter().find_map(|item| self.own_key(item)))
             .filter(|name| !name.is_empty())
             .ok_or_else(|| Problem::NoVariant { noun, key: implied, known: known() })?;
         if let Some(variant) = self.find_variant(name) {
@@ -386,6 +387,12 @@ impl Schema {
             Some((_, instead)) => Problem::MissingVariant { noun, name, instead },
             None => Problem::UnknownVariant { noun, name, known: known() },
         })
+    }
+
+    /// The name of a variant that has a key of that name, if the element is this key.
+    fn own_key<'a>(&self, item: &'a Item) -> Option<&'a String> {
+        let Item::Pair(key, _) = item else { return None };
+        self.find_variant(key)?.keys.iter().any(|own| own.name == key).then_some(key)
     }
 
     /// A bare word: `flag` is `flag=on`, `noflag` is `flag=off`.

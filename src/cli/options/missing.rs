@@ -28,8 +28,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     value("audiodev", NO_SOUND),
     flag("audio-help", NO_SOUND),
     value("usbdevice", NO_USB),
-    value("acpitable", "natoma makes its own ACPI tables: leave it out"),
-    value("smbios", "natoma makes its own SMBIOS tables: use -uuid and -name"),
     value("numa", "natoma has no NUMA yet: leave it out"),
     value("tpmdev", "natoma has no TPM yet: leave it out"),
     value("set", "write the value where the item is defined"),

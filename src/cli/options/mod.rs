@@ -12,11 +12,13 @@ mod memory;
 mod missing;
 mod pci;
 mod process;
+mod tables;
 
 use super::keyval::Schema;
 pub use block::NO_DISK;
 pub use device::BOARD_DRIVERS;
 pub use pci::{COMMON as PCI_KEYS, is_common as is_pci_key};
+pub use tables::ONBOARD_KINDS;
 
 /// One option.
 #[derive(Debug)]
@@ -203,6 +205,7 @@ impl OptionSpec {
 pub fn all() -> impl Iterator<Item = &'static OptionSpec> + Clone {
     [
         machine::OPTIONS,
+        tables::OPTIONS,
         boot::OPTIONS,
         memory::OPTIONS,
         chardev::OPTIONS,

@@ -35,6 +35,8 @@ pub struct FirmwareTables {
     pub sleep: Sleep,
     /// What else is on the board.
     pub devices: Devices,
+    /// Tables of the user's, complete.
+    pub user_tables: Vec<Vec<u8>>,
     /// Port space.
     pub ports: Arc<Bus>,
     /// Memory space outside RAM.
@@ -63,6 +65,7 @@ impl FirmwareTables {
             sleep: self.sleep,
             purpose: Purpose::Firmware,
             devices: self.devices,
+            user_tables: &self.user_tables,
         })
     }
 

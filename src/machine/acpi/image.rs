@@ -120,11 +120,17 @@ impl Builder {
         Self { tables: facs.to_vec(), pointers: Vec::new(), checksums: Vec::new() }
     }
 
-    /// Append a system description table. Returns its offset.
-    pub(super) fn add(&mut self, table: &[u8]) -> u32 {
+    /// Append a table that nothing remains to be filled in of. Returns its offset.
+    pub(super) fn add_complete(&mut self, table: &[u8]) -> u32 {
         self.tables.resize(self.tables.len().next_multiple_of(ALIGN as usize), 0);
         let at = offset(&self.tables);
         self.tables.extend_from_slice(table);
+        at
+    }
+
+    /// Append a system description table. Returns its offset.
+    pub(super) fn add(&mut self, table: &[u8]) -> u32 {
+        let at = self.add_complete(table);
         let over = at..offset(&self.tables);
         self.checksums.push(Checksum { part: Part::Tables, at: at + SDT_CHECKSUM, over });
         at
@@ -179,5 +185,5 @@ fn rsdp(oem: &Oem, rsdt: u32, xsdt: u32) -> [u8; RSDP_LEN] {
 
 /// The end of `tables` as an offset.
 fn offset(tables: &[u8]) -> u32 {
-    u32::try_from(tables.len()).expect("ACPI tables are a few hundred KiB at most")
+    u32::try_from(tables.len()).expect("ACPI tables are a few MiB at most")
 }

@@ -17,6 +17,7 @@ mod firmware;
 mod image;
 mod loader;
 mod tables;
+pub mod user;
 
 #[cfg(test)]
 mod tests;
@@ -151,21 +152,26 @@ pub struct Inputs<'a> {
     pub purpose: Purpose,
     /// What else is on the board.
     pub devices: Devices,
+    /// Tables of the user's, complete.
+    pub user_tables: &'a [Vec<u8>],
 }
 
 impl AcpiTables {
     /// Build all tables of a machine.
     ///
-    /// The order is QEMU's: FACS, DSDT, FADT, MADT, HPET, WAET, RSDT, XSDT.
+    /// The order is QEMU's: FACS, DSDT, FADT, MADT, HPET, WAET, the user's, RSDT, XSDT.
     pub fn build(inputs: &Inputs<'_>) -> Self {
         let oem = &inputs.oem;
+        let licensed = user::licence(inputs.user_tables).unwrap_or(*oem);
         let mut image = image::Builder::new(&tables::facs());
         let dsdt = image.add(&tables::sdt(b"DSDT", 2, oem, &dsdt::body(inputs)));
-        let mut listed = vec![image.add_fadt(&tables::fadt(inputs), dsdt), image.add(&tables::madt(oem, inputs.cpus))];
+        let mut listed =
+            vec![image.add_fadt(&tables::fadt(inputs, &licensed), dsdt), image.add(&tables::madt(oem, inputs.cpus))];
         if inputs.devices.hpet {
             listed.push(image.add(&tables::hpet(oem)));
         }
         listed.push(image.add(&tables::waet(oem)));
-        image.finish(oem, &listed)
+        listed.extend(inputs.user_tables.iter().map(|table| image.add_complete(table)));
+        image.finish(&licensed, &listed)
     }
 }

@@ -41,13 +41,13 @@ pub(super) fn facs() -> Vec<u8> {
 }
 
 /// Fixed ACPI description table: the power management registers of the PIIX4 and what is known of the board.
-pub(super) fn fadt(inputs: &Inputs<'_>) -> Vec<u8> {
+pub(super) fn fadt(inputs: &Inputs<'_>, oem: &Oem) -> Vec<u8> {
     let devices = &inputs.devices;
     let io = |port: u16, bytes: u8, access| GAS::new(AddressSpace::SystemIo, bytes * 8, 0, access, port.into());
     let base = inputs.pm_base;
     let (pm1_evt, pm1_cnt, pm_tmr) = (base, base + 4, base + 8);
 
-    let mut fadt = FADTBuilder::new(inputs.oem.id, inputs.oem.table_id, 1)
+    let mut fadt = FADTBuilder::new(oem.id, oem.table_id, 1)
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
         // The power button is a fixed register (flag clear), a sleep button there is none.

@@ -63,6 +63,7 @@ fn place(cpus: &[Cpu], devices: Devices, purpose: Purpose) -> PlacedTables {
         sleep: Sleep { s3: true, s4: Some(2) },
         purpose,
         devices,
+        user_tables: &[],
     };
     AcpiTables::build(&inputs).place(BASE)
 }

@@ -64,6 +64,14 @@ impl Firmware {
     }
 }
 
+/// As it comes from a file.
+fn user_table() -> Vec<u8> {
+    let mut table = b"USER\x24\0\0\0".to_vec();
+    table.resize(36, 0);
+    table[9] = sum(&table).wrapping_neg();
+    table
+}
+
 fn on_buses() -> (FirmwareTables, Arc<Bus>, Arc<Bus>) {
     let [ports, memory] = [Space::Port, Space::Memory].map(|space| Arc::new(Bus::new(space)));
     let tables = FirmwareTables {
@@ -73,6 +81,7 @@ fn on_buses() -> (FirmwareTables, Arc<Bus>, Arc<Bus>) {
         slots: slots(),
         sleep: Sleep { s3: true, s4: Some(2) },
         devices: ALL,
+        user_tables: vec![user_table()],
         ports: ports.clone(),
         memory: memory.clone(),
     };
@@ -111,7 +120,8 @@ fn firmware_places_the_tables_by_the_script() {
     assert_eq!((rsdp_at % 16, base % 64), (0, 0));
     assert_eq!((sum(&rsdp[..20]), sum(rsdp)), (0, 0));
     let tables = walk(rsdp, image, *base, true);
-    assert_eq!(Vec::from_iter(tables.keys()), ["APIC", "DSDT", "FACP", "FACS", "HPET", "WAET", "XSDT"]);
+    assert_eq!(Vec::from_iter(tables.keys()), ["APIC", "DSDT", "FACP", "FACS", "HPET", "USER", "WAET", "XSDT"]);
+    assert_eq!(tables["USER"], user_table());
     assert_eq!(tables["DSDT"], walk(rsdp, image, *base, false)["DSDT"]);
     for (signature, table) in tables.iter().filter(|(signature, _)| *signature != "FACS") {
         assert_eq!(sum(table), 0, "{signature}");
