@@ -7,7 +7,7 @@ use devices::base::{GuestRam, lock};
 
 use super::accel::qtest::Bench;
 use super::accel::{Accelerator, Ground, kvm, qtest};
-use super::description::{Identification, entry_point, smbios_inputs};
+use super::description::{Identification, entry_point, firmware_tables, smbios_inputs};
 use super::guest_time::GuestTime;
 use super::layout::MemoryLayout;
 use super::lifecycle::Machine;
@@ -18,7 +18,7 @@ use super::smbios::Smbios;
 use super::timers::QueueRunner;
 use super::{cmos, description, fw_cfg, rtc_time};
 use crate::boot::e820::E820Entry;
-use crate::config::{Accel, MachineConfig};
+use crate::config::{Accel, Firmware, MachineConfig};
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::cpuid::Topology;
@@ -126,6 +126,10 @@ fn tell_firmware(
     let device = Arc::clone(board.fw_cfg());
     let mut device = lock(&device);
     fw_cfg::fill(&mut device, inputs)?;
+    // A kernel that is started directly has found its tables when it could ask for these.
+    if config.platform.acpi && (config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest) {
+        firmware_tables(config, board, layout, topology)?.add_files(&mut device)?;
+    }
     fw_cfg::add_boot_order(&mut device, &mut board.boot_order, &config.boot)
 }
 

@@ -1,10 +1,11 @@
 //! What the machine tells the operating system of itself, gathered from the configuration and the board.
 
 use std::array;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use super::acpi::{self, AcpiTables, Oem, Purpose, Sleep, Slots};
+use super::acpi::{self, AcpiTables, FirmwareTables, Oem, Purpose, Sleep, Slots};
 use super::bios_data::{self, BiosData, Equipment};
 use super::board::{irq, port};
 use super::layout::MemoryLayout;
@@ -82,6 +83,30 @@ pub fn describe(
         equipment: Equipment { com: devices.com, lpt: devices.lpt, mouse: devices.i8042 },
     };
     Ok(BiosData::lay_out(inputs)?)
+}
+
+/// The ACPI tables of a machine with firmware.
+///
+/// # Errors
+/// A table of the user's can't be read.
+pub fn firmware_tables(
+    config: &MachineConfig,
+    board: &Board,
+    layout: &MemoryLayout,
+    topology: &Topology,
+) -> Result<FirmwareTables> {
+    let power = &config.platform.power;
+    Ok(FirmwareTables {
+        oem: oem(config),
+        cpus: processors(config, topology),
+        layout: layout.clone(),
+        slots: board.slots(),
+        sleep: Sleep { s3: !power.disable_s3, s4: (!power.disable_s4).then_some(power.s4_value) },
+        devices: board.acpi_devices(),
+        user_tables: user_tables(config)?,
+        ports: Arc::clone(&board.ports),
+        memory: Arc::clone(&board.memory),
+    })
 }
 
 /// The processors that there are or may be, in the order of their numbers.

@@ -19,6 +19,7 @@ impl Board {
         let [selector_and_data, dma_address] = FwCfg::REGIONS;
         let device = Shared::clone(&self.fw_cfg);
         self.add(&device, &[(port::FW_CFG, selector_and_data), (port::FW_CFG_DMA, dma_address)]);
+        self.acpi.fw_cfg = true;
     }
 
     /// The device from which firmware learns about the machine.

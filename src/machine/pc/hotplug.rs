@@ -9,11 +9,15 @@ use devices::chipset::hotplug::cpu::CpuHotplug;
 use devices::chipset::hotplug::pci::{BusSlots, PciHotplug};
 
 use super::Board;
-use crate::machine::acpi::Cpu;
+use crate::machine::acpi::{Cpu, Slots};
 use crate::machine::board::{gpe, port};
 
 /// The root bus's number in the hot-plug registers.
 const ROOT_BUS: u32 = 0;
+
+/// Offset of class and subclass in configuration space, and their value for VGA.
+const CLASS: u8 = 0x0a;
+const CLASS_VGA: u32 = 0x0300;
 
 /// The parts of the board that take part in hot-plug.
 pub(super) struct Hotplug {
@@ -55,6 +59,19 @@ impl Board {
             let slots = BusSlots { pluggable: self.pluggable_slots(), ..BusSlots::default() };
             lock(&hotplug.slots).describe(ROOT_BUS, slots);
         }
+    }
+
+    /// The root bus as the firmware's tables describe it.
+    #[must_use]
+    pub fn slots(&self) -> Slots {
+        let mut slots = Slots { number: ROOT_BUS, pluggable: self.pluggable_slots(), ..Slots::default() };
+        for (address, _) in self.pci.functions().iter().filter(|(address, _)| address.function == 0) {
+            slots.present |= 1 << address.slot;
+            if self.pci.config_read(*address, CLASS, 2) == CLASS_VGA {
+                slots.displays |= 1 << address.slot;
+            }
+        }
+        slots
     }
 
     /// Slots of the root bus in which a device may come or from which it may go, as a bit mask: those in which no function
