@@ -1,6 +1,6 @@
 //! The `natoma` program: command line, machine, exit status.
 
-use natoma::cli::Request;
+use natoma::cli::{self, Request};
 use natoma::command_line;
 use std::fs;
 use std::io::{self, Write};
@@ -27,7 +27,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         Request::Run(config) => {
             natoma::logging::init(&config.log)?;
-            return Ok(ExitCode::from(natoma::machine::run(&config)?.0));
+            return Ok(ExitCode::from(natoma::machine::run(&config, cli::device_types)?.0));
         }
     }
     Ok(ExitCode::SUCCESS)

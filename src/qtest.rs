@@ -249,7 +249,10 @@ impl QtestMachine {
     /// Sees to what an access has asked of the machine.
     fn settle(&mut self) {
         while let Some(message) = self.mailbox.take() {
-            match self.machine.handle(message) {
+            let handled = self.machine.handle(message);
+            // Nobody is told.
+            self.machine.take_events();
+            match handled {
                 Ok(status) => self.ended = self.ended.or(status),
                 Err(error) => {
                     log::error!("{error:#}");

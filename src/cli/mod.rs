@@ -22,8 +22,9 @@ pub use build::{CpuCatalogue, Environment};
 pub use config_file::read_file;
 pub use error::{Origin, UsageError};
 
-use crate::config::MachineConfig;
+use crate::config::{DeviceProperty, DeviceType, MachineConfig};
 use arguments::Given;
+use keyval::{Kind, Support};
 use options::Effect;
 use settings::{Occurrence, Settings};
 use std::ffi::OsString;
@@ -90,6 +91,28 @@ pub fn parse(
         None => Request::Run(Box::new(config)),
     };
     Ok(CommandLine { request, warnings })
+}
+
+/// The devices that `-device` knows, with the properties that can be set.
+#[must_use]
+pub fn device_types() -> Vec<DeviceType> {
+    let variants = options::schema("device").map_or(&[][..], |schema| schema.variants);
+    let property = |key: &keyval::Key| {
+        let kind = match key.kind {
+            Kind::Flag => "bool",
+            Kind::Number(_, most) if most > u32::MAX.into() => "uint64",
+            Kind::Number(..) => "uint32",
+            Kind::Size(_) => "size",
+            Kind::Choice(_) | Kind::Text(_) => "str",
+        };
+        matches!(key.support, Support::Works).then_some(DeviceProperty { name: key.name, kind, description: key.help })
+    };
+    let device = |variant: &keyval::Variant| DeviceType {
+        name: variant.name,
+        // The bus is where it is, and no property.
+        properties: variant.keys.iter().filter(|key| key.name != "bus").filter_map(property).collect(),
+    };
+    variants.iter().map(device).collect()
 }
 
 /// The text that an option asks to print, if it does.

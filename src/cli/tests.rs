@@ -3,7 +3,7 @@
 mod boot;
 mod tables;
 
-use super::keyval::{Key, Kind, Support};
+use super::keyval::Key;
 use super::*;
 use crate::config::*;
 use proptest::prelude::*;
@@ -76,7 +76,7 @@ fn no_options_give_a_pc_with_its_console_on_the_terminal() {
             serials: [Some("serial0".into()), None, None, None],
             drives: vec![Drive { id: "floppy0".into(), image: None }],
             fdc: FdcConfig { drives: [floppy("floppy0", FloppyKind::Auto), None], ..FdcConfig::default() },
-            monitors: vec![MonitorConfig { chardev: "serial0".into() }],
+            monitors: vec![MonitorConfig { chardev: "serial0".into(), mode: MonitorMode::Readline }],
             ..MachineConfig::default()
         }
     );
@@ -347,7 +347,7 @@ fn serial_ports_take_every_short_form() {
 
     let config = machine("-serial none -serial mon:stdio -chardev null,id=c -serial chardev:c");
     assert_eq!(config.serials, [None, Some("serial1".into()), Some("c".into()), None]);
-    assert_eq!(config.monitors, [MonitorConfig { chardev: "serial1".into() }]);
+    assert_eq!(config.monitors, [MonitorConfig { chardev: "serial1".into(), mode: MonitorMode::Readline }]);
     assert_eq!(config.chardev("serial1").map(|chardev| chardev.mux), Some(true));
     assert_eq!(machine("-serial none").chardevs, []);
 
@@ -518,8 +518,10 @@ fn the_terminal_has_one_owner() {
             "-device isa-debugcon,chardev=d: there is no character device 'd'",
         ),
         ("-serial stdio -monitor stdio", "-monitor stdio: 'serial0' already uses the terminal; let them share it"),
-        ("-qmp stdio", "-qmp stdio: this is not supported yet; natoma has no QMP monitor yet"),
-        ("-chardev null,id=c -mon c,mode=control", "-mon c,mode=control: mode=control is not supported yet"),
+        ("-qmp mon:stdio", "-qmp mon:stdio: a QMP monitor talks to one program: leave 'mon:' out"),
+        ("-chardev null,id=c -mon c,pretty=on", "-mon c,pretty=on: 'pretty' is for QMP: add mode=control"),
+        ("-qtest stdio", "-qtest stdio: the protocol drives a machine without processors: add -accel qtest"),
+        ("-accel qtest -qtest-log f", "-qtest-log f: there is no qtest conversation to log: add -qtest DEV"),
         ("-mon c", "-mon c: there is no character device 'c'"),
         ("-vga std", "-vga std: this is not supported yet; natoma has no display yet"),
     ]);

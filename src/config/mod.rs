@@ -7,6 +7,7 @@
 
 mod block;
 mod boot;
+mod catalogue;
 mod chardev;
 mod cpu;
 mod device;
@@ -20,6 +21,7 @@ mod tables;
 
 pub use block::{Access, CacheMode, Drive, Image, ImageFormat, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
+pub use catalogue::{DeviceProperty, DeviceType};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
@@ -29,8 +31,8 @@ pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial};
 pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{
-    Actions, Identity, LogConfig, LogItem, MonitorConfig, PanicAction, QtestConfig, RebootAction, RunConfig,
-    ShutdownAction, WatchdogAction,
+    Actions, Identity, LogConfig, LogItem, MonitorConfig, MonitorMode, PanicAction, QtestConfig, RebootAction,
+    RunConfig, ShutdownAction, WatchdogAction,
 };
 pub use tables::{
     AcpiTableConfig, SmbiosBios, SmbiosBoard, SmbiosChassis, SmbiosConfig, SmbiosMemory, SmbiosOnboard, SmbiosPort,

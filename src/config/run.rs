@@ -104,12 +104,28 @@ pub enum WatchdogAction {
     None,
 }
 
-/// A monitor: a person's (later also a program's) way to control the machine.
+/// A monitor: a person's or a program's way to control the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MonitorConfig {
     /// Id of the character device it talks on.
     pub chardev: String,
+    /// What it speaks.
+    pub mode: MonitorMode,
+}
+
+/// What a monitor speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MonitorMode {
+    /// Commands for people.
+    #[default]
+    Readline,
+    /// QMP, for programs.
+    Control {
+        /// Messages are indented.
+        pretty: bool,
+    },
 }
 
 /// The qtest protocol: devices are driven from outside.

@@ -46,7 +46,7 @@ pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Back
         Accel::Qtest => {
             let (prepared, ground) = qtest::prepare(config, backends)?;
             let assembly = assemble(ground, config, mailbox, backends)?;
-            let (accelerator, bench) = prepared.drive(&assembly, mailbox)?;
+            let (accelerator, bench) = prepared.drive(config, &assembly, mailbox)?;
             Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
         }
     }

@@ -1,15 +1,18 @@
 //! The machine as monitors see it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use devices::base::lock;
 use uuid::Uuid;
 
-use super::lifecycle::Status;
+use super::lifecycle::{Machine, Status};
 use super::mailbox::{Mailbox, Message, UserRequest};
-use crate::config::MachineConfig;
+use super::qom;
+use crate::config::{Accel, DeviceType, MachineConfig, MonitorMode, Smp};
 use crate::host::chardev::{Chardevs, Ringbufs};
-use crate::monitor::{Command, Control};
+use crate::host::process;
+use crate::monitor::qom::Qom;
+use crate::monitor::{Command, Control, Cpu};
 
 /// What monitors may know, and how they reach the main loop.
 pub struct MonitorControl {
@@ -17,7 +20,11 @@ pub struct MonitorControl {
     status: Mutex<Status>,
     name: Option<String>,
     uuid: Uuid,
-    cpus: u32,
+    smp: Smp,
+    uses_kvm: bool,
+    memory_size: u64,
+    qom: OnceLock<Qom>,
+    device_types: LazyLock<Vec<DeviceType>>,
     chardevs: Vec<(String, String)>,
     ringbufs: Ringbufs,
 }
@@ -25,15 +32,31 @@ pub struct MonitorControl {
 impl MonitorControl {
     /// The machine that `config` describes, not started yet.
     #[must_use]
-    pub fn new(config: &MachineConfig, chardevs: &Chardevs, mailbox: Arc<Mailbox>) -> Self {
+    pub fn new(
+        config: &MachineConfig,
+        device_types: fn() -> Vec<DeviceType>,
+        chardevs: &Chardevs,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
         Self {
             mailbox,
             status: Mutex::new(Status::Prelaunch),
             name: config.identity.name.clone(),
             uuid: config.identity.uuid.unwrap_or_default(),
-            cpus: config.smp.cpus,
+            smp: config.smp,
+            uses_kvm: config.platform.accel == Accel::Kvm,
+            memory_size: config.memory.size(),
+            qom: OnceLock::new(),
+            device_types: LazyLock::new(device_types),
             chardevs: chardevs.descriptions(),
             ringbufs: chardevs.ringbufs(),
+        }
+    }
+
+    /// What the machine consists of, if there is anybody who may ask.
+    pub fn set_machine(&self, config: &MachineConfig, machine: &Machine) {
+        if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
+            self.qom.get_or_init(|| qom::objects(config, machine.board()));
         }
     }
 
@@ -68,7 +91,36 @@ impl Control for MonitorControl {
     }
 
     fn cpus(&self) -> u32 {
-        self.cpus
+        self.smp.cpus
+    }
+
+    fn cpu_list(&self) -> Vec<Cpu> {
+        let Smp { dies, cores, threads, .. } = self.smp;
+        let cores = cores * dies;
+        let cpu = |index: u32| Cpu {
+            // Without KVM there is no thread of its own.
+            thread_id: process::thread_named(&format!("CPU {index}/KVM")).unwrap_or_else(process::id),
+            socket: index / threads / cores,
+            core: index / threads % cores,
+            thread: index % threads,
+        };
+        (0..self.smp.cpus).map(cpu).collect()
+    }
+
+    fn uses_kvm(&self) -> bool {
+        self.uses_kvm
+    }
+
+    fn memory_size(&self) -> u64 {
+        self.memory_size
+    }
+
+    fn qom(&self) -> &Qom {
+        self.qom.get_or_init(Qom::default)
+    }
+
+    fn device_types(&self) -> &[DeviceType] {
+        &self.device_types
     }
 
     fn chardevs(&self) -> &[(String, String)] {

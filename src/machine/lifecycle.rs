@@ -12,6 +12,7 @@ use super::pc::Board;
 use super::timers::QueueRunner;
 use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction};
 use crate::kvm::vcpu::SystemEvent;
+use crate::monitor::{Cause, Event};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Machine {
     rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
     actions: Actions,
     status: Status,
+    /// What happened and has not been told.
+    events: Vec<Event>,
 }
 
 impl Machine {
@@ -80,13 +83,23 @@ impl Machine {
         rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
         actions: Actions,
     ) -> Self {
-        Self { accelerator, board, time, rtc_timers, actions, status: Status::Prelaunch }
+        Self { accelerator, board, time, rtc_timers, actions, status: Status::Prelaunch, events: Vec::new() }
     }
 
     /// Whether the processors run, and if not, why.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// Takes what happened since the last time.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The board.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
     }
 
     /// The timers that the main loop has to run.
@@ -100,6 +113,7 @@ impl Machine {
         if self.status == Status::Running {
             self.time.stop();
             self.accelerator.freeze()?;
+            self.events.push(Event::Stop);
         }
         self.status = status;
         Ok(())
@@ -114,21 +128,24 @@ impl Machine {
             self.accelerator.thaw()?;
             self.time.start();
             self.status = Status::Running;
+            self.events.push(Event::Resume);
         }
         self.accelerator.run();
         Ok(())
     }
 
     /// Resets the platform and goes on from where it starts.
-    fn reset(&mut self) -> Result<()> {
+    fn reset(&mut self, cause: Cause) -> Result<()> {
         self.accelerator.park();
         self.board.reset(ResetKind::System);
         // After the devices, which have lowered their interrupts.
         self.accelerator.reset(&self.board)?;
+        self.events.push(Event::Reset(cause));
         if self.status == Status::Running { self.resume() } else { Ok(()) }
     }
 
-    fn shutdown(&mut self) -> Result<Option<ExitStatus>> {
+    fn shutdown(&mut self, cause: Cause) -> Result<Option<ExitStatus>> {
+        self.events.push(Event::Shutdown(cause));
         match self.actions.shutdown {
             ShutdownAction::Poweroff => Ok(Some(ExitStatus::SUCCESS)),
             ShutdownAction::Pause => {
@@ -141,14 +158,19 @@ impl Machine {
     /// The guest asked for a reset, or did what resets a PC.
     fn reboot(&mut self) -> Result<Option<ExitStatus>> {
         match self.actions.reboot {
-            RebootAction::Reset => self.reset().map(|()| None),
-            RebootAction::Shutdown => self.shutdown(),
+            RebootAction::Reset => self.reset(Cause::GuestReset).map(|()| None),
+            RebootAction::Shutdown => self.shutdown(Cause::GuestReset),
         }
     }
 
     fn panicked(&mut self) -> Result<Option<ExitStatus>> {
+        self.events.push(Event::GuestPanicked(match self.actions.panic {
+            PanicAction::Shutdown | PanicAction::ExitFailure => "poweroff",
+            PanicAction::Pause => "pause",
+            PanicAction::None => "run",
+        }));
         match self.actions.panic {
-            PanicAction::Shutdown => self.shutdown(),
+            PanicAction::Shutdown => self.shutdown(Cause::GuestPanic),
             PanicAction::ExitFailure => Ok(Some(ExitStatus::FAILURE)),
             PanicAction::Pause => self.pause(Status::GuestPanicked).map(|()| None),
             PanicAction::None => self.resume().map(|()| None),
@@ -167,7 +189,7 @@ impl Machine {
             }
             Message::Request(SystemRequest::PowerOff) => {
                 log::info!("the guest powers off");
-                self.shutdown()
+                self.shutdown(Cause::GuestShutdown)
             }
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),
             Message::TripleFault { vcpu } => {
@@ -175,14 +197,21 @@ impl Machine {
                 self.reboot()
             }
             Message::SystemEvent(SystemEvent::Reset) => self.reboot(),
-            Message::SystemEvent(SystemEvent::Shutdown) => self.shutdown(),
+            Message::SystemEvent(SystemEvent::Shutdown) => self.shutdown(Cause::GuestShutdown),
             Message::SystemEvent(SystemEvent::Crash) => self.panicked(),
             Message::Failed(report) => {
                 eprintln!("natoma: the guest can't go on\n{report}");
+                self.events.push(Event::Shutdown(Cause::HostError));
                 Ok(Some(ExitStatus::FAILURE))
             }
-            Message::User(UserRequest::Quit) => Ok(Some(ExitStatus::SUCCESS)),
-            Message::User(UserRequest::Signal(number)) => Ok(Some(ExitStatus::signal(number))),
+            Message::User(UserRequest::Quit) => {
+                self.events.push(Event::Shutdown(Cause::MonitorQuit));
+                Ok(Some(ExitStatus::SUCCESS))
+            }
+            Message::User(UserRequest::Signal(number)) => {
+                self.events.push(Event::Shutdown(Cause::Signal));
+                Ok(Some(ExitStatus::signal(number)))
+            }
             Message::User(UserRequest::Stop) => {
                 if self.status == Status::Running {
                     self.pause(Status::Paused)?;
@@ -200,11 +229,12 @@ impl Machine {
                 if self.status == Status::Shutdown {
                     self.status = Status::Paused;
                 }
-                self.reset()?;
+                self.reset(Cause::MonitorReset)?;
                 Ok(None)
             }
             Message::User(UserRequest::PowerButton) => {
                 self.board.press_power_button();
+                self.events.push(Event::Powerdown);
                 Ok(None)
             }
         }

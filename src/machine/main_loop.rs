@@ -5,33 +5,30 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
-use devices::base::lock;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::accel::qtest::Bench;
 use super::build::{Built, build};
 use super::control::MonitorControl;
+use super::front_doors::FrontDoors;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
-use crate::config::{MachineConfig, MonitorConfig, QtestConfig};
+use crate::config::{DeviceType, MachineConfig};
 use crate::host::Opened;
 use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Interrupt, Quit, Subscriber};
 use crate::host::process::Process;
 use crate::host::terminal;
-use crate::monitor::qtest::{QtestLog, QtestServer};
-use crate::monitor::{Control, HumanMonitor};
 
 /// Signals that the main loop sees to: three that end the machine, and those of a stop and of going on after it.
 const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
 
-/// Builds the machine that `config` describes and runs it to its end.
+/// Builds the machine that `config` describes and runs it to its end. `device_types` are those that monitors tell of.
 ///
 /// # Errors
 /// The machine can't be built, or the host refuses something it can't go on without.
-pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
+pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Result<ExitStatus> {
     let mut process = Process::start(&config.identity, &config.run)?;
     let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
     // Before any thread exists, so that all inherit the mask.
@@ -39,11 +36,14 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let blocks = Blocks::open(&config.drives)?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
-    let control = Arc::new(MonitorControl::new(config, &chardevs, Arc::clone(&mailbox)));
+    let control = Arc::new(MonitorControl::new(config, device_types, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
-    let monitors = monitors(config, &chardevs, &control)?;
+    let mut doors = FrontDoors::open(config, &chardevs, &control)?;
     let Built { mut machine, bench } = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks })?;
-    let qtest = bench.map_or(Ok(None), |bench| qtest_server(config, &chardevs, bench))?;
+    if let Some(bench) = bench {
+        doors.open_qtest(config, &chardevs, bench)?;
+    }
+    control.set_machine(config, &machine);
     for timers in machine.timers() {
         events.add_subscriber(timers);
     }
@@ -57,20 +57,22 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
     if !config.run.start_paused {
         machine.resume()?;
     }
+    // Nobody can have been there to hear of the start.
+    machine.take_events();
     loop {
         while let Some(message) = mailbox.take() {
-            if let Some(status) = machine.handle(message)? {
+            let end = machine.handle(message)?;
+            machine.take_events().into_iter().for_each(|event| doors.tell(event));
+            if let Some(status) = end {
+                doors.settle();
                 return Ok(status);
             }
         }
         control.set_status(machine.status());
-        monitors.iter().for_each(|monitor| lock(monitor).settle());
-        if let Some(qtest) = &qtest {
-            lock(qtest).settle();
-            // It may have gone on with a command that asks for something.
-            if !mailbox.is_empty() {
-                continue;
-            }
+        doors.settle();
+        // A monitor may have gone on with a command that asks for something.
+        if !mailbox.is_empty() {
+            continue;
         }
         events.run().map_err(|error| anyhow!("the main loop can't wait for events: {error}"))?;
     }
@@ -80,34 +82,6 @@ pub fn run(config: &MachineConfig) -> Result<ExitStatus> {
 fn quit(mailbox: &Arc<Mailbox>) -> Arc<Quit> {
     let mailbox = Arc::clone(mailbox);
     Arc::new(move || mailbox.post(Message::User(UserRequest::Quit)))
-}
-
-/// Makes the monitors and connects them.
-fn monitors(
-    config: &MachineConfig,
-    chardevs: &Chardevs,
-    control: &Arc<MonitorControl>,
-) -> Result<Vec<Arc<Mutex<HumanMonitor>>>> {
-    let mut monitors = Vec::new();
-    for MonitorConfig { chardev: id } in &config.monitors {
-        let mut port = chardevs.port(id).context("-monitor")?;
-        let shared = config.chardev(id).is_some_and(|chardev| chardev.mux);
-        let monitor = HumanMonitor::new(port.backend(), Arc::clone(control) as Arc<dyn Control>, shared);
-        let monitor = Arc::new(Mutex::new(monitor));
-        port.attach(monitor.clone());
-        monitors.push(monitor);
-    }
-    Ok(monitors)
-}
-
-/// Makes the end of the qtest protocol, if it is spoken.
-fn qtest_server(config: &MachineConfig, chardevs: &Chardevs, bench: Bench) -> Result<Option<Arc<Mutex<QtestServer>>>> {
-    let Some(QtestConfig { chardev, log }) = &config.qtest else { return Ok(None) };
-    let mut port = chardevs.port(chardev).context("-qtest")?;
-    let log = QtestLog::open(log.as_deref()).context("-qtest-log: can't make the file")?;
-    let server = Arc::new(Mutex::new(QtestServer::new(port.backend(), Box::new(bench), log)));
-    port.attach(server.clone());
-    Ok(Some(server))
 }
 
 /// Wakes the main loop when a message arrives.

@@ -107,6 +107,8 @@ pub struct Board {
     acpi: acpi::Devices,
     /// All devices in the order of their reset, by the name they are saved under.
     devices: Vec<(String, Arc<Mutex<dyn Device>>)>,
+    /// How many of them come first that nobody asked for.
+    own_devices: usize,
 }
 
 impl Board {
@@ -145,6 +147,7 @@ impl Board {
             dma: IsaDma::new(&ram),
             acpi: acpi::Devices::default(),
             devices: Vec::new(),
+            own_devices: 0,
         };
         board.add_bridges(cmos.layout.ram_size(), shadow, router, &system)?;
         if config.platform.acpi {
@@ -177,6 +180,7 @@ impl Board {
                 board.add_serial(index, port::COM[index], irq::COM[index], backends.char_port(id)?.as_mut());
             }
         }
+        board.own_devices = board.devices.len();
         for device in &config.devices {
             board.add_device(device, &system, backends)?;
         }
@@ -338,6 +342,12 @@ impl Board {
     /// The user presses the power button.
     pub fn press_power_button(&self) {
         lock(&self.power).press_power_button();
+    }
+
+    /// The types of the board's own devices, in the order in which they were made.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        let own = self.devices.iter().take(self.own_devices);
+        own.map(|(name, _)| name.split('#').next().unwrap_or(name))
     }
 
     /// A line to each interrupt input, for somebody who is no device.

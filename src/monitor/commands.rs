@@ -75,7 +75,7 @@ struct Item {
 const ITEMS: &[Item] = &[
     Item { name: "chardev", help: "the character devices", tell: chardevs },
     Item { name: "cpus", help: "the virtual CPUs", tell: |machine| format!("{} virtual CPUs\n", machine.cpus()) },
-    Item { name: "kvm", help: "whether KVM is used", tell: |_| "kvm support: enabled\n".into() },
+    Item { name: "kvm", help: "whether KVM is used", tell: kvm },
     Item {
         name: "name",
         help: "the name of the guest",
@@ -137,6 +137,10 @@ fn info(machine: &dyn Control, arguments: &[&str]) -> String {
         Some(item) => (item.tell)(machine),
         None => unknown("item", name, ITEMS.iter().map(|item| item.name)),
     }
+}
+
+fn kvm(machine: &dyn Control) -> String {
+    format!("kvm support: {}\n", if machine.uses_kvm() { "enabled" } else { "disabled" })
 }
 
 fn status(machine: &dyn Control) -> String {

@@ -140,13 +140,15 @@ impl CharClient for HumanMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::Command;
+    use crate::config::DeviceType;
+    use crate::monitor::qom::Qom;
+    use crate::monitor::{Command, Cpu};
     use devices::backend::char::MemoryChar;
     use devices::base::lock;
     use std::sync::Mutex;
 
     #[derive(Default)]
-    struct Machine(Mutex<(Vec<Command>, &'static str)>, Vec<(String, String)>);
+    struct Machine(Mutex<(Vec<Command>, &'static str)>, Vec<(String, String)>, Qom);
 
     impl Control for Machine {
         fn request(&self, command: Command) {
@@ -169,6 +171,26 @@ mod tests {
             2
         }
 
+        fn cpu_list(&self) -> Vec<Cpu> {
+            Vec::new()
+        }
+
+        fn uses_kvm(&self) -> bool {
+            true
+        }
+
+        fn memory_size(&self) -> u64 {
+            0
+        }
+
+        fn qom(&self) -> &Qom {
+            &self.2
+        }
+
+        fn device_types(&self) -> &[DeviceType] {
+            &[]
+        }
+
         fn chardevs(&self) -> &[(String, String)] {
             &self.1
         }
@@ -187,8 +209,11 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let host = MemoryChar::default();
-            let machine =
-                Arc::new(Machine(Mutex::new((Vec::new(), "running")), vec![("serial0".into(), "pty".into())]));
+            let machine = Arc::new(Machine(
+                Mutex::new((Vec::new(), "running")),
+                vec![("serial0".into(), "pty".into())],
+                Qom::default(),
+            ));
             let monitor = HumanMonitor::new(Box::new(host.clone()), machine.clone(), false);
             Self { host, machine, monitor }
         }

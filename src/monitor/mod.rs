@@ -1,11 +1,19 @@
-//! Monitors: how a person controls a running machine. They see it through [`Control`] only.
+//! Monitors: how people and programs control a running machine. They see it through [`Control`] only.
 
 mod commands;
 mod editor;
+mod events;
 mod human;
+mod qmp;
+pub mod qom;
 pub mod qtest;
 
+pub use events::{Cause, Event};
 pub use human::HumanMonitor;
+pub use qmp::QmpMonitor;
+
+use crate::config::DeviceType;
+use qom::Qom;
 
 /// What a monitor can ask of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +28,19 @@ pub enum Command {
     Reset,
     /// Press the power button.
     PowerButton,
+}
+
+/// A virtual CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// The host's thread that runs it.
+    pub thread_id: i32,
+    /// Its place in the topology.
+    pub socket: u32,
+    /// Its core in the socket.
+    pub core: u32,
+    /// Its thread in the core.
+    pub thread: u32,
 }
 
 /// The machine, as a monitor sees it.
@@ -38,6 +59,21 @@ pub trait Control: Send + Sync {
 
     /// Number of virtual CPUs.
     fn cpus(&self) -> u32;
+
+    /// The virtual CPUs in the order of their numbers.
+    fn cpu_list(&self) -> Vec<Cpu>;
+
+    /// Whether KVM runs them.
+    fn uses_kvm(&self) -> bool;
+
+    /// Bytes of RAM.
+    fn memory_size(&self) -> u64;
+
+    /// The objects of the machine.
+    fn qom(&self) -> &Qom;
+
+    /// The devices that can be added to a machine.
+    fn device_types(&self) -> &[DeviceType];
 
     /// Id and description of each character device.
     fn chardevs(&self) -> &[(String, String)];

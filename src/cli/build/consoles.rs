@@ -5,7 +5,7 @@ use super::chardev::{self, ShortForm};
 use super::device::{self, Globals};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::settings::Settings;
-use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, QtestConfig, SERIAL_PORTS};
+use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, MonitorMode, QtestConfig, SERIAL_PORTS};
 
 /// Most users of one multiplexer, as in QEMU.
 const MAX_USERS: usize = 4;
@@ -52,13 +52,25 @@ pub fn build(
     }
 
     for (number, given) in settings.all("monitor").enumerate() {
-        builder.add_monitor(given.text(), &format!("monitor{number}"), &given.origin)?;
+        builder.add_monitor(given.text(), &format!("monitor{number}"), MonitorMode::Readline, &given.origin)?;
+    }
+    for (option, pretty) in [("qmp", false), ("qmp-pretty", true)] {
+        for (number, given) in settings.all(option).enumerate() {
+            let mode = MonitorMode::Control { pretty };
+            builder.add_monitor(given.text(), &format!("{option}{number}"), mode, &given.origin)?;
+        }
     }
     for given in settings.all("mon") {
         let Some(list) = given.list() else { continue };
         let id = list.text("chardev");
         let id = id.ok_or_else(|| given.origin.error("'chardev' is missing: give chardev=ID"))?;
-        builder.add_monitor(&format!("chardev:{id}"), "", &given.origin)?;
+        let pretty = list.flag("pretty");
+        let mode = match list.choice::<String>("mode").as_deref() {
+            Some("control") => MonitorMode::Control { pretty: pretty.unwrap_or(false) },
+            _ if pretty == Some(true) => return Err(given.origin.error("'pretty' is for QMP: add mode=control")),
+            _ => MonitorMode::Readline,
+        };
+        builder.add_monitor(&format!("chardev:{id}"), "", mode, &given.origin)?;
     }
 
     let qtest = builder.qtest(settings)?;
@@ -149,7 +161,7 @@ impl Builder {
                 let chardev = Chardev { id: id.into(), backend, mux: monitor, logfile: None, logappend: false };
                 self.add(chardev, origin)?;
                 if monitor {
-                    self.monitors.push(MonitorConfig { chardev: id.into() });
+                    self.monitors.push(MonitorConfig { chardev: id.into(), mode: MonitorMode::Readline });
                     if user != MONITOR {
                         self.users.push((id.into(), MONITOR.into(), origin.clone()));
                     }
@@ -161,13 +173,16 @@ impl Builder {
     }
 
     /// Connects a monitor to the character device that a short form means.
-    fn add_monitor(&mut self, text: &str, id: &str, origin: &Origin) -> Result<(), UsageError> {
+    fn add_monitor(&mut self, text: &str, id: &str, mode: MonitorMode, origin: &Origin) -> Result<(), UsageError> {
+        if mode != MonitorMode::Readline && text.starts_with("mon:") {
+            return Err(origin.error("a QMP monitor talks to one program: leave 'mon:' out"));
+        }
         let monitors = self.monitors.len();
         if let Some(chardev) = self.attach(text, id, MONITOR, origin)?
             // `mon:` has added it already.
             && self.monitors.len() == monitors
         {
-            self.monitors.push(MonitorConfig { chardev });
+            self.monitors.push(MonitorConfig { chardev, mode });
         }
         Ok(())
     }

@@ -4,7 +4,6 @@ use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 const NO_TLS: &str = "natoma has no TLS yet: use a tunnel such as socat or ssh";
-const NO_QMP: &str = "natoma has no QMP monitor yet: -monitor DEV is one for people";
 const NO_DISPLAY: &str = "natoma has no display yet: use -nographic for a guest on the terminal";
 
 const PATH: Kind = Kind::Text("PATH");
@@ -96,8 +95,12 @@ const MON: Schema = Schema {
     implied: Some("chardev"),
     keys: &[
         Key::new("chardev", Kind::Text("ID"), "the character device: must be given"),
-        Key::missing("mode", &["readline"], "natoma has no QMP monitor yet: mode=readline is one for people"),
-        Key::missing("pretty", &["off"], "it is for QMP, which natoma does not have yet"),
+        Key::new(
+            "mode",
+            Kind::Choice(&["readline", "control"]),
+            "for people (readline), or QMP (control) (default readline)",
+        ),
+        Key::new("pretty", Kind::Flag, "QMP: indent the messages (default off)"),
     ],
     variants: &[],
     variant_noun: "",
@@ -143,11 +146,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "A monitor is a prompt at which a person controls the machine; `help` there lists its commands. DEV is as for \
          `-serial`; with `none` there is no monitor beside COM1 either.",
     ),
+    OptionSpec::new("qmp", Argument::Text("DEV"), Section::Character, "connect a QMP monitor to DEV").details(
+        "QMP is how programs control the machine: see [QMP](qmp.md). DEV is as for `-serial`.",
+    ),
+    OptionSpec::new("qmp-pretty", Argument::Text("DEV"), Section::Character, "the same as -qmp, with indented messages"),
     OptionSpec::new("mon", Argument::List("[chardev=]ID", &MON), Section::Character, "connect a monitor to a character device"),
     OptionSpec::missing("display", Argument::Text("none"), &["none"], NO_DISPLAY)
         .shown(Section::Character, "display of the guest: there is none"),
-    OptionSpec::missing("qmp", Argument::Text("DEV"), &["none"], NO_QMP),
-    OptionSpec::missing("qmp-pretty", Argument::Text("DEV"), &["none"], NO_QMP),
     OptionSpec::missing("parallel", Argument::Text("DEV"), &["none"], "natoma has no parallel port yet: use -serial"),
     OptionSpec::missing("echr", Argument::Text("CHAR"), &["1", "0x1", "0x01"], "the escape key is Ctrl-A"),
     OptionSpec::missing("vga", Argument::Text("TYPE"), &["none"], NO_DISPLAY),

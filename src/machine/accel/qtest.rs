@@ -23,7 +23,8 @@ use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
 use crate::machine::pc::chips::{Chips, InterruptControllers};
 use crate::machine::shadow::ShadowSlots;
-use crate::machine::{flash, ram};
+use crate::machine::{flash, qom, ram};
+use crate::monitor::qom::Qom;
 use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 
 /// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
@@ -74,7 +75,12 @@ impl Prepared {
     ///
     /// # Errors
     /// There is none.
-    pub fn drive(self, assembly: &Assembly, mailbox: &Arc<Mailbox>) -> Result<(NoProcessors, Bench)> {
+    pub fn drive(
+        self,
+        config: &MachineConfig,
+        assembly: &Assembly,
+        mailbox: &Arc<Mailbox>,
+    ) -> Result<(NoProcessors, Bench)> {
         assembly.shadow.follow_bridge()?;
         let GuestTime::Stepped { clock, queue } = &assembly.time else {
             bail!("the guest's time goes by itself");
@@ -85,6 +91,8 @@ impl Prepared {
             queue: queue.clone(),
             tap: self.tap,
             inputs: assembly.board.interrupt_lines("qtest"),
+            qom: qom::objects(config, &assembly.board),
+            watched: Mutex::default(),
             mailbox: Arc::clone(mailbox),
         };
         Ok((NoProcessors, bench))
@@ -157,8 +165,6 @@ impl IrqSink for IrqTap {
     }
 }
 
-/// Path of the one device whose inputs can be watched and driven: the interrupt inputs of the board.
-const IOAPIC: [&str; 2] = ["ioapic", "/machine/i440fx/ioapic"];
 /// The name of inputs that have none, with what QEMU calls them.
 const UNNAMED: &str = "unnamed-gpio-in";
 
@@ -169,7 +175,17 @@ pub struct Bench {
     queue: TimerQueue,
     tap: Arc<IrqTap>,
     inputs: Vec<IrqLine>,
+    qom: Qom,
+    /// The object whose interrupts are watched.
+    watched: Mutex<Option<String>>,
     mailbox: Arc<Mailbox>,
+}
+
+impl Bench {
+    /// The whole path of a device.
+    fn resolve(&self, path: &str) -> Result<&str, HardwareError> {
+        self.qom.resolve(path).map_err(|_| HardwareError::UnknownDevice)
+    }
 }
 
 impl Hardware for Bench {
@@ -214,11 +230,15 @@ impl Hardware for Bench {
     }
 
     fn intercept(&self, path: &str, outputs: bool) -> Result<(), HardwareError> {
-        if !IOAPIC.contains(&path) {
-            return Err(HardwareError::UnknownDevice);
+        let path = self.resolve(path)?;
+        let mut watched = lock(&self.watched);
+        match &*watched {
+            Some(other) if other != path => return Err(HardwareError::AlreadyIntercepted),
+            Some(_) => return Ok(()),
+            None => *watched = Some(path.to_owned()),
         }
-        // Its outputs are messages to processors, of which there are none.
-        if !outputs {
+        // Its outputs are messages to processors, of which there are none; those of others are inputs of the I/O APIC.
+        if path == qom::IOAPIC && !outputs {
             lock(&self.tap.watch).get_or_insert_default();
         }
         Ok(())
@@ -229,10 +249,8 @@ impl Hardware for Bench {
     }
 
     fn set_input(&self, path: &str, name: &str, number: u32, level: bool) -> Result<(), HardwareError> {
-        if !IOAPIC.contains(&path) {
-            return Err(HardwareError::UnknownDevice);
-        }
-        let input = self.inputs.get(number as usize).filter(|_| name == UNNAMED);
+        let is_ioapic = self.resolve(path)? == qom::IOAPIC;
+        let input = self.inputs.get(number as usize).filter(|_| is_ioapic && name == UNNAMED);
         let input = input.ok_or_else(|| HardwareError::NoSuchInput { name: name.into(), number })?;
         input.set(level);
         Ok(())

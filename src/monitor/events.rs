@@ -1,0 +1,88 @@
+//! What happens to a machine, as those hear of it who control it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+/// Why a machine resets or ends, by QEMU's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The guest reset the machine.
+    GuestReset,
+    /// The guest powered off.
+    GuestShutdown,
+    /// The guest reported a panic.
+    GuestPanic,
+    /// A monitor reset the machine.
+    MonitorReset,
+    /// A monitor ended natoma.
+    MonitorQuit,
+    /// A signal ended natoma.
+    Signal,
+    /// Something went wrong on the host.
+    HostError,
+}
+
+impl Cause {
+    fn name(self) -> &'static str {
+        match self {
+            Self::GuestReset => "guest-reset",
+            Self::GuestShutdown => "guest-shutdown",
+            Self::GuestPanic => "guest-panic",
+            Self::MonitorReset => "host-qmp-system-reset",
+            Self::MonitorQuit => "host-qmp-quit",
+            Self::Signal => "host-signal",
+            Self::HostError => "host-error",
+        }
+    }
+
+    fn is_guests(self) -> bool {
+        matches!(self, Self::GuestReset | Self::GuestShutdown | Self::GuestPanic)
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The processors stopped.
+    Stop,
+    /// The processors go on.
+    Resume,
+    /// The machine was reset.
+    Reset(Cause),
+    /// The machine was switched off, or natoma ends.
+    Shutdown(Cause),
+    /// The power button was pressed.
+    Powerdown,
+    /// The guest reported a panic, and this is done about it.
+    GuestPanicked(&'static str),
+}
+
+impl Event {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "STOP",
+            Self::Resume => "RESUME",
+            Self::Reset(_) => "RESET",
+            Self::Shutdown(_) => "SHUTDOWN",
+            Self::Powerdown => "POWERDOWN",
+            Self::GuestPanicked(_) => "GUEST_PANICKED",
+        }
+    }
+
+    /// The message of QMP that tells of it, as of now.
+    #[must_use]
+    pub fn message(self) -> Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp = json!({ "seconds": now.as_secs(), "microseconds": now.subsec_micros() });
+        let mut message = json!({ "timestamp": timestamp, "event": self.name() });
+        match self {
+            Self::Reset(cause) | Self::Shutdown(cause) => {
+                message["data"] = json!({ "guest": cause.is_guests(), "reason": cause.name() });
+            }
+            Self::GuestPanicked(action) => message["data"] = json!({ "action": action }),
+            Self::Stop | Self::Resume | Self::Powerdown => {}
+        }
+        message
+    }
+}

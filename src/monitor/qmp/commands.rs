@@ -1,0 +1,217 @@
+//! The commands of QMP, as a table.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use super::error::QmpError;
+use super::request::Arguments;
+use crate::monitor::commands::{self as human, Outcome};
+use crate::monitor::qom::PathError;
+use crate::monitor::{Command, Control};
+
+/// What comes of a command.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// This, at once.
+    Now(Value),
+    /// This, when the machine has done what was asked of it.
+    Settled(Value),
+}
+
+type Result = std::result::Result<Answer, QmpError>;
+
+/// What a command does.
+type Action = fn(&dyn Control, &mut Arguments) -> Result;
+
+/// Most bytes that `ringbuf-read` takes at once.
+const RINGBUF_MOST: u64 = 16 << 20;
+
+/// The commands in alphabetical order. `qmp_capabilities` is the session's own.
+const COMMANDS: &[(&str, Action)] = &[
+    ("cont", |machine, _| request(machine, Command::Continue)),
+    ("device-list-properties", device_list_properties),
+    ("human-monitor-command", human_monitor_command),
+    ("qom-get", qom_get),
+    ("qom-list", qom_list),
+    ("qom-list-types", qom_list_types),
+    ("query-chardev", |machine, _| now(query_chardev(machine))),
+    ("query-commands", |_, _| now(query_commands())),
+    ("query-cpus-fast", |machine, _| now(query_cpus(machine))),
+    ("query-kvm", |machine, _| now(json!({ "enabled": machine.uses_kvm(), "present": true }))),
+    ("query-machines", |_, _| now(query_machines())),
+    ("query-memory-size-summary", |machine, _| {
+        now(json!({ "base-memory": machine.memory_size(), "plugged-memory": 0 }))
+    }),
+    ("query-name", |machine, _| now(machine.name().map_or(json!({}), |name| json!({ "name": name })))),
+    ("query-status", |machine, _| {
+        let status = machine.status();
+        now(json!({ "status": status, "singlestep": false, "running": status == "running" }))
+    }),
+    ("query-target", |_, _| now(json!({ "arch": "x86_64" }))),
+    ("query-uuid", |machine, _| now(json!({ "UUID": machine.uuid() }))),
+    ("query-version", |_, _| now(version())),
+    ("quit", |machine, _| request(machine, Command::Quit)),
+    ("ringbuf-read", ringbuf_read),
+    ("stop", |machine, _| request(machine, Command::Stop)),
+    ("system_powerdown", |machine, _| request(machine, Command::PowerButton)),
+    ("system_reset", |machine, _| request(machine, Command::Reset)),
+];
+
+/// The name of the command that ends the negotiation.
+pub const NEGOTIATE: &str = "qmp_capabilities";
+
+/// Carries out a command.
+pub fn execute(name: &str, mut arguments: Arguments, machine: &dyn Control) -> Result {
+    let action = COMMANDS.iter().find(|(command, _)| *command == name).map(|(_, action)| action);
+    let action = action.ok_or_else(|| QmpError::command_not_found(format!("The command {name} has not been found")))?;
+    // Those without arguments do not look at them.
+    let takes_none =
+        matches!(name, "cont" | "quit" | "stop" | "system_powerdown" | "system_reset") || name.starts_with("query-");
+    if takes_none {
+        arguments.end()?;
+    }
+    action(machine, &mut arguments)
+}
+
+/// What natoma says it is: the QEMU whose machine it has, and itself.
+pub fn version() -> Value {
+    json!({
+        "qemu": { "major": 7, "minor": 2, "micro": 0 },
+        "package": concat!("natoma ", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+fn now(value: Value) -> Result {
+    Ok(Answer::Now(value))
+}
+
+fn request(machine: &dyn Control, command: Command) -> Result {
+    machine.request(command);
+    Ok(Answer::Settled(json!({})))
+}
+
+fn query_commands() -> Value {
+    let names = COMMANDS.iter().map(|(name, _)| *name).chain([NEGOTIATE]);
+    names.map(|name| json!({ "name": name })).collect()
+}
+
+fn query_chardev(machine: &dyn Control) -> Value {
+    let device =
+        |(id, description): &(String, String)| json!({ "label": id, "filename": description, "frontend-open": true });
+    machine.chardevs().iter().map(device).collect()
+}
+
+fn query_cpus(machine: &dyn Control) -> Value {
+    let cpu = |(index, cpu): (usize, crate::monitor::Cpu)| {
+        json!({
+            "cpu-index": index,
+            "qom-path": format!("/machine/unattached/device[{index}]"),
+            "thread-id": cpu.thread_id,
+            "target": "x86_64",
+            "props": { "socket-id": cpu.socket, "core-id": cpu.core, "thread-id": cpu.thread },
+        })
+    };
+    machine.cpu_list().into_iter().enumerate().map(cpu).collect()
+}
+
+/// The one board. The names, and what it says of itself, are those of QEMU's.
+fn query_machines() -> Value {
+    json!([{
+        "name": "pc-i440fx-7.2",
+        "alias": "pc",
+        "is-default": true,
+        "cpu-max": 255,
+        "hotpluggable-cpus": false,
+        "numa-mem-supported": false,
+        "deprecated": false,
+        "default-cpu-type": "qemu64-x86_64-cpu",
+        "default-ram-id": "pc.ram",
+    }])
+}
+
+fn human_monitor_command(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let line = arguments.string("command-line")?;
+    // There is one CPU to look through at most.
+    arguments.optional_unsigned("cpu-index")?;
+    arguments.end()?;
+    Ok(match human::execute(&line, machine) {
+        Outcome::Text(text) => Answer::Now(text.replace('\n', "\r\n").into()),
+        Outcome::Requested => Answer::Settled("".into()),
+    })
+}
+
+impl From<PathError> for QmpError {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::NotFound(path) => Self::device_not_found(&path),
+            PathError::Ambiguous(_) => Self::generic(error.to_string()),
+        }
+    }
+}
+
+fn qom_list(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let path = arguments.string("path")?;
+    arguments.end()?;
+    let qom = machine.qom();
+    let list = qom.list(qom.resolve(&path)?).into_iter();
+    now(list.map(|(name, kind)| json!({ "name": name, "type": kind })).collect())
+}
+
+fn qom_get(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let (path, property) = (arguments.string("path")?, arguments.string("property")?);
+    arguments.end()?;
+    let qom = machine.qom();
+    let path = qom.resolve(&path)?;
+    let missing = || QmpError::generic(format!("Property '{}.{property}' not found", qom.type_of(path)));
+    now(qom.get(path, &property).ok_or_else(missing)?)
+}
+
+fn qom_list_types(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let implements = arguments.optional_string("implements")?;
+    // There are no abstract types.
+    arguments.optional_bool("abstract")?;
+    arguments.end()?;
+    let is_a = |name: &str| {
+        implements.as_deref().is_none_or(|of| of == name || of == "device" || of == "object" || of == parent(name))
+    };
+    let types = machine.device_types().iter().filter(|device| is_a(device.name));
+    now(types.map(|device| json!({ "name": device.name, "parent": parent(device.name) })).collect())
+}
+
+/// What a type of device is a kind of, as far as its name tells.
+fn parent(name: &str) -> &'static str {
+    match name {
+        _ if name.starts_with("isa-") => "isa-device",
+        _ if name.starts_with("pci-") || name.ends_with("-pci") => "pci-device",
+        _ => "device",
+    }
+}
+
+fn device_list_properties(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let name = arguments.string("typename")?;
+    arguments.end()?;
+    let device = machine.device_types().iter().find(|device| device.name == name);
+    let device = device.ok_or_else(|| match name.as_str() {
+        "device" | "object" | "isa-device" | "pci-device" => {
+            QmpError::generic("Parameter 'typename' expects a non-abstract device type")
+        }
+        _ => QmpError::device_not_found(&name),
+    })?;
+    let property = |property: &crate::config::DeviceProperty| json!({ "name": property.name, "type": property.kind, "description": property.description });
+    now(device.properties.iter().map(property).collect())
+}
+
+fn ringbuf_read(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let (device, size) = (arguments.string("device")?, arguments.unsigned("size")?);
+    let format = arguments.optional_string("format")?;
+    arguments.end()?;
+    let size = usize::try_from(size.min(RINGBUF_MOST)).unwrap_or(0);
+    let bytes = machine.read_ringbuf(&device, size);
+    let bytes = bytes.ok_or_else(|| QmpError::generic(format!("{device} is not a ringbuf device")))?;
+    match format.as_deref() {
+        None | Some("utf8") => now(String::from_utf8_lossy(&bytes).into()),
+        Some("base64") => now(BASE64.encode(bytes).into()),
+        Some(other) => Err(QmpError::generic(format!("Parameter 'format' does not accept value '{other}'"))),
+    }
+}
