@@ -156,9 +156,9 @@ impl Board {
         board.add_dma();
         let pit = match chips {
             Chips::Kernel(pit) => pit,
-            Chips::Board(controllers) => {
+            Chips::Board(controllers, lost_ticks) => {
                 board.interrupt_controllers = Some(controllers);
-                board.add_pit(config.platform.pit_lost_ticks)
+                board.add_pit(lost_ticks)
             }
         };
         board.add_fw_cfg();

@@ -134,6 +134,10 @@ scripts! {
     debug_exit: crate::scripts::debug::DEBUG_EXIT,
     debugcon: crate::scripts::debug::DEBUGCON,
     i440fx: crate::scripts::i440fx::SCRIPT,
+    i8254: crate::scripts::i8254::SCRIPT,
+    i8257: crate::scripts::i8257::SCRIPT,
+    i8259: crate::scripts::i8259::SCRIPT,
+    ioapic: crate::scripts::ioapic::SCRIPT,
     port92: crate::scripts::port92::SCRIPT,
     rtc: crate::scripts::rtc::SCRIPT,
 }

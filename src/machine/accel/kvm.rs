@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use devices::base::IrqSink;
+use devices::chipset::i8254::LostTicks;
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
@@ -12,7 +13,7 @@ use super::split::SplitIrqchip;
 use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
-use crate::config::{KernelIrqchip, MachineConfig};
+use crate::config::{KernelIrqchip, LostTickPolicy, MachineConfig, PlatformConfig};
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::ChipState;
@@ -83,7 +84,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     shadow.map_ram(&layout, image.firmware())?;
     flash.iter().try_for_each(|chip| chip.map(&slots))?;
     let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
-    let (irqchip, irqs, chips) = Irqchip::make(&vm, config.platform.kernel_irqchip, wide_apic_ids)?;
+    let (irqchip, irqs, chips) = Irqchip::make(&vm, &config.platform, wide_apic_ids)?;
     let first = create_vcpu(&vm, &topology, 0)?;
     // What the host's processors can do shows only with the first virtual one.
     host_cpu.examine(&first)?;
@@ -174,8 +175,8 @@ enum Irqchip {
 
 impl Irqchip {
     /// Makes what is in the kernel. Returns also where interrupts go, and what the board has.
-    fn make(vm: &Arc<VmFd>, place: KernelIrqchip, wide_apic_ids: bool) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
-        if place == KernelIrqchip::On {
+    fn make(vm: &Arc<VmFd>, config: &PlatformConfig, wide_apic_ids: bool) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
+        if config.kernel_irqchip == KernelIrqchip::On {
             vm::add_chips(vm, wide_apic_ids)?;
             let (irqs, pit) = (GsiSink::new(Arc::clone(vm)), KernelPit::new(Arc::clone(vm)));
             return Ok((Self::Kernel(ChipState::capture(vm)?), Arc::new(irqs), Chips::Kernel(Box::new(pit))));
@@ -183,7 +184,12 @@ impl Irqchip {
         vm::add_local_apics(vm, wide_apic_ids).context("-accel kernel-irqchip=split")?;
         let split = SplitIrqchip::new(vm);
         let controllers = split.controllers.clone();
-        Ok((Self::Split(Arc::new(split)), Arc::new(controllers.clone()), Chips::Board(controllers)))
+        let lost_ticks = match config.pit_lost_ticks {
+            LostTickPolicy::Discard => LostTicks::Discard,
+            LostTickPolicy::Delay | LostTickPolicy::Slew => LostTicks::Delay,
+        };
+        let irqs = Arc::new(controllers.clone());
+        Ok((Self::Split(Arc::new(split)), irqs, Chips::Board(controllers, lost_ticks)))
     }
 
     /// What processors see of controllers on the board.

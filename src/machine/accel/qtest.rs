@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use devices::base::msi::{ApicBus, Msi};
 use devices::base::{Delivery, IrqLine, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
 
+use devices::chipset::i8254::LostTicks;
+
 use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
 use crate::host::Backends;
@@ -65,7 +67,8 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         flash,
         clockwork: Clockwork::stepped(),
         irqs: Arc::clone(&tap) as _,
-        chips: Chips::Board(controllers),
+        // No processor takes any.
+        chips: Chips::Board(controllers, LostTicks::Discard),
     };
     Ok((Prepared { tap }, ground))
 }

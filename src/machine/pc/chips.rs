@@ -10,7 +10,6 @@ use devices::chipset::i8259::I8259;
 use devices::chipset::ioapic::{Ioapic, Version};
 
 use super::{Board, TIMER_IRQ};
-use crate::config::LostTickPolicy;
 use crate::machine::board::{irq, port};
 use crate::machine::gate::Gate;
 use crate::machine::layout::IOAPIC;
@@ -19,8 +18,8 @@ use crate::machine::layout::IOAPIC;
 pub enum Chips {
     /// In the kernel, with the means to silence the timer.
     Kernel(Box<dyn LegacyReplacement>),
-    /// On the board.
-    Board(InterruptControllers),
+    /// On the board, with what becomes of interrupts of the timer that the guest did not take in time.
+    Board(InterruptControllers, LostTicks),
 }
 
 /// The interrupt controllers of the board.
@@ -61,13 +60,9 @@ impl IrqSink for InterruptControllers {
 
 impl Board {
     /// Makes the timer and returns what silences it.
-    pub(super) fn add_pit(&mut self, policy: LostTickPolicy) -> Box<dyn LegacyReplacement> {
+    pub(super) fn add_pit(&mut self, lost_ticks: LostTicks) -> Box<dyn LegacyReplacement> {
         let gate = Gate::new(self.line(TIMER_IRQ, "PIT"));
         let line = IrqInput::new(Arc::clone(&gate) as Arc<dyn IrqSink>, 0).line("PIT");
-        let lost_ticks = match policy {
-            LostTickPolicy::Discard => LostTicks::Discard,
-            LostTickPolicy::Delay | LostTickPolicy::Slew => LostTicks::Delay,
-        };
         let timers = self.queue.timers();
         let owner = timers.owner();
         let timer = shared(I8254::new(self.queue.clock().clone(), timers, line, lost_ticks));

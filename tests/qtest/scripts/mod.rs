@@ -2,5 +2,9 @@
 
 pub mod debug;
 pub mod i440fx;
+pub mod i8254;
+pub mod i8257;
+pub mod i8259;
+pub mod ioapic;
 pub mod port92;
 pub mod rtc;
