@@ -51,10 +51,12 @@ pub enum BzImageError {
         version: u16,
     },
     /// Loaded low.
-    #[error("it is a zImage, which must be started in real mode by a BIOS; build a bzImage")]
+    #[error(
+        "it is a zImage, which must be started in real mode by a BIOS: add -bios bios-256k.bin, or build a bzImage"
+    )]
     ZImage,
     /// Not Linux, but something with a Linux header for the sake of boot loaders.
-    #[error("it ({name}) must be started in real mode by a BIOS, which `-kernel` does without")]
+    #[error("it ({name}) must be started in real mode by a BIOS: add -bios bios-256k.bin")]
     RealMode {
         /// What it calls itself.
         name: String,

@@ -61,6 +61,14 @@ pub enum KernelError {
     /// It is no kernel, and nothing else that is known.
     #[error("it is not a kernel: neither a Linux bzImage, nor an ELF file, nor a multiboot image")]
     Unknown,
+    /// It is not what the option ROM starts.
+    #[error(
+        "it is not a Linux kernel, and firmware starts only those: leave out -bios, so that natoma starts it itself"
+    )]
+    NotForFirmware,
+    /// No room beside the kernel.
+    #[error("its initrd does not fit into RAM below 4 GiB: give the machine more of it (-m)")]
+    NoRoomForInitrd,
     /// A bzImage with a fault.
     #[error(transparent)]
     BzImage(#[from] BzImageError),
@@ -73,6 +81,9 @@ pub enum KernelError {
     /// It does not fit into guest memory.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// It can't be given its command line.
+    #[error("-append does not fit")]
+    CommandLine(#[source] CommandLineError),
 }
 
 /// What is wrong with an initrd.

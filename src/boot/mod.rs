@@ -17,6 +17,7 @@
 //! board gives in a [`Platform`]; [`mtrr`] has what firmware would have set in each processor.
 
 pub mod builtin;
+pub mod by_firmware;
 mod bzimage;
 mod cmdline;
 pub mod e820;

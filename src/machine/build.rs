@@ -130,7 +130,7 @@ fn tell_firmware(
     if config.platform.acpi && (config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest) {
         firmware_tables(config, board, layout, topology)?.add_files(&mut device)?;
     }
-    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, &config.boot)
+    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, &config.boot, layout)
 }
 
 impl Assembly {

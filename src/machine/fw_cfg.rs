@@ -3,6 +3,8 @@
 //! The ACPI tables are not here but in [`acpi`](super::acpi). Of the files of QEMU's machine `genroms/kvmvapic.bin` is left
 //! out: it speeds up 32-bit Windows on processors without a virtual APIC.
 
+use std::ffi::OsStr;
+
 use anyhow::{Context, Result, bail};
 use devices::firmware::FwCfg;
 use devices::firmware::fw_cfg::registers::key;
@@ -10,8 +12,9 @@ use devices::firmware::fw_cfg::registers::key;
 use super::boot_order::BootOrder;
 use super::firmware;
 use super::layout::{HPET, MemoryLayout};
+use crate::boot::by_firmware::{self, FirmwareKernel};
 use crate::boot::e820::{E820Entry, E820Kind};
-use crate::config::{BootConfig, FirmwareFileContents, MachineConfig, PowerConfig};
+use crate::config::{BootConfig, Firmware, FirmwareFileContents, MachineConfig, PowerConfig};
 use crate::kvm::cpuid::Topology;
 
 /// Largest option ROM: the space below the BIOS segment.
@@ -22,6 +25,8 @@ const MOST_SPLASH: u64 = 16 << 20;
 const MOST_FILE: u64 = u32::MAX as u64;
 /// Id of the HPET's event timer block, as its capability register shows it.
 const HPET_ID: u32 = 0x8086_a201;
+/// The ROM that starts the kernel of `-kernel`, under the name that QEMU's has.
+const KERNEL_ROM: &str = "genroms/linuxboot_dma.bin";
 
 /// What the items follow from.
 pub struct Inputs<'a> {
@@ -53,13 +58,15 @@ pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
     fw_cfg.set_item(key::BOOT_MENU, u16::from(config.boot.order.menu).to_le_bytes());
     fw_cfg.set_item(key::NUMA, numa(topology));
     fw_cfg.set_item(key::IRQ0_OVERRIDE, 1_u32.to_le_bytes());
-    if platform.hpet {
-        fw_cfg.set_item(key::HPET, hpet());
-    }
+    fw_cfg.set_item(key::HPET, hpet(platform.hpet));
     fw_cfg.add_file("etc/e820", e820(layout, reserved))?;
     fw_cfg.add_file("etc/smbios/smbios-anchor", anchor)?;
     fw_cfg.add_file("etc/smbios/smbios-tables", tables)?;
     fw_cfg.add_file("etc/system-states", system_states(&platform.power))?;
+    if platform.acpi {
+        // What a TPM would have measured: there is none.
+        fw_cfg.add_file("etc/tpm/log", [])?;
+    }
     // Geometries that a BIOS would not find itself: no disk is given any.
     fw_cfg.add_file("bios-geometry", [])?;
     add_boot_settings(fw_cfg, &config.boot)?;
@@ -75,13 +82,15 @@ fn numa(topology: &Topology) -> Vec<u8> {
     vec![0; 8 * (1 + topology.apic_id_limit() as usize)]
 }
 
-fn hpet() -> Vec<u8> {
-    let least_tick = 100_u16;
+/// The number of HPETs, FFh for none, and what there is to know of each.
+fn hpet(present: bool) -> Vec<u8> {
+    if !present {
+        return vec![0xff];
+    }
     let mut item = vec![1];
     item.extend(HPET_ID.to_le_bytes());
     item.extend(HPET.start.to_le_bytes());
-    item.extend(least_tick.to_le_bytes());
-    item.push(0); // page protection
+    item.extend([0; 3]); // least tick in periodic mode, page protection
     item
 }
 
@@ -147,11 +156,37 @@ fn add_user_files(fw_cfg: &mut FwCfg, boot: &BootConfig) -> Result<()> {
     Ok(())
 }
 
-/// Adds the ROMs of `-option-rom`, and the order of all devices and ROMs that have an index.
+/// Adds a kernel that the firmware is to start, with the ROM that does it.
+fn add_kernel(fw_cfg: &mut FwCfg, order: &mut BootOrder, boot: &BootConfig, layout: &MemoryLayout) -> Result<()> {
+    let Some(kernel) = boot.kernel.as_ref().filter(|_| boot.firmware != Firmware::None) else { return Ok(()) };
+    let initrd = boot.initrd.as_ref().map(OsStr::new);
+    let parts = FirmwareKernel::open(kernel, initrd, boot.append.as_bytes(), layout.low_ram.end)?;
+    let FirmwareKernel { setup, kernel, command_line, initrd } = parts;
+    for (part, [address, size, data]) in [
+        (setup, [key::SETUP_ADDRESS, key::SETUP_SIZE, key::SETUP_DATA]),
+        (kernel, [key::KERNEL_ADDRESS, key::KERNEL_SIZE, key::KERNEL_DATA]),
+        (command_line, [key::COMMAND_LINE_ADDRESS, key::COMMAND_LINE_SIZE, key::COMMAND_LINE_DATA]),
+        (initrd, [key::INITRD_ADDRESS, key::INITRD_SIZE, key::INITRD_DATA]),
+    ] {
+        fw_cfg.set_item(address, part.address.to_le_bytes());
+        fw_cfg.set_item(size, (part.bytes.len() as u32).to_le_bytes());
+        fw_cfg.set_item(data, part.bytes);
+    }
+    fw_cfg.add_file(KERNEL_ROM, by_firmware::ROM)?;
+    order.add(Some(0), format!("/rom@{KERNEL_ROM}")).context("-kernel")
+}
+
+/// Adds the kernel and the ROMs of `-option-rom`, and the order of all devices and ROMs that have an index.
 ///
 /// # Errors
 /// A ROM can't be read, or an index is taken.
-pub fn add_boot_order(fw_cfg: &mut FwCfg, order: &mut BootOrder, boot: &BootConfig) -> Result<()> {
+pub fn add_boot_order(
+    fw_cfg: &mut FwCfg,
+    order: &mut BootOrder,
+    boot: &BootConfig,
+    layout: &MemoryLayout,
+) -> Result<()> {
+    add_kernel(fw_cfg, order, boot, layout)?;
     for rom in &boot.option_roms {
         let doing = || format!("-option-rom {}", rom.file);
         let path = firmware::find(&rom.file, &boot.directories).with_context(doing)?;

@@ -36,6 +36,7 @@ use devices::serial::Uart;
 
 use self::chips::{Chips, InterruptControllers};
 use self::dma::IsaDma;
+use self::fw_cfg::LastingOrder;
 use super::board::{irq, pci, port};
 use super::boot_order::BootOrder;
 use super::gate::Gate;
@@ -96,6 +97,8 @@ pub struct Board {
     queue: TimerQueue,
     power: Shared<Piix4Pm>,
     fw_cfg: Shared<FwCfg>,
+    /// What a reset makes of a boot order that was given for once.
+    lasting_order: Option<LastingOrder>,
     /// Devices to boot from.
     pub boot_order: BootOrder,
     /// Unless the machine has no ACPI.
@@ -142,6 +145,7 @@ impl Board {
             power,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
+            lasting_order: None,
             hotplug: None,
             interrupt_controllers: None,
             dma: IsaDma::new(&ram),
@@ -228,6 +232,7 @@ impl Board {
         let rtc = shared(rtc);
         queue.attach(owner, &rtc);
         self.add(&rtc, &[(port::RTC, Rtc::REGION)]);
+        self.lasting_order = LastingOrder::new(&rtc, &config.boot.order);
         gate
     }
 
@@ -366,6 +371,9 @@ impl Board {
     pub fn reset(&self, kind: ResetKind) {
         for (_, device) in &self.devices {
             lock(device).reset(kind);
+        }
+        if let Some(order) = &self.lasting_order {
+            order.restore();
         }
         // Their windows are gone.
         self.pci.remap();

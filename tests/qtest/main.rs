@@ -133,6 +133,8 @@ macro_rules! scripts {
 scripts! {
     debug_exit: crate::scripts::debug::DEBUG_EXIT,
     debugcon: crate::scripts::debug::DEBUGCON,
+    fw_cfg: crate::scripts::fw_cfg::DEFAULT,
+    fw_cfg_configured: crate::scripts::fw_cfg::CONFIGURED,
     i440fx: crate::scripts::i440fx::SCRIPT,
     i8254: crate::scripts::i8254::SCRIPT,
     i8257: crate::scripts::i8257::SCRIPT,

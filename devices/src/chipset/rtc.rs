@@ -100,6 +100,14 @@ impl Rtc {
         rtc
     }
 
+    /// Changes a byte of the battery-backed RAM, as a setup program would: nothing happens at the addresses of the clock.
+    pub fn set_ram(&mut self, address: usize, value: u8) {
+        let is_clock = address <= index::D || index::TIME.contains(&address);
+        if let Some(byte) = self.cmos.get_mut(address).filter(|_| !is_clock) {
+            *byte = value;
+        }
+    }
+
     fn reg_a(&self) -> RegA {
         RegA::from_bits(self.cmos[index::A])
     }

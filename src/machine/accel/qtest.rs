@@ -32,8 +32,8 @@ use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 /// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
 const MOST_EXPIRIES: usize = 1 << 22;
 
-/// What QEMU's default processor says it is.
-const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x0783_fbfd };
+/// What QEMU's default processor says it is: one of AMD's.
+const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x078b_fbfd };
 
 /// A machine that has no board yet.
 pub struct Prepared {
@@ -48,7 +48,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     if config.boot.kernel.is_some() {
         bail!("-kernel: -accel qtest has no processors that could start it: use -accel kvm");
     }
-    let layout = MemoryLayout::new(&rules(config, false)).context("-m")?;
+    let layout = MemoryLayout::new(&rules(config, true)).context("-m")?;
     let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
     let slots = Arc::new(MemorySlots::without_vm(Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));

@@ -1,6 +1,7 @@
 //! The scripts, one file per device.
 
 pub mod debug;
+pub mod fw_cfg;
 pub mod i440fx;
 pub mod i8254;
 pub mod i8257;

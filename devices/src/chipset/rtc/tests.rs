@@ -281,3 +281,14 @@ proptest! {
         prop_assert_eq!(board.shown(), before);
     }
 }
+
+#[test]
+fn a_setup_program_changes_ram_and_not_the_clock() {
+    let board = board();
+    for address in 0..CMOS_SIZE + 2 {
+        lock(&board.rtc).set_ram(address, 0x5a);
+    }
+    assert_eq!((board.get(0x0e), board.get(0x3d), board.get(0x7f)), (0x5a, 0x5a, 0x5a));
+    assert_eq!(board.shown(), [0x20, 0x26, 0x12, 0x31, 0x05, 0x23, 0x59, 0x58]);
+    assert_eq!(board.get(0x0b), 0x02);
+}

@@ -1,0 +1,175 @@
+//! fw_cfg: every item and file that firmware finds in it (QEMU's `docs/specs/fw_cfg.rst`), but for the ACPI tables.
+
+use crate::Script;
+use crate::differ::Difference;
+use crate::pc::Pc;
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        section: "directory",
+        access: "inb 0x511",
+        reason: "natoma has no genroms/kvmvapic.bin, which helps 32-bit Windows where there is no virtual APIC; and its ACPI \
+                 tables have another size",
+    },
+    Difference {
+        section: "accesses of other sizes",
+        access: "inl 0x510",
+        reason: "what a device does not decode reads as ones on natoma, as on a bus that nobody drives",
+    },
+];
+
+/// A machine that sets nothing.
+pub const DEFAULT: Script = Script { options: &[], run: walk, differences: DIFFERENCES };
+
+/// A machine that sets everything.
+pub const CONFIGURED: Script = Script {
+    options: &[
+        "-m",
+        "64",
+        "-smp",
+        "2,maxcpus=4",
+        "-uuid",
+        "00112233-4455-6677-8899-aabbccddeeff",
+        "-boot",
+        "order=dan,menu=on,splash-time=5000,reboot-timeout=10,strict=on",
+        "-fw_cfg",
+        "name=opt/a,string=x,,y",
+        "-global",
+        "PIIX4_PM.disable_s3=1",
+        "-machine",
+        "graphics=off,hpet=off",
+    ],
+    run: walk,
+    differences: DIFFERENCES,
+};
+
+const SELECTOR: u16 = 0x510;
+const DATA: u16 = 0x511;
+const DMA: u16 = 0x514;
+
+/// Items with a number, and how many bytes of them are read: some more than there are.
+const ITEMS: [(&str, u16, usize); 16] = [
+    ("signature", 0x00, 6),
+    ("features", 0x01, 6),
+    ("uuid", 0x02, 18),
+    ("RAM size", 0x03, 10),
+    ("no graphic", 0x04, 4),
+    ("CPUs", 0x05, 4),
+    ("machine", 0x06, 4),
+    ("boot device", 0x0c, 4),
+    ("NUMA", 0x0d, 80),
+    ("boot menu", 0x0e, 4),
+    ("most CPUs", 0x0f, 4),
+    ("ACPI tables", 0x8000, 4),
+    ("SMBIOS", 0x8001, 4),
+    ("IRQ 0 override", 0x8002, 6),
+    ("e820", 0x8003, 4),
+    ("HPET", 0x8004, 20),
+];
+
+/// Files whose contents are compared.
+const FILES: [&str; 10] = [
+    "bios-geometry",
+    "bootorder",
+    "etc/boot-fail-wait",
+    "etc/boot-menu-wait",
+    "etc/e820",
+    "etc/msr_feature_control",
+    "etc/smbios/smbios-anchor",
+    "etc/smbios/smbios-tables",
+    "etc/system-states",
+    "etc/tpm/log",
+];
+
+fn bytes(pc: &mut dyn Pc, count: usize) -> Vec<u8> {
+    (0..count).map(|_| pc.inb(DATA)).collect()
+}
+
+fn walk(pc: &mut dyn Pc) {
+    pc.section("reset selects the signature");
+    assert_eq!(bytes(pc, 4), b"QEMU");
+    for (name, selector, count) in ITEMS {
+        pc.section(name);
+        pc.outw(SELECTOR, selector);
+        bytes(pc, count);
+    }
+
+    pc.section("there is no such item");
+    for selector in [0x1f, 0x40, 0x3fff, 0x4000, 0x7fff, 0x8020, 0xffff] {
+        pc.outw(SELECTOR, selector);
+        bytes(pc, 2);
+    }
+
+    pc.section("accesses of other sizes");
+    pc.outw(SELECTOR, 0);
+    pc.inw(SELECTOR);
+    pc.inl(SELECTOR);
+    pc.outb(SELECTOR, 1);
+    pc.outb(DATA, 1);
+    pc.inb(SELECTOR);
+    pc.inb(DATA);
+
+    pc.section("directory");
+    pc.outw(SELECTOR, 0x19);
+    let count = u32::from_be_bytes(bytes(pc, 4).try_into().unwrap());
+    let mut files = Vec::new();
+    for index in 0..32 {
+        // What follows the last file is read too, so that machines with more and fewer files make the same steps.
+        let entry = bytes(pc, 64);
+        if index >= count {
+            continue;
+        }
+        let name = entry[8..].split(|byte| *byte == 0).next().unwrap();
+        let size = u32::from_be_bytes(entry[..4].try_into().unwrap());
+        assert_eq!(entry[4..8], [0, 0x20 + index as u8, 0, 0], "selectors follow the order of the directory");
+        files.push((String::from_utf8(name.to_vec()).unwrap(), 0x20 + index as u16, size as usize));
+    }
+    assert!(files.is_sorted_by(|(a, ..), (b, ..)| a < b), "the directory is sorted");
+
+    for name in FILES {
+        pc.section(name);
+        let Some((_, selector, size)) = files.iter().find(|(file, ..)| file == name) else { continue };
+        pc.outw(SELECTOR, *selector);
+        bytes(pc, *size + 1);
+    }
+
+    pc.section("DMA: the address reads as a signature");
+    for (port, size) in [(DMA, 4), (DMA + 4, 4), (DMA, 1), (DMA + 3, 1), (DMA + 2, 2)] {
+        pc.input(port, size);
+    }
+    transfers(pc);
+}
+
+const DESCRIPTOR: u64 = 0x8000;
+const BUFFER: u64 = 0x9000;
+
+/// Makes a transfer and looks at what came of it.
+fn transfer(pc: &mut dyn Pc, control: u32, len: u32, address: u64) {
+    pc.write(BUFFER, &[0xa5; 16]);
+    pc.writel(DESCRIPTOR, control.swap_bytes());
+    pc.writel(DESCRIPTOR + 4, len.swap_bytes());
+    pc.writeq(DESCRIPTOR + 8, address.swap_bytes());
+    pc.outl(DMA, 0);
+    pc.outl(DMA + 4, (DESCRIPTOR as u32).swap_bytes());
+    pc.readl(DESCRIPTOR);
+    let mut buffer = [0; 16];
+    pc.read(BUFFER, &mut buffer);
+}
+
+fn transfers(pc: &mut dyn Pc) {
+    pc.section("DMA: select and read");
+    transfer(pc, 0x0a, 6, BUFFER);
+    pc.section("DMA: skip, then read on");
+    transfer(pc, 0x0c, 1, 0);
+    transfer(pc, 0x02, 2, BUFFER);
+    pc.inb(DATA);
+    pc.section("DMA: nothing but a selection");
+    transfer(pc, 0x08, 99, BUFFER);
+    pc.inb(DATA);
+    pc.section("DMA: an item that is not there");
+    transfer(pc, 0x7fff_000a, 4, BUFFER);
+    pc.section("DMA: a write to what can't be written");
+    transfer(pc, 0x18, 4, BUFFER);
+    pc.section("DMA: read wins over write");
+    transfer(pc, 0x1a, 4, BUFFER);
+}
