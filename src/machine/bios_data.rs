@@ -186,9 +186,10 @@ fn bios_data_area(equipment: Equipment) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::boot::e820::E820Kind;
+    use crate::config::SmbiosConfig;
     use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose, Sleep, Slots};
     use crate::machine::layout::Rules;
-    use crate::machine::smbios::{self, Processors};
+    use crate::machine::smbios::{self, Processors, UserFiles};
     use crate::machine::{board, testing};
 
     const MIB: u64 = 1 << 20;
@@ -224,7 +225,15 @@ mod tests {
         Inputs {
             layout,
             acpi: Some(AcpiTables::build(&acpi)),
-            smbios: Smbios::build(&smbios::Inputs { uuid: [0; 16], processors, layout, firmware: false }),
+            smbios: Smbios::build(&smbios::Inputs {
+                uuid: [0; 16],
+                processors,
+                layout,
+                firmware: false,
+                user: &SmbiosConfig::default(),
+                files: &UserFiles::default(),
+                onboard_places: &[],
+            }),
             smbios_entry_point: EntryPoint::Bits64,
             mptable: mptable::build(&mptable),
             equipment: Equipment::default(),

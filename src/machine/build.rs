@@ -7,14 +7,13 @@ use devices::base::{GuestRam, lock};
 
 use super::accel::qtest::Bench;
 use super::accel::{Accelerator, Ground, kvm, qtest};
-use super::description::{Identification, entry_point, firmware_tables, smbios_inputs};
+use super::description::{Identification, entry_point, firmware_tables};
 use super::guest_time::GuestTime;
 use super::layout::MemoryLayout;
 use super::lifecycle::Machine;
 use super::mailbox::Mailbox;
 use super::pc::{Board, Foundation};
 use super::shadow::ShadowSlots;
-use super::smbios::Smbios;
 use super::timers::QueueRunner;
 use super::{cmos, description, fw_cfg, rtc_time};
 use crate::boot::e820::E820Entry;
@@ -120,7 +119,7 @@ fn tell_firmware(
     identification: Identification,
     reserved: Vec<E820Entry>,
 ) -> Result<()> {
-    let smbios = Smbios::build(&smbios_inputs(config, layout, topology, identification, true));
+    let smbios = description::smbios(config, board, layout, topology, identification, true)?;
     let anchor = smbios.anchor(entry_point(config))?;
     let inputs = fw_cfg::Inputs { config, layout, topology, reserved, smbios: (anchor, smbios.tables) };
     let device = Arc::clone(board.fw_cfg());

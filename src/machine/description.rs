@@ -11,8 +11,8 @@ use super::board::{irq, port};
 use super::layout::MemoryLayout;
 use super::mptable;
 use super::pc::Board;
-use super::smbios::{self, EntryPoint, Processors, Smbios};
-use crate::config::{MachineConfig, SmbiosEntryPoint};
+use super::smbios::{self, EntryPoint, Processors, Smbios, UserFiles};
+use crate::config::{DeviceConfig, MachineConfig, SmbiosEntryPoint};
 use crate::kvm::cpuid::Topology;
 
 /// Offset of the interrupt pin in configuration space; 0 is none, 1 INTA#.
@@ -71,7 +71,7 @@ pub fn describe(
     let inputs = bios_data::Inputs {
         layout,
         acpi,
-        smbios: Smbios::build(&smbios_inputs(config, layout, topology, identification, false)),
+        smbios: smbios(config, board, layout, topology, identification, false)?,
         smbios_entry_point: entry_point(config),
         mptable: mptable::build(&mptable::Inputs {
             cpus: &cpus,
@@ -114,15 +114,23 @@ pub fn processors(config: &MachineConfig, topology: &Topology) -> Vec<acpi::Cpu>
     (0..config.smp.max_cpus).map(|index| acpi::Cpu::new(topology.apic_id(index), index < config.smp.cpus)).collect()
 }
 
-/// What the SMBIOS tables are made of; firmware, if there is some, adds itself to them.
-pub fn smbios_inputs<'a>(
+/// The SMBIOS tables; firmware, if there is some, adds itself to them.
+///
+/// # Errors
+/// What the user adds to them can't be read, or is none.
+pub fn smbios(
     config: &MachineConfig,
-    layout: &'a MemoryLayout,
+    board: &Board,
+    layout: &MemoryLayout,
     topology: &Topology,
     Identification { signature, features }: Identification,
     firmware: bool,
-) -> smbios::Inputs<'a> {
-    smbios::Inputs {
+) -> Result<Smbios> {
+    let onboard = config.smbios.onboard.iter().map(|device| match &device.pci_device {
+        Some(id) => pci_place(config, board, id).with_context(|| format!("-smbios type=41,pcidev={id}")),
+        None => Ok(0),
+    });
+    Ok(Smbios::build(&smbios::Inputs {
         uuid: config.identity.uuid.map_or([0; 16], uuid::Uuid::into_bytes),
         processors: Processors {
             sockets: u16::try_from(config.smp.cpus.div_ceil(topology.cpus_per_socket())).unwrap_or(u16::MAX),
@@ -133,6 +141,23 @@ pub fn smbios_inputs<'a>(
         },
         layout,
         firmware,
+        user: &config.smbios,
+        files: &UserFiles::load(&config.smbios).context("-smbios")?,
+        onboard_places: &onboard.collect::<Result<Vec<_>>>()?,
+    }))
+}
+
+/// Slot and function of the PCI device with this id, as one byte.
+fn pci_place(config: &MachineConfig, board: &Board, id: &str) -> Result<u8> {
+    let device = config.devices.iter().find_map(|device| match device {
+        DeviceConfig::Pci(device) if device.id.as_deref() == Some(id) => Some(device.to_string()),
+        _ => None,
+    });
+    let functions = board.pci.functions();
+    let place = device.and_then(|name| functions.into_iter().find(|(_, holder)| *holder == name));
+    match place {
+        Some((address, _)) => Ok(address.slot << 3 | address.function),
+        None => bail!("there is no PCI device with this id on the root bus: give one with -device TYPE,id={id}"),
     }
 }
 

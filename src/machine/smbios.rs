@@ -2,7 +2,12 @@
 //!
 //! Names, ids and handles are those that QEMU's `pc` shows with SeaBIOS, but for the firmware, of which there is none.
 
+mod user;
+
+pub use user::UserFiles;
+
 use super::layout::{BIOS_SEGMENT, MemoryLayout};
+use crate::config::{SmbiosBios, SmbiosBoard, SmbiosConfig};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -18,6 +23,8 @@ const VERSION: &str = "pc-i440fx-7.2";
 /// What stands in for a firmware release date: QEMU's. Linux looks at the year. From 2015 on it would leave the RTC's alarm
 /// to ACPI, which the power management function has no wire for, instead of having the HPET make up for IRQ 8.
 const FIRMWARE_DATE: &str = "04/01/2014";
+/// Real-mode segment in which the firmware begins that QEMU's type 0 describes.
+const FIRMWARE_SEGMENT: u16 = 0xe800;
 /// Memory is shown as modules of this size, of which the last may be smaller.
 const MODULE_SIZE: u64 = 16 * GIB;
 
@@ -27,12 +34,17 @@ const NO_ERROR_HANDLE: u16 = 0xfffe;
 mod handle {
     pub const BIOS: u16 = 0x0000;
     pub const SYSTEM: u16 = 0x0100;
+    pub const BOARD: u16 = 0x0200;
     pub const CHASSIS: u16 = 0x0300;
     pub const PROCESSOR: u16 = 0x0400;
+    /// QEMU counts these from 0, the handle of its firmware.
+    pub const PORT: u16 = 0x0800;
+    pub const OEM_STRINGS: u16 = 0x0e00;
     pub const MEMORY_ARRAY: u16 = 0x1000;
     pub const MEMORY_DEVICE: u16 = 0x1100;
     pub const MAPPED_ADDRESS: u16 = 0x1300;
     pub const BOOT: u16 = 0x2000;
+    pub const ONBOARD: u16 = 0x2900;
     pub const END: u16 = 0x7f00;
 }
 
@@ -62,6 +74,33 @@ pub struct Inputs<'a> {
     pub layout: &'a MemoryLayout,
     /// There is firmware, which adds itself to the tables.
     pub firmware: bool,
+    /// What the user says of it.
+    pub user: &'a SmbiosConfig,
+    /// What the user's files contain.
+    pub files: &'a UserFiles,
+    /// Slot and function of the PCI device of each of the user's devices on the board, as one byte.
+    pub onboard_places: &'a [u8],
+}
+
+/// The texts of a structure.
+#[derive(Default)]
+struct Texts(Vec<Vec<u8>>);
+
+impl Texts {
+    /// Adds a text, unless it is empty, and returns the number by which the structure refers to it; 0: none.
+    fn add(&mut self, text: impl AsRef<[u8]>) -> u8 {
+        let text = text.as_ref();
+        if text.is_empty() {
+            return 0;
+        }
+        self.0.push(text.to_vec());
+        self.0.len() as u8
+    }
+
+    /// Adds what the user says, or else `default`.
+    fn add_or(&mut self, given: &Option<String>, default: &str) -> u8 {
+        self.add(given.as_deref().unwrap_or(default))
+    }
 }
 
 /// Which structure leads to the tables (`smbios-entry-point-type`).
@@ -85,6 +124,17 @@ pub enum EntryPointError {
     TooLong(usize),
 }
 
+/// What stands in for firmware where there is none.
+fn stand_in() -> SmbiosBios {
+    SmbiosBios {
+        vendor: Some("natoma".into()),
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+        date: Some(FIRMWARE_DATE.into()),
+        release: Some((0xff, 0xff)), // has no number
+        uefi: false,
+    }
+}
+
 /// The tables.
 #[derive(Clone, Debug)]
 pub struct Smbios {
@@ -98,16 +148,27 @@ impl Smbios {
     /// Build the tables.
     pub fn build(inputs: &Inputs<'_>) -> Self {
         let mut smbios = Self { tables: Vec::new(), structures: 0, longest: 0 };
-        if !inputs.firmware {
-            smbios.bios();
+        for structure in &inputs.files.structures {
+            smbios.append(structure);
         }
-        smbios.system(&inputs.uuid);
-        smbios.chassis();
-        smbios.processors(&inputs.processors);
-        smbios.memory(inputs.layout);
+        match &inputs.user.bios {
+            Some(bios) => smbios.bios(inputs, FIRMWARE_SEGMENT, bios),
+            None if !inputs.firmware => smbios.bios(inputs, (BIOS_SEGMENT.start >> 4) as u16, &stand_in()),
+            None => {}
+        }
+        smbios.system(inputs);
+        if let Some(board) = &inputs.user.board {
+            smbios.board(inputs, board);
+        }
+        smbios.chassis(inputs);
+        smbios.processors(inputs);
+        smbios.ports(inputs);
+        smbios.oem_strings(inputs);
+        smbios.memory(inputs);
         // System boot: six reserved bytes, no errors.
-        smbios.add(32, handle::BOOT, &[0; 7], &[]);
-        smbios.add(127, handle::END, &[], &[]);
+        smbios.add(inputs, 32, handle::BOOT, &[0; 7], Texts::default());
+        smbios.onboard(inputs);
+        smbios.add(inputs, 127, handle::END, &[], Texts::default());
         smbios
     }
 
@@ -160,80 +221,156 @@ impl Smbios {
         Ok(anchor)
     }
 
-    /// Append a structure: header, formatted area, and the strings that the latter numbers from 1.
-    fn add(&mut self, kind: u8, handle: u16, formatted: &[u8], strings: &[&str]) {
-        let start = self.tables.len();
-        self.tables.extend([kind, 4 + formatted.len() as u8]);
-        self.tables.extend(handle.to_le_bytes());
-        self.tables.extend(formatted);
-        for string in strings {
-            self.tables.extend(string.as_bytes());
-            self.tables.push(0);
+    /// Append a structure of the machine's own, unless the user has one of the same type: header, formatted area, and the
+    /// texts that the latter numbers from 1.
+    fn add(&mut self, inputs: &Inputs<'_>, kind: u8, handle: u16, formatted: &[u8], texts: Texts) {
+        if inputs.files.replaces(kind) {
+            return;
         }
-        if strings.is_empty() {
-            self.tables.push(0);
+        let mut structure = vec![kind, 4 + formatted.len() as u8];
+        structure.extend(handle.to_le_bytes());
+        structure.extend(formatted);
+        for text in &texts.0 {
+            structure.extend(text);
+            structure.push(0);
         }
-        self.tables.push(0);
-        self.structures += 1;
-        self.longest = self.longest.max((self.tables.len() - start) as u16);
+        if texts.0.is_empty() {
+            structure.push(0);
+        }
+        structure.push(0);
+        self.append(&structure);
     }
 
-    /// Type 0: what stands in for firmware.
-    fn bios(&mut self) {
-        let mut fields = vec![1, 2];
-        fields.extend(((BIOS_SEGMENT.start >> 4) as u16).to_le_bytes());
-        fields.extend([3, 0]); // release date, size in 64 KiB less one
+    fn append(&mut self, structure: &[u8]) {
+        self.tables.extend(structure);
+        self.structures = self.structures.saturating_add(1);
+        self.longest = self.longest.max(u16::try_from(structure.len()).unwrap_or(u16::MAX));
+    }
+
+    /// Type 0: firmware.
+    fn bios(&mut self, inputs: &Inputs<'_>, segment: u16, bios: &SmbiosBios) {
+        let SmbiosBios { vendor, version, date, release, uefi } = bios;
+        let mut texts = Texts::default();
+        let mut fields = vec![texts.add_or(vendor, ""), texts.add_or(version, "")];
+        fields.extend(segment.to_le_bytes());
+        fields.extend([texts.add_or(date, ""), 0]); // size in 64 KiB less one
         fields.extend((1u64 << 3).to_le_bytes()); // characteristics: not told
-        fields.extend([0, 1 << 4 | 1 << 2]); // a virtual machine; updates are not by user
-        fields.extend([0xff; 4]); // no release numbers of system firmware and embedded controller
-        self.add(0, handle::BIOS, &fields, &["natoma", env!("CARGO_PKG_VERSION"), FIRMWARE_DATE]);
+        fields.extend([0, 1 << 4 | u8::from(*uefi) << 3 | 1 << 2]); // a virtual machine; updates are not by user
+        let (major, minor) = release.unwrap_or_default();
+        fields.extend([major, minor, 0xff, 0xff]); // no embedded controller
+        self.add(inputs, 0, handle::BIOS, &fields, texts);
     }
 
     /// Type 1: the machine as a product.
-    fn system(&mut self, uuid: &[u8; 16]) {
-        let mut fields = vec![1, 2, 3, 0];
+    fn system(&mut self, inputs: &Inputs<'_>) {
+        let user = &inputs.user.system;
+        let mut texts = Texts::default();
+        let mut fields = vec![
+            texts.add_or(&user.manufacturer, MANUFACTURER),
+            texts.add_or(&user.product, PRODUCT),
+            texts.add_or(&user.version, VERSION),
+            texts.add_or(&user.serial, ""),
+        ];
         // The first three fields of the UUID are little-endian numbers here.
-        let [a, b, c, d, e, f, g, h, rest @ ..] = *uuid;
+        let [a, b, c, d, e, f, g, h, rest @ ..] = user.uuid.map_or(inputs.uuid, uuid::Uuid::into_bytes);
         fields.extend([d, c, b, a, f, e, h, g]);
         fields.extend(rest);
-        fields.extend([6, 0, 0]); // woken by the power switch; neither SKU number nor family
-        self.add(1, handle::SYSTEM, &fields, &[MANUFACTURER, PRODUCT, VERSION]);
+        fields.extend([6, texts.add_or(&user.sku, ""), texts.add_or(&user.family, "")]); // woken by the power switch
+        self.add(inputs, 1, handle::SYSTEM, &fields, texts);
+    }
+
+    /// Type 2.
+    fn board(&mut self, inputs: &Inputs<'_>, board: &SmbiosBoard) {
+        let SmbiosBoard { manufacturer, product, version, serial, asset, location } = board;
+        let mut texts = Texts::default();
+        let mut fields = vec![
+            texts.add_or(manufacturer, MANUFACTURER),
+            texts.add_or(product, PRODUCT),
+            texts.add_or(version, VERSION),
+            texts.add_or(serial, ""),
+            texts.add_or(asset, ""),
+            1, // it carries the processors
+            texts.add_or(location, ""),
+        ];
+        fields.extend(handle::CHASSIS.to_le_bytes());
+        fields.extend([0x0a, 0]); // a motherboard; contains nothing that has a handle
+        self.add(inputs, 2, handle::BOARD, &fields, texts);
     }
 
     /// Type 3.
-    fn chassis(&mut self) {
-        let mut fields = vec![1, 1, 2, 0, 0]; // type "other"; neither serial number nor asset tag
+    fn chassis(&mut self, inputs: &Inputs<'_>) {
+        let user = &inputs.user.chassis;
+        let mut texts = Texts::default();
+        let mut fields = vec![texts.add_or(&user.manufacturer, MANUFACTURER), 1]; // type "other"
+        fields.push(texts.add_or(&user.version, VERSION));
+        fields.extend([texts.add_or(&user.serial, ""), texts.add_or(&user.asset, "")]);
         fields.extend([3, 3, 3, 2]); // all states "safe", security "unknown"
-        fields.extend([0; 9]); // height, power cords, contained elements, SKU number
-        self.add(3, handle::CHASSIS, &fields, &[MANUFACTURER, VERSION]);
+        fields.extend([0; 8]); // height, power cords, contained elements
+        fields.push(texts.add_or(&user.sku, ""));
+        self.add(inputs, 3, handle::CHASSIS, &fields, texts);
     }
 
     /// Type 4, for each socket.
-    fn processors(&mut self, processors: &Processors) {
+    fn processors(&mut self, inputs: &Inputs<'_>) {
+        let (user, processors) = (&inputs.user.processor, &inputs.processors);
         let count = |n: u32| u8::try_from(n).unwrap_or(u8::MAX); // ff: more than 254
         let threads = count(processors.cores.saturating_mul(processors.threads));
         let cores = count(processors.cores);
+        let id = user.id.unwrap_or(u64::from(processors.features) << 32 | u64::from(processors.signature));
         for socket in 0..processors.sockets {
-            let mut fields = vec![1, 3, 1, 2]; // central processor, family "other"
-            fields.extend(processors.signature.to_le_bytes());
-            fields.extend(processors.features.to_le_bytes());
-            fields.extend([3, 0]); // version; voltage unknown
-            for mhz in [0u16, 2000, 2000] {
+            let mut texts = Texts::default();
+            let name = format!("{} {socket}", user.socket_prefix.as_deref().unwrap_or("CPU"));
+            let mut fields = vec![texts.add(name), 3, 1]; // central processor, family "other"
+            fields.push(texts.add_or(&user.manufacturer, MANUFACTURER));
+            fields.extend(id.to_le_bytes());
+            fields.extend([texts.add_or(&user.version, VERSION), 0]); // voltage unknown
+            for mhz in [0, user.max_speed.unwrap_or(2000), user.current_speed.unwrap_or(2000)] {
                 fields.extend(mhz.to_le_bytes()); // external clock, greatest and current speed
             }
             fields.extend([1 << 6 | 1, 1]); // socket populated, processor enabled; socket "other"
             fields.extend([0xff; 6]); // no cache information
-            fields.extend([0; 3]); // serial number, asset tag, part number
+            fields.extend([&user.serial, &user.asset, &user.part].map(|text| texts.add_or(text, "")));
             fields.extend([cores, cores, threads]);
             fields.extend((1u16 << 1).to_le_bytes()); // characteristics unknown
             fields.extend(1u16.to_le_bytes()); // family "other"
-            let handle = handle::PROCESSOR.wrapping_add(socket);
-            self.add(4, handle, &fields, &[&format!("CPU {socket}"), MANUFACTURER, VERSION]);
+            self.add(inputs, 4, handle::PROCESSOR.wrapping_add(socket), &fields, texts);
+        }
+    }
+
+    /// Type 8.
+    fn ports(&mut self, inputs: &Inputs<'_>) {
+        for (handle, port) in (handle::PORT..).zip(&inputs.user.ports) {
+            let mut texts = Texts::default();
+            let internal = texts.add_or(&port.internal_reference, "");
+            let external = texts.add_or(&port.external_reference, "");
+            let fields = [internal, 0, external, port.connector_type, port.port_type]; // no connector inside
+            self.add(inputs, 8, handle, &fields, texts);
+        }
+    }
+
+    /// Type 11.
+    fn oem_strings(&mut self, inputs: &Inputs<'_>) {
+        let texts = &inputs.files.texts;
+        if !texts.is_empty() {
+            self.add(inputs, 11, handle::OEM_STRINGS, &[texts.len() as u8], Texts(texts.clone()));
+        }
+    }
+
+    /// Type 41.
+    fn onboard(&mut self, inputs: &Inputs<'_>) {
+        let places = inputs.onboard_places.iter().copied().chain(std::iter::repeat(0));
+        for ((handle, device), place) in (handle::ONBOARD..).zip(&inputs.user.onboard).zip(places) {
+            let mut texts = Texts::default();
+            let designation = texts.add_or(&device.designation, "");
+            let enabled = 1 << 7;
+            let fields = [designation, enabled | device.kind, device.instance, 0, 0, 0, place]; // segment and bus 0
+            self.add(inputs, 41, handle, &fields, texts);
         }
     }
 
     /// Types 16 (the array of memory modules), 17 (each of them) and 19 (each stretch of addresses).
-    fn memory(&mut self, layout: &MemoryLayout) {
+    fn memory(&mut self, inputs: &Inputs<'_>) {
+        let (user, layout) = (&inputs.user.memory, inputs.layout);
         let size: u64 = layout.ram_regions().map(|region| region.guest.end - region.guest.start).sum();
         let modules = size.div_ceil(MODULE_SIZE) as u16;
 
@@ -243,19 +380,24 @@ impl Smbios {
         fields.extend(NO_ERROR_HANDLE.to_le_bytes());
         fields.extend(modules.to_le_bytes());
         fields.extend(extended.to_le_bytes());
-        self.add(16, handle::MEMORY_ARRAY, &fields, &[]);
+        self.add(inputs, 16, handle::MEMORY_ARRAY, &fields, Texts::default());
 
         for module in 0..modules {
             let size = (size - u64::from(module) * MODULE_SIZE).min(MODULE_SIZE);
-            let mut fields = Vec::new();
+            let (mut texts, mut fields) = (Texts::default(), Vec::new());
             for word in [handle::MEMORY_ARRAY, NO_ERROR_HANDLE, 0xffff, 0xffff, (size / MIB) as u16] {
                 fields.extend(word.to_le_bytes()); // widths unknown
             }
-            fields.extend([9, 0, 1, 0, 7]); // DIMM, in no set; its place, but not its bank; RAM
+            let place = format!("{} {module}", user.location_prefix.as_deref().unwrap_or("DIMM"));
+            fields.extend([9, 0, texts.add(place), texts.add_or(&user.bank, ""), 7]); // DIMM, in no set; RAM
             fields.extend((1u16 << 1).to_le_bytes()); // of type "other"
-            fields.extend([0, 0, 2]); // speed unknown; manufacturer
-            fields.extend([0; 16]); // no further strings, attributes, speeds or voltages
-            self.add(17, handle::MEMORY_DEVICE + module, &fields, &[&format!("DIMM {module}"), MANUFACTURER]);
+            fields.extend(user.speed.to_le_bytes());
+            fields.push(texts.add_or(&user.manufacturer, MANUFACTURER));
+            fields.extend([&user.serial, &user.asset, &user.part].map(|text| texts.add_or(text, "")));
+            fields.extend([0; 5]); // attributes, extended size
+            fields.extend(user.speed.to_le_bytes()); // as configured
+            fields.extend([0; 6]); // voltages
+            self.add(inputs, 17, handle::MEMORY_DEVICE + module, &fields, texts);
         }
 
         let first_handle = handle::MAPPED_ADDRESS.max(handle::MEMORY_DEVICE + modules);
@@ -272,7 +414,7 @@ impl Smbios {
             fields.push(1); // modules side by side
             fields.extend(extended.0.to_le_bytes());
             fields.extend(extended.1.to_le_bytes());
-            self.add(19, handle, &fields, &[]);
+            self.add(inputs, 19, handle, &fields, Texts::default());
         }
     }
 }
@@ -280,6 +422,9 @@ impl Smbios {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{
+        SmbiosChassis, SmbiosMemory, SmbiosOnboard, SmbiosPort, SmbiosProcessor, SmbiosSystem, SmbiosText,
+    };
     use crate::machine::layout::Rules;
     use crate::machine::testing;
 
@@ -302,7 +447,14 @@ mod tests {
         Processors { sockets: 2, cores: 2, threads: 1, signature: 0x60fb1, features: 0x078b_fbfd };
 
     fn build(ram_size: u64, processors: Processors) -> Smbios {
-        Smbios::build(&Inputs { uuid: UUID, processors, layout: &layout(ram_size), firmware: false })
+        build_for(ram_size, processors, &SmbiosConfig::default(), &UserFiles::default())
+    }
+
+    fn build_for(ram_size: u64, processors: Processors, user: &SmbiosConfig, files: &UserFiles) -> Smbios {
+        let layout = layout(ram_size);
+        let firmware = false;
+        let onboard_places = &[0x38];
+        Smbios::build(&Inputs { uuid: UUID, processors, layout: &layout, firmware, user, files, onboard_places })
     }
 
     /// Take tables apart: each structure with its strings, terminators included.
@@ -335,6 +487,114 @@ mod tests {
         // The first is SeaBIOS's own.
         assert_eq!((theirs[0][0], ours[0][0]), (0, 0));
         assert_eq!(ours[1..], theirs[1..]);
+    }
+
+    #[test]
+    fn says_what_the_user_says_as_qemu_does() {
+        let scratch = testing::Scratch::new("smbios-user");
+        let file = scratch.path("structure");
+        std::fs::write(&file, b"\x80\x06\x34\x12\x01\x02one\0two\0\0").unwrap();
+        let from_file = format!("file={}", file.display());
+        let mut args = vec!["-smp", "4,sockets=2,cores=2", "-uuid", "00112233-4455-6677-8899-aabbccddeeff"];
+        args.extend(["-device", "virtio-rng-pci,id=rng,addr=7"]);
+        for smbios in [
+            "type=0,vendor=v,version=1,date=d,release=1.16,uefi=on",
+            "type=1,manufacturer=m,product=p,serial=s,sku=k,family=f",
+            "type=2,manufacturer=bm,location=rack,asset=as",
+            "type=3,sku=s,serial=cs,asset=ca",
+            "type=4,sock_pfx=S,manufacturer=pm,max-speed=3000,processor-id=1234605616436508552,serial=ps,part=pp",
+            "type=8,internal_reference=i,external_reference=e,port_type=5,connector_type=4",
+            "type=11,value=a,value=b",
+            "type=17,speed=1600,bank=x,manufacturer=mm,serial=ms,asset=ma,part=mp,loc_pfx=L",
+            "type=41,kind=ethernet,designation=nic,instance=3,pcidev=rng",
+            "type=41",
+            &from_file,
+        ] {
+            args.extend(["-smbios", smbios]);
+        }
+        let Some(qemu) = testing::qemu_memory("smbios-user", &args) else { return };
+        let (_, entry) = qemu.find_in_bios_segment(b"_SM_").expect("SeaBIOS places an entry point");
+        let length = usize::from(u16::from_le_bytes([entry[0x16], entry[0x17]]));
+        let address = u32::from_le_bytes(entry[0x18..0x1c].try_into().unwrap()) as usize;
+        let theirs = structures(&qemu.ram[address..address + length]);
+
+        let text = |text: &str| Some(text.to_owned());
+        let user = SmbiosConfig {
+            files: vec![file],
+            bios: Some(SmbiosBios {
+                vendor: text("v"),
+                version: text("1"),
+                date: text("d"),
+                release: Some((1, 16)),
+                uefi: true,
+            }),
+            system: SmbiosSystem {
+                manufacturer: text("m"),
+                product: text("p"),
+                serial: text("s"),
+                sku: text("k"),
+                family: text("f"),
+                ..SmbiosSystem::default()
+            },
+            board: Some(SmbiosBoard {
+                manufacturer: text("bm"),
+                location: text("rack"),
+                asset: text("as"),
+                ..SmbiosBoard::default()
+            }),
+            chassis: SmbiosChassis {
+                sku: text("s"),
+                serial: text("cs"),
+                asset: text("ca"),
+                ..SmbiosChassis::default()
+            },
+            processor: SmbiosProcessor {
+                socket_prefix: text("S"),
+                manufacturer: text("pm"),
+                max_speed: Some(3000),
+                id: Some(0x1122_3344_5566_7788),
+                serial: text("ps"),
+                part: text("pp"),
+                ..SmbiosProcessor::default()
+            },
+            ports: vec![SmbiosPort {
+                internal_reference: text("i"),
+                external_reference: text("e"),
+                connector_type: 4,
+                port_type: 5,
+            }],
+            oem_strings: vec![SmbiosText::Value("a".into()), SmbiosText::Value("b".into())],
+            memory: SmbiosMemory {
+                location_prefix: text("L"),
+                bank: text("x"),
+                manufacturer: text("mm"),
+                serial: text("ms"),
+                asset: text("ma"),
+                part: text("mp"),
+                speed: 1600,
+            },
+            onboard: vec![
+                SmbiosOnboard { designation: text("nic"), kind: 5, instance: 3, pci_device: text("rng") },
+                SmbiosOnboard { designation: None, kind: 1, instance: 1, pci_device: None },
+            ],
+        };
+        let files = UserFiles::load(&user).unwrap();
+        let ours = build_for(32 << 20, QEMU64, &user, &files);
+        let mut ours: Vec<_> = structures(&ours.tables).into_iter().map(<[u8]>::to_vec).collect();
+        for structure in ours.iter_mut().filter(|structure| structure[0] == 8) {
+            // QEMU numbers connectors from the handle of type 0 on.
+            structure[3] = 0;
+        }
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_the_machines_own() {
+        let files = UserFiles { structures: vec![b"\x04\x04\x01\x02\0\0".to_vec()], texts: Vec::new() };
+        let ours = build_for(32 << 20, QEMU64, &SmbiosConfig::default(), &files);
+        let kinds = structures(&ours.tables).iter().map(|structure| structure[0]).collect::<Vec<_>>();
+        assert_eq!(kinds, [4, 0, 1, 3, 16, 17, 19, 32, 127], "one of type 4, at the beginning");
+        assert_eq!(usize::from(ours.structures), kinds.len());
     }
 
     #[test]
