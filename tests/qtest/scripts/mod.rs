@@ -2,10 +2,16 @@
 
 pub mod debug;
 pub mod fw_cfg;
+pub mod hpet;
 pub mod i440fx;
+pub mod i8042;
 pub mod i8254;
 pub mod i8257;
 pub mod i8259;
 pub mod ioapic;
+pub mod piix3;
+pub mod piix4_pm;
 pub mod port92;
+pub mod reset_state;
 pub mod rtc;
+pub mod uart;
