@@ -236,6 +236,7 @@ impl Bus {
         if mapping.region.rule.is_native(offset, data.len()) && mapping.holds(address, data.len()) {
             let value = lock(&mapping.device).read(mapping.region.id, offset, size_of_slice(data));
             data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
+            self.trace(&mapping, "read", address, data);
             return;
         }
         self.for_pieces(address, data.len(), |done, piece| {
@@ -246,6 +247,7 @@ impl Bus {
             let value = lock(&mapping.device).read(mapping.region.id, piece.offset, piece.size).to_le_bytes();
             data[done..done + piece.len].copy_from_slice(&value[piece.skip..piece.skip + piece.len]);
         });
+        self.trace(&mapping, "read", address, data);
     }
 
     /// Performs a write of any size. Bytes that nobody claims vanish.
@@ -258,6 +260,7 @@ impl Bus {
             self.count_refused("write", &mapping, address, data.len());
             return;
         }
+        self.trace(&mapping, "write", address, data);
         let offset = address - mapping.base;
         if mapping.region.rule.is_native(offset, data.len()) && mapping.holds(address, data.len()) {
             let mut value = [0; 8];
@@ -306,6 +309,11 @@ impl Bus {
                 }
             }
         }
+    }
+
+    /// One line for each access, under the name of the window.
+    fn trace(&self, mapping: &Mapping, what: &str, address: u64, data: &[u8]) {
+        log::trace!(target: "access", "{}: {:?} {what} at {address:#x}: {data:02x?}", mapping.region.name, self.space);
     }
 
     fn count_unclaimed(&self, what: &str, address: u64, size: usize) {
