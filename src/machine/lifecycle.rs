@@ -86,6 +86,12 @@ impl Machine {
         Self { accelerator, board, time, rtc_timers, actions, status: Status::Prelaunch, events: Vec::new() }
     }
 
+    /// The board with its devices.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// Whether the processors run, and if not, why.
     #[must_use]
     pub fn status(&self) -> Status {

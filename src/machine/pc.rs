@@ -96,6 +96,7 @@ pub struct Board {
     gsis: Vec<Arc<IrqInput>>,
     queue: TimerQueue,
     power: Shared<Piix4Pm>,
+    keyboard: Option<Shared<I8042>>,
     fw_cfg: Shared<FwCfg>,
     /// What a reset makes of a boot order that was given for once.
     lasting_order: Option<LastingOrder>,
@@ -143,6 +144,7 @@ impl Board {
             gsis,
             queue,
             power,
+            keyboard: None,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
             lasting_order: None,
@@ -265,6 +267,7 @@ impl Board {
         self.wind(owner, &controller);
         let windows = [(port::KBC_DATA, I8042::DATA_REGION), (port::KBC_COMMAND, I8042::COMMAND_REGION)];
         self.add(&controller, &windows);
+        self.keyboard = Some(controller);
         self.acpi.i8042 = true;
     }
 
@@ -342,6 +345,18 @@ impl Board {
 
     fn wind<T: TimerClient + 'static>(&self, owner: usize, device: &Shared<T>) {
         self.queue.attach(owner, device);
+    }
+
+    /// The keyboard controller with keyboard and mouse, if there is one.
+    #[must_use]
+    pub fn keyboard(&self) -> Option<&Shared<I8042>> {
+        self.keyboard.as_ref()
+    }
+
+    /// All devices in the order of their reset, by the name they are saved under.
+    #[must_use]
+    pub fn devices(&self) -> &[(String, Arc<Mutex<dyn Device>>)] {
+        &self.devices
     }
 
     /// The user presses the power button.

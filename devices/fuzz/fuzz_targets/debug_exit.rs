@@ -1,6 +1,6 @@
 //! The way out.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use natoma_fuzz::{devices, op::Op, rig::Rig};
+use natoma_fuzz::{op::Op, rig::Rig, targets};
 
-fuzz_target!(|ops: Vec<Op>| Rig::new(devices::debug_exit).run(&ops));
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("debug_exit")).run(&ops));

@@ -1,6 +1,6 @@
 //! The keyboard controller with keyboard and mouse.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use natoma_fuzz::{devices, op::Op, rig::Rig};
+use natoma_fuzz::{op::Op, rig::Rig, targets};
 
-fuzz_target!(|ops: Vec<Op>| Rig::new(devices::i8042).run(&ops));
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("i8042")).run(&ops));

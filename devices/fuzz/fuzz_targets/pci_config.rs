@@ -1,6 +1,6 @@
 //! Configuration mechanism #1.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use natoma_fuzz::{devices, op::Op, rig::Rig};
+use natoma_fuzz::{op::Op, rig::Rig, targets};
 
-fuzz_target!(|ops: Vec<Op>| Rig::new(devices::pci_config).run(&ops));
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("pci_config")).run(&ops));

@@ -1,6 +1,6 @@
 //! Fast reset and A20.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use natoma_fuzz::{devices, op::Op, rig::Rig};
+use natoma_fuzz::{op::Op, rig::Rig, targets};
 
-fuzz_target!(|ops: Vec<Op>| Rig::new(devices::port92).run(&ops));
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("port92")).run(&ops));

@@ -1,6 +1,6 @@
 //! The POST code display.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use natoma_fuzz::{devices, op::Op, rig::Rig};
+use natoma_fuzz::{op::Op, rig::Rig, targets};
 
-fuzz_target!(|ops: Vec<Op>| Rig::new(devices::post_code).run(&ops));
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("post_code")).run(&ops));

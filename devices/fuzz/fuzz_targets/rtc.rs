@@ -1,6 +1,6 @@
 //! The real-time clock.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use natoma_fuzz::{devices, op::Op, rig::Rig};
+use natoma_fuzz::{op::Op, rig::Rig, targets};
 
-fuzz_target!(|ops: Vec<Op>| Rig::new(devices::rtc).run(&ops));
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("rtc")).run(&ops));

@@ -36,15 +36,19 @@ pub enum Op {
         /// How often.
         times: u16,
     },
-    /// The guest reads the configuration space of the PCI function under test.
+    /// The guest reads the configuration space of a PCI function under test.
     ConfigRead {
+        /// Which function.
+        function: u8,
         /// The register.
         offset: u8,
         /// How much.
         size: Size,
     },
-    /// The guest writes the configuration space of the PCI function under test.
+    /// The guest writes the configuration space of a PCI function under test.
     ConfigWrite {
+        /// Which function.
+        function: u8,
         /// The register.
         offset: u8,
         /// How much.
@@ -66,17 +70,48 @@ pub enum Op {
         /// How far they are shifted.
         exponent: u8,
     },
-    /// The host does something: each device understands this in its own way.
-    Input(Vec<u8>),
+    /// Something happens at the other end of a character device.
+    Char(CharInput),
+    /// The user does something.
+    Person(PersonalInput),
     /// The machine is reset.
-    Reset {
-        /// By switching it on.
-        power_on: bool,
-    },
-    /// The device goes on in another machine.
+    Reset,
+    /// The devices go on in another machine.
     Migrate,
     /// Somebody loads a state that was tampered with.
     Tamper(Tampering),
+}
+
+/// What can happen at the host's end of a character device.
+#[derive(Arbitrary, Debug)]
+pub enum CharInput {
+    /// Bytes arrive.
+    Receive(Vec<u8>),
+    /// Somebody connects.
+    Opened,
+    /// Somebody leaves.
+    Closed,
+    /// A break arrives.
+    Break,
+    /// The modem's signals change: a bit each.
+    Modem(u8),
+    /// So many bytes are taken from now on, or all.
+    Room(Option<u8>),
+}
+
+/// What a person does.
+#[derive(Arbitrary, Debug)]
+pub enum PersonalInput {
+    /// Presses or lets go of a key.
+    Key(u8, bool),
+    /// Moves the mouse.
+    Move(i32, i32),
+    /// Turns the wheels.
+    Scroll(i32, i32),
+    /// Presses or lets go of a mouse button.
+    Button(u8, bool),
+    /// Presses the power button.
+    Power,
 }
 
 /// Size of an access.

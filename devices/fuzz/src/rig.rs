@@ -1,355 +1,265 @@
 //! A board with the device under test, and what drives it.
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use devices::base::{
-    Bus, BusMaster, Clock, Delivery, Device, Dma, GuestRam, IoDevice, IrqInput, IrqLine, IrqSink, ManualClock,
-    Priority, Region, ResetKind, Shared, Space, State, SystemControl, SystemRequest, TimeSource, TimerClient,
-    TimerQueue, lock, shared,
-};
-use devices::pci::{PciAddress, PciBus, PciFunction};
-use serde_json::Value;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use devices::backend::char::{CharEvent, ModemInputs};
+use devices::base::{Inspector, Space, State, lock};
+use devices::input::{KeyCode, MouseButton};
+use natoma::cli::Request;
+use natoma::command_line;
+use natoma::config::MachineConfig;
+use natoma::qtest::QtestMachine;
 
-use crate::op::{Change, Op, Tampering};
+use crate::op::{CharInput, Op, PersonalInput, Size};
+use crate::tamper::tamper;
+use crate::targets::{IMAGE_SIZE, Target};
 
-/// RAM of the rig in bytes.
-pub const RAM: usize = 1 << 20;
-/// Where windows in port space are put, one after the other.
-const FIRST_PORT: u64 = 0x1000;
-/// Where windows in memory are put.
-const FIRST_ADDRESS: u64 = 0x1_0000_0000;
-/// Deadlines that are seen on the way in one [`Op::Step`]; the rest of the time goes by at once, as it does on a host that
-/// is busy.
+/// RAM of the board in bytes.
+const RAM: u64 = 2 << 20;
+/// Most deadlines that pass in one [`Op::Step`]; it ends early after them, so that fast timers don't take all the time there is.
 const DEADLINES: u32 = 256;
-/// The longest step: 2^44 ns are almost five hours.
-const MAX_STEP: u64 = 1 << 44;
+/// Most migrations of one input: each needs another machine.
+const MIGRATIONS: u32 = 3;
+/// Configuration mechanism #1.
+const CONFIG_ADDRESS: u16 = 0xcf8;
+const CONFIG_DATA: u16 = 0xcfc;
 
-/// What the host does to a device.
-pub type Input = dyn FnMut(&[u8]);
-
-/// A board with one device.
+/// A board on which one device is tested.
 pub struct Rig {
-    make: fn(&mut Rig),
-    /// Port space.
-    pub ports: Arc<Bus>,
-    /// Memory space.
-    pub memory: Arc<Bus>,
-    /// The PCI bus.
-    pub pci: Arc<PciBus>,
-    /// Guest RAM.
-    pub ram: GuestRam,
-    manual: Arc<ManualClock>,
-    queue: TimerQueue,
-    irqs: Arc<Listener>,
-    device: Option<Arc<Mutex<dyn Device>>>,
-    function: Option<PciAddress>,
-    input: Option<Box<Input>>,
+    target: &'static Target,
+    machine: QtestMachine,
+    migrations: u32,
 }
 
-/// Takes interrupts and requests.
-#[derive(Default)]
-struct Listener;
+/// A file for drives, the same for all targets. It is never written to.
+fn image() -> &'static PathBuf {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let path = std::env::temp_dir().join("natoma-fuzz-image");
+        // Other targets may be starting: it appears as a whole.
+        let own = path.with_extension(std::process::id().to_string());
+        std::fs::write(&own, vec![0x5a; IMAGE_SIZE]).expect("the host has room for temporary files");
+        std::fs::rename(&own, &path).expect("a file of one's own can be renamed");
+        path
+    })
+}
 
-impl IrqSink for Listener {
-    fn set_level(&self, _pin: u32, _level: bool) -> Delivery {
-        Delivery::Delivered
+/// The board of a target, whose options are read once.
+fn machine(target: &'static Target) -> QtestMachine {
+    thread_local! {
+        static CONFIGS: RefCell<BTreeMap<&'static str, MachineConfig>> = RefCell::default();
     }
+    CONFIGS.with_borrow_mut(|configs| {
+        let config = configs.entry(target.name).or_insert_with(|| configuration(target));
+        QtestMachine::from_config(config).expect("the board of a target can be made")
+    })
 }
 
-impl SystemControl for Listener {
-    fn request(&self, _request: SystemRequest) {}
+fn configuration(target: &Target) -> MachineConfig {
+    let image = image().to_string_lossy();
+    let fixed = ["-nodefaults", "-accel", "qtest", "-rtc", "clock=vm", "-m", "2"].map(str::to_owned);
+    let options = target.options.iter().map(|option| option.replace("IMAGE", &image));
+    let options = fixed.into_iter().chain(options).map(OsString::from);
+    match command_line::parse(options).expect("the options of a target are right").request {
+        Request::Run(config) => *config,
+        Request::Print(_) | Request::Write { .. } => unreachable!("the options of a target ask for a machine"),
+    }
 }
 
 impl Rig {
-    /// A board with what `make` puts on it.
+    /// The board of `target`.
     ///
     /// # Panics
-    /// The host has no memory left.
+    /// The host does not provide what it needs.
     #[must_use]
-    pub fn new(make: fn(&mut Rig)) -> Self {
-        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).expect("the host has some memory");
-        Self::with_ram(make, Arc::new(ram))
-    }
-
-    fn with_ram(make: fn(&mut Rig), ram: GuestRam) -> Self {
-        let (manual, clock) = ManualClock::new();
-        let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
-        let irqs = Arc::new(Listener);
-        let intx = std::array::from_fn(|pin| IrqInput::new(irqs.clone(), pin as u32));
-        let mut rig = Self {
-            make,
-            pci: Arc::new(PciBus::new(Arc::clone(&ports), Arc::clone(&memory), intx)),
-            ports,
-            memory,
-            ram,
-            manual,
-            queue: TimerQueue::new(clock),
-            irqs,
-            device: None,
-            function: None,
-            input: None,
-        };
-        make(&mut rig);
-        rig
-    }
-
-    /// Guest time.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        self.queue.clock().clone()
-    }
-
-    /// Deadlines.
-    #[must_use]
-    pub fn queue(&self) -> TimerQueue {
-        self.queue.clone()
-    }
-
-    /// Where interrupts go.
-    #[must_use]
-    pub fn interrupts(&self) -> Arc<dyn IrqSink> {
-        self.irqs.clone()
-    }
-
-    /// An interrupt.
-    #[must_use]
-    pub fn irq(&self) -> IrqLine {
-        IrqInput::new(self.irqs.clone(), 0).line("under test")
-    }
-
-    /// The machine as a whole.
-    #[must_use]
-    pub fn system(&self) -> Arc<dyn SystemControl> {
-        self.irqs.clone()
-    }
-
-    /// Bus-master access to the rig's RAM.
-    #[must_use]
-    pub fn dma(&self) -> Dma {
-        Dma::new(Arc::clone(&self.ram), BusMaster::always())
-    }
-
-    /// Puts the device under test on the board.
-    pub fn put<D: IoDevice + 'static>(&mut self, device: D, windows: &[Region]) -> Shared<D> {
-        let device = shared(device);
-        let (mut port, mut address) = (FIRST_PORT, FIRST_ADDRESS);
-        for window in windows {
-            let (bus, next) = match window.space {
-                Space::Port => (&self.ports, &mut port),
-                Space::Memory => (&self.memory, &mut address),
-            };
-            bus.map(*next, *window, Priority::Fixed, device.clone());
-            // Some windows touch, so that accesses run from one into the next.
-            *next += window.len;
-        }
-        self.device = Some(device.clone());
-        device
-    }
-
-    /// As [`Self::put`], for a device with deadlines. `make` is given the timers.
-    pub fn put_timed<D: IoDevice + TimerClient + 'static>(
-        &mut self,
-        windows: &[Region],
-        make: impl FnOnce(&Self, devices::base::DeviceTimers) -> D,
-    ) -> Shared<D> {
-        let timers = self.queue.timers();
-        let owner = timers.owner();
-        let device = make(self, timers);
-        let device = self.put(device, windows);
-        self.queue.attach(owner, &device);
-        device
-    }
-
-    /// Puts a device that is on the board onto the PCI bus as well.
-    pub fn seat<F: PciFunction + 'static>(&mut self, function: &Shared<F>) {
-        let place = PciAddress::slot(3);
-        self.pci.insert(place, "under test", function.clone()).expect("the slot is free");
-        self.function = Some(place);
-    }
-
-    /// Lets the host do something.
-    pub fn on_input(&mut self, input: impl FnMut(&[u8]) + 'static) {
-        self.input = Some(Box::new(input));
+    pub fn new(target: &'static Target) -> Self {
+        Self { target, machine: machine(target), migrations: 0 }
     }
 
     /// Lets all of it happen.
     ///
     /// # Panics
-    /// The device does not keep its promises.
+    /// A device does not keep its promises.
     pub fn run(mut self, ops: &[Op]) {
         for op in ops {
             self.perform(op);
         }
-        let mut report = devices::base::Inspector::default();
-        lock(self.device()).inspect(&mut report);
-        self.migrate();
+        for (_, device) in self.machine.board().devices() {
+            lock(device).inspect(&mut Inspector::default());
+        }
     }
 
-    /// Loads a state of unknown origin and uses the device afterwards if it was accepted.
+    /// Loads a state of unknown origin into one of the devices.
     ///
     /// # Panics
     /// A refused state changed the device.
-    pub fn load(&mut self, state: &State) {
-        let before = lock(self.device()).save();
-        if lock(self.device()).load(state).is_err() {
-            assert_eq!(lock(self.device()).save(), before, "a refused state must change nothing");
+    pub fn load(&mut self, device: usize, state: &State) {
+        let name = self.target.devices[device % self.target.devices.len()];
+        let devices = self.machine.board().devices();
+        let Some((_, device)) = devices.iter().find(|(other, _)| other == name) else { return };
+        let mut device = lock(device);
+        let before = device.save();
+        if device.load(state).is_err() {
+            assert_eq!(device.save(), before, "{name}: a refused state must change nothing");
         }
-        self.pci.remap();
-    }
-
-    fn device(&self) -> &Mutex<dyn Device> {
-        self.device.as_deref().expect("the rig has a device")
+        drop(device);
+        self.machine.board().pci.remap();
     }
 
     fn perform(&mut self, op: &Op) {
         match op {
             Op::Read { window, offset, size } => {
-                if let Some((bus, address)) = self.place(*window, *offset) {
-                    bus.read(address, &mut [0; 8][..size.bytes()]);
+                if let Some((space, address)) = self.place(*window, *offset) {
+                    self.read(space, address, *size);
                 }
             }
             Op::Write { window, offset, size, value } => {
-                if let Some((bus, address)) = self.place(*window, *offset) {
-                    bus.write(address, &value.to_le_bytes()[..size.bytes()]);
+                if let Some((space, address)) = self.place(*window, *offset) {
+                    self.write(space, address, &value.to_le_bytes()[..size.bytes()]);
                 }
             }
             Op::Flood { window, offset, value, times } => {
-                if let Some((bus, address)) = self.place(*window, *offset) {
+                if let Some((space, address)) = self.place(*window, *offset) {
                     for time in 0..*times & 0xfff {
-                        bus.write(address, &[value.wrapping_add(time as u8)]);
+                        self.write(space, address, &[value.wrapping_add(time as u8)]);
                     }
                 }
             }
-            Op::ConfigRead { offset, size } => {
-                if let (Some(function), Some((offset, size))) = (self.function, config_register(*offset, size.bytes()))
-                {
-                    let _ = self.pci.config_read(function, offset, size);
+            Op::ConfigRead { function, offset, size } => {
+                if self.select(*function, *offset) {
+                    self.read(Space::Port, u64::from(CONFIG_DATA + u16::from(*offset & 3)), *size);
                 }
             }
-            Op::ConfigWrite { offset, size, value } => {
-                if let (Some(function), Some((offset, size))) = (self.function, config_register(*offset, size.bytes()))
-                {
-                    self.pci.config_write(function, offset, size, *value);
+            Op::ConfigWrite { function, offset, size, value } => {
+                if self.select(*function, *offset) {
+                    let data = CONFIG_DATA + u16::from(*offset & 3);
+                    self.write(Space::Port, data.into(), &value.to_le_bytes()[..size.bytes().min(4)]);
                 }
             }
-            Op::Memory { address, data } => {
-                // Only what is inside changes.
-                let _ = self.ram.write(data, GuestAddress(u64::from(*address) % RAM as u64));
-            }
+            Op::Memory { address, data } => self.machine.write_memory(u64::from(*address) % RAM, data),
             Op::Step { mantissa, exponent } => self.step(u64::from(*mantissa) << (exponent & 31)),
-            Op::Input(data) => {
-                if let Some(input) = &mut self.input {
-                    input(data);
-                }
+            Op::Char(input) => self.character(input),
+            Op::Person(input) => self.person(input),
+            Op::Reset => self.machine.system_reset(),
+            Op::Migrate if self.migrations < MIGRATIONS => {
+                self.migrations += 1;
+                self.migrate();
             }
-            Op::Reset { power_on } => {
-                lock(self.device()).reset(if *power_on { ResetKind::PowerOn } else { ResetKind::System });
-                self.pci.remap();
-            }
-            Op::Migrate => self.migrate(),
+            Op::Migrate => {}
             Op::Tamper(tampering) => {
-                let mut state = lock(self.device()).save();
-                tamper(&mut state.data, tampering);
-                self.load(&state);
+                let device = usize::from(tampering.place) % self.target.devices.len();
+                if let Some(mut state) = self.machine.save(self.target.devices[device]) {
+                    tamper(&mut state.data, tampering);
+                    self.load(device, &state);
+                }
             }
         }
     }
 
-    /// An address in one of the windows that are there now.
-    fn place(&self, window: u8, offset: u32) -> Option<(&Bus, u64)> {
-        let (ports, memory) = (self.ports.ranges(), self.memory.ranges());
-        let windows =
-            ports.iter().map(|range| (&self.ports, range)).chain(memory.iter().map(|range| (&self.memory, range)));
-        let (bus, (first, last, _)) = windows.cycle().nth(usize::from(window) % (ports.len() + memory.len()).max(1))?;
+    /// An address in one of the windows that belong to the device and are there now, or a few bytes behind it.
+    fn place(&self, window: u8, offset: u32) -> Option<(Space, u64)> {
+        let mut windows = self.machine.windows();
+        windows.retain(|(.., name)| self.target.windows.iter().any(|start| name.starts_with(start)));
+        let (space, first, last, _) = windows.get(usize::from(window) % windows.len().max(1))?;
         let len = (last - first).saturating_add(1 + 4);
-        Some((bus, first.saturating_add(u64::from(offset) % len)))
+        Some((*space, first.saturating_add(u64::from(offset) % len)))
+    }
+
+    fn read(&mut self, space: Space, address: u64, size: Size) {
+        let port = address as u16;
+        match (space, size) {
+            (Space::Memory, size) => self.machine.read_memory(address, &mut [0; 8][..size.bytes()]),
+            (Space::Port, Size::Byte) => drop(self.machine.inb(port)),
+            (Space::Port, Size::Word) => drop(self.machine.inw(port)),
+            (Space::Port, Size::Dword | Size::Qword | Size::Odd) => drop(self.machine.inl(port)),
+        }
+    }
+
+    fn write(&mut self, space: Space, address: u64, data: &[u8]) {
+        let port = address as u16;
+        match (space, data) {
+            (Space::Memory, data) => self.machine.write_memory(address, data),
+            (Space::Port, [byte]) => self.machine.outb(port, *byte),
+            (Space::Port, [low, high]) => self.machine.outw(port, u16::from_le_bytes([*low, *high])),
+            (Space::Port, [a, b, c, d, ..]) => self.machine.outl(port, u32::from_le_bytes([*a, *b, *c, *d])),
+            (Space::Port, _) => {}
+        }
+    }
+
+    /// Writes the address of a register of a function under test.
+    fn select(&mut self, function: u8, offset: u8) -> bool {
+        let mut functions = self.machine.board().pci.functions();
+        functions.retain(|(_, name)| self.target.devices.contains(&name.as_str()));
+        let Some((place, _)) = functions.get(usize::from(function) % functions.len().max(1)) else { return false };
+        let place = u32::from(place.slot) << 11 | u32::from(place.function) << 8;
+        self.machine.outl(CONFIG_ADDRESS, 1 << 31 | place | u32::from(offset & 0xfc));
+        true
     }
 
     fn step(&mut self, ns: u64) {
-        let target = self.manual.now().saturating_add(ns.min(MAX_STEP));
+        let target = self.machine.now().saturating_add(ns);
         for _ in 0..DEADLINES {
-            match self.queue.next_deadline() {
+            match self.machine.next_deadline() {
                 Some(deadline) if deadline <= target => {
-                    self.manual.set(deadline);
-                    self.queue.run_due();
+                    let _ = self.machine.clock_step_next();
                 }
-                _ => break,
+                _ => {
+                    let _ = self.machine.clock_step(target - self.machine.now());
+                    return;
+                }
             }
         }
-        self.manual.set(target);
-        self.queue.run_due();
     }
 
-    /// Goes on with a new device that has loaded the state of the old one.
-    fn migrate(&mut self) {
-        let saved = lock(self.device()).save();
-        let twin = Self::with_ram(self.make, Arc::clone(&self.ram));
-        twin.manual.set(self.manual.now());
-        let loaded = lock(twin.device()).load(&saved);
-        assert!(loaded.is_ok(), "a saved state must load: {loaded:?}: {saved:?}");
-        assert_eq!(lock(twin.device()).save(), saved, "save -> load -> save must be identical");
-        twin.pci.remap();
-        *self = twin;
-    }
-}
-
-/// What the configuration mechanism makes of an access: registers are four bytes and an access does not leave one.
-fn config_register(offset: u8, size: usize) -> Option<(u8, u8)> {
-    let size = size.min(4) as u8;
-    (size != 3 && offset % 4 + size <= 4).then_some((offset, size))
-}
-
-/// Changes one value of a state.
-fn tamper(data: &mut Value, tampering: &Tampering) {
-    let places = count(data);
-    let mut left = usize::from(tampering.place) % places;
-    if let Some(value) = nth(data, &mut left) {
-        change(value, &tampering.change);
-    }
-}
-
-fn count(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(list) => list.iter().map(count).sum(),
-        Value::Object(map) => map.values().map(count).sum(),
-        _ => 0,
-    }
-}
-
-fn nth<'a>(value: &'a mut Value, left: &mut usize) -> Option<&'a mut Value> {
-    if *left == 0 {
-        return Some(value);
-    }
-    *left -= 1;
-    match value {
-        Value::Array(list) => list.iter_mut().find_map(|value| nth(value, left)),
-        Value::Object(map) => map.values_mut().find_map(|value| nth(value, left)),
-        _ => None,
-    }
-}
-
-fn change(value: &mut Value, change: &Change) {
-    *value = match (change, value.take()) {
-        (Change::Number(number), _) => (*number).into(),
-        (Change::Top(less), _) => (u64::MAX - u64::from(*less)).into(),
-        (Change::Flip, Value::Bool(old)) => (!old).into(),
-        (Change::Flip | Change::Null, _) => Value::Null,
-        (Change::Text(text), _) => text.clone().into(),
-        (Change::List(list), _) => list.clone().into(),
-        (Change::Resize(longer), Value::Array(mut list)) => {
-            if *longer {
-                list.push(list.last().cloned().unwrap_or(0.into()));
-            } else {
-                list.pop();
+    fn character(&mut self, input: &CharInput) {
+        const IDS: [&str; 3] = ["serial0", "c", "debugcon0"];
+        for id in IDS {
+            match input {
+                CharInput::Receive(data) => drop(self.machine.send(id, data)),
+                CharInput::Opened => self.machine.char_event(id, CharEvent::Opened),
+                CharInput::Closed => self.machine.char_event(id, CharEvent::Closed),
+                CharInput::Break => self.machine.char_event(id, CharEvent::Break),
+                CharInput::Modem(bits) => {
+                    let [cts, dsr, ri, dcd] = std::array::from_fn(|bit| bits >> bit & 1 != 0);
+                    self.machine.char_event(id, CharEvent::ModemInputs(ModemInputs { cts, dsr, ri, dcd }));
+                }
+                CharInput::Room(room) => self.machine.limit_output(id, room.map(usize::from)),
             }
-            list.into()
+            let _ = self.machine.take_output(id);
         }
-        (Change::Gone, Value::Object(mut map)) => {
-            let key = map.keys().next().cloned();
-            key.and_then(|key| map.remove(&key));
-            map.into()
+    }
+
+    fn person(&mut self, input: &PersonalInput) {
+        const BUTTONS: [MouseButton; 3] = [MouseButton::Left, MouseButton::Middle, MouseButton::Right];
+        let Some(keyboard) = self.machine.board().keyboard() else { return };
+        let mut keyboard = lock(keyboard);
+        match input {
+            PersonalInput::Key(key, down) => keyboard.key(KeyCode::ALL[usize::from(*key) % KeyCode::ALL.len()], *down),
+            PersonalInput::Move(right, down) => keyboard.move_by(*right, *down),
+            PersonalInput::Scroll(down, right) => keyboard.scroll(*down, *right),
+            PersonalInput::Button(button, down) => keyboard.button(BUTTONS[usize::from(*button) % 3], *down),
+            PersonalInput::Power => {
+                drop(keyboard);
+                self.machine.press_power_button();
+            }
         }
-        (Change::Resize(_) | Change::Gone, old) => old,
-    };
+    }
+
+    /// Loads the states of the devices under test into new ones at the same time of day.
+    fn migrate(&self) {
+        let mut twin = machine(self.target);
+        let _ = twin.clock_step(self.machine.now());
+        for name in self.target.devices {
+            let Some(saved) = self.machine.save(name) else { continue };
+            let devices = twin.board().devices();
+            let (_, device) = devices.iter().find(|(other, _)| other == name).expect("the same board");
+            let loaded = lock(device).load(&saved);
+            assert!(loaded.is_ok(), "{name}: a saved state must load: {loaded:?}: {saved:?}");
+            assert_eq!(lock(device).save(), saved, "{name}: save -> load -> save must be identical");
+        }
+    }
 }

@@ -1,0 +1,6 @@
+//! The whole board: what goes across devices.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use natoma_fuzz::{op::Op, rig::Rig, targets};
+
+fuzz_target!(|ops: Vec<Op>| Rig::new(&targets::BOARD).run(&ops));

@@ -1,0 +1,77 @@
+//! The devices under test: on which board, and what of it belongs to the device.
+
+/// A device under test.
+pub struct Target {
+    /// The name of its fuzz target.
+    pub name: &'static str,
+    /// Options of the board beside `-nodefaults`. `IMAGE` stands for a file of [`IMAGE_SIZE`] bytes, of which writes are lost.
+    pub options: &'static [&'static str],
+    /// Beginnings of the names of its windows.
+    pub windows: &'static [&'static str],
+    /// The names of its states, and of its functions on the PCI bus.
+    pub devices: &'static [&'static str],
+}
+
+/// Size of image files: those of flash chips and of the smallest floppy that every controller knows.
+pub const IMAGE_SIZE: usize = 360 << 10;
+
+/// A board with nothing special on it.
+const PLAIN: &[&str] = &[];
+
+const fn target(
+    name: &'static str,
+    options: &'static [&'static str],
+    windows: &'static [&'static str],
+    devices: &'static [&'static str],
+) -> Target {
+    Target { name, options, windows, devices }
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    target("rtc", &["-rtc", "driftfix=slew"], &["rtc"], &["mc146818rtc"]),
+    target("hpet", PLAIN, &["hpet"], &["hpet"]),
+    target("uart", &["-serial", "null"], &["serial"], &["isa-serial"]),
+    target("i8042", PLAIN, &["i8042"], &["i8042"]),
+    target("piix4_pm", PLAIN, &["piix4-pm", "acpi-gpe0", "apm", "smbus"], &["PIIX4_PM"]),
+    target("piix3", PLAIN, &["piix3"], &["PIIX3"]),
+    target("i440fx", PLAIN, &[], &["i440FX"]),
+    target("pci_config", PLAIN, &["pci-conf"], &["pci-config"]),
+    target("dma", PLAIN, &["dma"], &["i8257", "i8257#1"]),
+    target("port92", PLAIN, &["port92"], &["port92"]),
+    target("post_code", PLAIN, &["ioport80"], &["ioport80"]),
+    target("fw_cfg", &["-fw_cfg", "opt/fuzz,string=some text"], &["fwcfg"], &["fw_cfg"]),
+    target(
+        "hotplug",
+        &["-smp", "1,maxcpus=4"],
+        &["acpi-pci", "acpi-cpu", "acpi-gpe0"],
+        &["acpi-pci-hotplug", "acpi-cpu-hotplug"],
+    ),
+    target("debugcon", &["-debugcon", "null"], &["isa-debugcon"], &["isa-debugcon"]),
+    target("debug_exit", &["-device", "isa-debug-exit,iosize=4"], &["isa-debug-exit"], &["isa-debug-exit"]),
+    target("pci_bridge", &["-device", "pci-bridge,chassis_nr=1"], &["pci-bridge"], &["pci-bridge"]),
+    target(
+        "pci_serial",
+        &["-chardev", "null,id=c", "-device", "pci-serial,chardev=c"],
+        &["pci-serial"],
+        &["pci-serial"],
+    ),
+    target("cfi01", &["-drive", "if=pflash,format=raw,snapshot=on,file=IMAGE"], &["system.flash"], &["cfi.pflash01"]),
+];
+
+/// The board of everything, for what goes across devices.
+pub const BOARD: Target = target(
+    "board",
+    &["-serial", "null", "-debugcon", "null", "-device", "pci-bridge,chassis_nr=1", "-smp", "1,maxcpus=4"],
+    &[""],
+    &["i440FX", "PIIX3", "PIIX4_PM", "pci-bridge"],
+);
+
+/// The target of this name.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn find(name: &str) -> &'static Target {
+    TARGETS.iter().find(|target| target.name == name).expect("a target in the table")
+}
