@@ -103,11 +103,6 @@ impl Machine {
         std::mem::take(&mut self.events)
     }
 
-    /// The board.
-    pub(super) fn board(&self) -> &Board {
-        &self.board
-    }
-
     /// The timers that the main loop has to run.
     pub(super) fn timers(&self) -> impl Iterator<Item = Arc<Mutex<QueueRunner>>> {
         self.time.runner().into_iter().chain(self.rtc_timers.clone())
