@@ -15,3 +15,4 @@ pub mod floppy;
 pub mod input;
 pub mod pci;
 pub mod serial;
+pub mod watchdog;

@@ -12,6 +12,7 @@ mod chardev;
 mod cpu;
 mod device;
 mod floppy;
+mod isa;
 mod memory;
 mod pci;
 mod platform;
@@ -26,8 +27,9 @@ pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
+pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
-pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial};
+pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial, PvpanicPci};
 pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{

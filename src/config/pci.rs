@@ -37,6 +37,8 @@ impl PciDevice {
                 2 => "pci-serial-2x",
                 _ => "pci-serial-4x",
             },
+            PciFunction::PvpanicPci(_) => "pvpanic-pci",
+            PciFunction::I6300esb => "i6300esb",
         }
     }
 }
@@ -47,7 +49,7 @@ impl PciDevice {
     pub fn chardevs(&self) -> impl Iterator<Item = &str> {
         let chardevs: &[Option<String>] = match &self.function {
             PciFunction::PciSerial(card) => &card.chardevs,
-            PciFunction::PciBridge(_) => &[],
+            PciFunction::PciBridge(_) | PciFunction::PvpanicPci(_) | PciFunction::I6300esb => &[],
         };
         chardevs.iter().filter_map(Option::as_deref)
     }
@@ -91,6 +93,10 @@ pub enum PciFunction {
     PciBridge(PciBridge),
     /// A card with one, two or four 16550A UARTs.
     PciSerial(PciSerial),
+    /// A register by which the guest reports a panic.
+    PvpanicPci(PvpanicPci),
+    /// The watchdog of the Intel 6300ESB.
+    I6300esb,
 }
 
 /// `pci-bridge`.
@@ -109,4 +115,12 @@ pub struct PciSerial {
     pub chardevs: Vec<Option<String>>,
     /// Programming interface in the class code.
     pub prog_if: u8,
+}
+
+/// `pvpanic-pci`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PvpanicPci {
+    /// Events that the guest is asked to report: bit 0 a panic, bit 1 a crash that it sees to itself.
+    pub events: u8,
 }

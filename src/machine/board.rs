@@ -85,6 +85,12 @@ pub mod port {
     pub const PM: u16 = 0x600;
     /// Where firmware puts the SMBus host registers of the PIIX4 (SMBBA).
     pub const SMBUS: u16 = 0x700;
+    /// Where a write stops the IB700 watchdog, and where it starts it.
+    pub const IB700_DISABLE: u16 = 0x441;
+    /// See [`IB700_DISABLE`].
+    pub const IB700_ENABLE: u16 = 0x443;
+    /// The windows of pc-testdev: latch, page to be flushed, latch by bytes, interrupts.
+    pub const PC_TESTDEV: [u16; 4] = [0xe0, 0xe4, 0xe8, 0x2000];
     /// Reset control register (RC) of the PIIX3.
     pub const RESET_CONTROL: u16 = 0xcf9;
     /// Configuration mechanism #1: CONFADD, with CONFDATA at +4.

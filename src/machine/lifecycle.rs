@@ -10,7 +10,7 @@ use super::guest_time::GuestTime;
 use super::mailbox::{Message, UserRequest};
 use super::pc::Board;
 use super::timers::QueueRunner;
-use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction};
+use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
 use crate::kvm::vcpu::SystemEvent;
 use crate::monitor::{Cause, Event};
 
@@ -44,6 +44,8 @@ pub enum Status {
     Shutdown,
     /// Stopped because the guest reported a panic.
     GuestPanicked,
+    /// Stopped because a watchdog fired.
+    Watchdog,
 }
 
 impl Status {
@@ -56,6 +58,7 @@ impl Status {
             Self::Paused => "paused",
             Self::Shutdown => "shutdown",
             Self::GuestPanicked => "guest-panicked",
+            Self::Watchdog => "watchdog",
         }
     }
 }
@@ -174,8 +177,29 @@ impl Machine {
             PanicAction::Shutdown => self.shutdown(Cause::GuestPanic),
             PanicAction::ExitFailure => Ok(Some(ExitStatus::FAILURE)),
             PanicAction::Pause => self.pause(Status::GuestPanicked).map(|()| None),
-            PanicAction::None => self.resume().map(|()| None),
+            PanicAction::None => self.go_on().map(|()| None),
         }
+    }
+
+    /// The request has parked the processors of a machine that runs.
+    fn go_on(&mut self) -> Result<()> {
+        if self.status == Status::Running { self.resume() } else { Ok(()) }
+    }
+
+    fn watchdog_fired(&mut self) -> Result<Option<ExitStatus>> {
+        match self.actions.watchdog {
+            WatchdogAction::Reset => return self.reboot(),
+            WatchdogAction::Poweroff => return Ok(Some(ExitStatus::SUCCESS)),
+            WatchdogAction::Pause => {
+                self.pause(Status::Watchdog)?;
+                return Ok(None);
+            }
+            WatchdogAction::Shutdown => self.board.press_power_button(),
+            WatchdogAction::InjectNmi => self.accelerator.inject_nmi()?,
+            WatchdogAction::Debug => eprintln!("natoma: the watchdog has fired"),
+            WatchdogAction::None => {}
+        }
+        self.go_on().map(|()| None)
     }
 
     /// Sees to one message; `Some` ends the process.
@@ -193,6 +217,15 @@ impl Machine {
                 self.shutdown(Cause::GuestShutdown)
             }
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),
+            Message::Request(SystemRequest::Watchdog) => self.watchdog_fired(),
+            Message::Request(SystemRequest::GuestPanicked) => {
+                log::warn!("the guest says that it has panicked");
+                self.panicked()
+            }
+            Message::Request(SystemRequest::GuestCrashLoaded) => {
+                log::warn!("the guest says that it has crashed; its crash kernel takes over");
+                self.go_on().map(|()| None)
+            }
             Message::TripleFault { vcpu } => {
                 log::warn!("CPU {vcpu} met a triple fault; the machine resets");
                 self.reboot()

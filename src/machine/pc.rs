@@ -9,6 +9,7 @@ mod flash;
 mod floppy;
 mod fw_cfg;
 mod hotplug;
+mod isa_devices;
 mod pci_devices;
 
 use std::sync::{Arc, Mutex};
@@ -301,7 +302,10 @@ impl Board {
                 char_port.attach(console.clone());
                 self.add(&console, &[(*iobase, Debugcon::REGION)]);
             }
-            DeviceConfig::Pci(device) => self.add_pci_device(device, backends)?,
+            DeviceConfig::Pvpanic(pvpanic) => self.add_pvpanic(pvpanic, system).context("-device pvpanic")?,
+            DeviceConfig::Ib700(_) => self.add_ib700(system),
+            DeviceConfig::PcTestdev(_) => self.add_pc_testdev(),
+            DeviceConfig::Pci(device) => self.add_pci_device(device, system, backends)?,
             // At the floppy controller, which is made before.
             DeviceConfig::Floppy(_) => {}
             DeviceConfig::IsaSerial(serial) => {

@@ -20,6 +20,12 @@ pub enum SystemRequest {
     PowerOff,
     /// End the process with this exit status (isa-debug-exit).
     Exit(u8),
+    /// A watchdog has run out of time.
+    Watchdog,
+    /// The guest says that it has panicked.
+    GuestPanicked,
+    /// The guest says that it has crashed, and that it sees to it itself.
+    GuestCrashLoaded,
 }
 
 /// The machine as a device sees it. A request is a message: it returns at once and is carried out by the main loop

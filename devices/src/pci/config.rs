@@ -277,6 +277,11 @@ impl PciConfig {
         self.initial = self.bytes;
     }
 
+    /// From now on the guest may write only the bits of `mask` in the byte at `offset`: a register that can be locked.
+    pub fn restrict(&mut self, offset: u8, mask: u8) {
+        self.writable[usize::from(offset)] = mask;
+    }
+
     /// Whether the header says that the slot has more functions.
     #[must_use]
     pub fn is_multifunction(&self) -> bool {

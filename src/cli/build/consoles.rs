@@ -92,7 +92,10 @@ pub fn build(
     let devices = device::build(settings, globals, serials.each_ref().map(Option::is_some), drives.floppy_units())?;
     for (device, given) in devices.iter().zip(settings.all("device")) {
         match device {
-            DeviceConfig::IsaDebugExit(_) => {}
+            DeviceConfig::IsaDebugExit(_)
+            | DeviceConfig::Pvpanic(_)
+            | DeviceConfig::Ib700(_)
+            | DeviceConfig::PcTestdev(_) => {}
             DeviceConfig::IsaDebugcon(console) => builder.reference(&console.chardev, "isa-debugcon", &given.origin)?,
             DeviceConfig::IsaSerial(uart) => builder.reference(&uart.chardev, "isa-serial", &given.origin)?,
             DeviceConfig::Floppy(floppy) => {

@@ -7,8 +7,8 @@ use crate::cli::options::{self, BOARD_DRIVERS};
 use crate::cli::settings::{Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
-    DeviceConfig, FLOPPY_DRIVES, FloppyKind, IsaDebugExit, IsaDebugcon, IsaSerial, LostTickPolicy, PlatformConfig,
-    SERIAL_PORTS,
+    DeviceConfig, FLOPPY_DRIVES, FloppyKind, IsaDebugExit, IsaDebugcon, IsaSerial, LostTickPolicy, PlainDevice,
+    PlatformConfig, Pvpanic, SERIAL_PORTS,
 };
 
 /// The settings of `-global`.
@@ -203,6 +203,13 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
             }
             DeviceConfig::Floppy(block::floppy(id, &list, unit as u8))
         }
+        "pvpanic" => DeviceConfig::Pvpanic(Pvpanic {
+            id,
+            ioport: list.number("ioport").unwrap_or(0x505),
+            events: list.number("events").unwrap_or(3),
+        }),
+        "ib700" => DeviceConfig::Ib700(PlainDevice { id }),
+        "pc-testdev" => DeviceConfig::PcTestdev(PlainDevice { id }),
         other => match pci::device(given, other, &list)? {
             Some(device) => device,
             None => return Err(error(&format!("'{other}' is not supported yet"))),

@@ -3,7 +3,7 @@
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
-use crate::config::{DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial};
+use crate::config::{DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial, PvpanicPci};
 
 const SLOTS: u8 = 32;
 const FUNCTIONS: u8 = 8;
@@ -28,6 +28,8 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
         "pci-serial" => serial(&["chardev"]),
         "pci-serial-2x" => serial(&["chardev1", "chardev2"]),
         "pci-serial-4x" => serial(&["chardev1", "chardev2", "chardev3", "chardev4"]),
+        "pvpanic-pci" => PciFunction::PvpanicPci(PvpanicPci { events: list.number("events").unwrap_or(3) }),
+        "i6300esb" => PciFunction::I6300esb,
         _ => return Ok(None),
     };
     let addr = match text("addr") {

@@ -1,14 +1,14 @@
 //! Devices beside those of the board, and defaults of their properties.
 
 use super::block::{FLOPPY, ISA_FDC};
-use super::pci;
 use super::{Argument, OptionSpec, Section};
+use super::{isa, pci};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
-const PORT: Kind = Kind::Number(0, 0xffff);
+pub(super) const PORT: Kind = Kind::Number(0, 0xffff);
 
 /// The one ISA bus.
-const ISA_BUS: Key = Key::new("bus", Kind::Choice(&["isa.0"]), "the bus it is on");
+pub(super) const ISA_BUS: Key = Key::new("bus", Kind::Choice(&["isa.0"]), "the bus it is on");
 
 const DEVICE: Schema = Schema {
     implied: Some("driver"),
@@ -51,10 +51,15 @@ const DEVICE: Schema = Schema {
             ],
         },
         FLOPPY,
+        isa::PVPANIC,
+        isa::IB700,
+        isa::PC_TESTDEV,
         pci::PCI_BRIDGE,
         pci::PCI_SERIAL,
         pci::PCI_SERIAL_2X,
         pci::PCI_SERIAL_4X,
+        pci::PVPANIC_PCI,
+        pci::I6300ESB,
     ],
     variant_noun: "device",
     missing_variants: &[
@@ -186,15 +191,10 @@ const DEVICE: Schema = Schema {
         ),
         (
             &[
-                "pvpanic",
-                "pvpanic-pci",
-                "i6300esb",
-                "ib700",
                 "pcie-root-port",
                 "ioh3420",
                 "pci-testdev",
                 "edu",
-                "pc-testdev",
                 "isa-parallel",
                 "ivshmem-plain",
                 "ivshmem-doorbell",

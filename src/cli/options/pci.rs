@@ -1,5 +1,6 @@
 //! PCI devices.
 
+use super::isa::EVENTS;
 use crate::cli::keyval::{Key, Kind, Variant};
 use crate::config::PciDevice;
 
@@ -88,3 +89,12 @@ pub(super) const PCI_SERIAL_4X: Variant = Variant {
         PROG_IF,
     ],
 };
+
+pub(super) const PVPANIC_PCI: Variant = Variant {
+    name: "pvpanic-pci",
+    help: "a PCI device by which the guest reports that it has panicked (see -action panic=)",
+    keys: pci_keys![EVENTS],
+};
+
+pub(super) const I6300ESB: Variant =
+    Variant { name: "i6300esb", help: "the watchdog of the Intel 6300ESB (see -action watchdog=)", keys: pci_keys![] };

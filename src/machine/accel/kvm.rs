@@ -165,6 +165,20 @@ fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
     vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU")
 }
 
+/// An NMI of the board arrives at LINT1 of each local APIC.
+fn inject_nmi(vcpu: &VcpuFd) -> Result<()> {
+    const LVT_LINT1: usize = 0x360;
+    const MASKED: u32 = 1 << 16;
+    const DELIVERY_MODE: u32 = 7 << 8;
+    const NMI: u32 = 4 << 8;
+    let lapic = vcpu.get_lapic().context("can't read a local APIC")?;
+    let lint1 = (0..4).fold(0, |lint1, byte| lint1 | u32::from(lapic.regs[LVT_LINT1 + byte] as u8) << (8 * byte));
+    if lint1 & MASKED == 0 && lint1 & DELIVERY_MODE == NMI {
+        vcpu.nmi().context("KVM refuses a non-maskable interrupt")?;
+    }
+    Ok(())
+}
+
 /// Where the interrupt controllers are.
 enum Irqchip {
     /// In the kernel, with what they are reset to.
@@ -234,6 +248,13 @@ impl Accelerator for KvmAccelerator {
 
     fn run(&self) {
         self.vcpus.iter().for_each(VcpuHandle::run);
+    }
+
+    fn inject_nmi(&self) -> Result<()> {
+        for vcpu in &self.vcpus {
+            vcpu.with(|vcpu| inject_nmi(vcpu.fd())).context("a virtual CPU is gone")??;
+        }
+        Ok(())
     }
 
     fn freeze(&mut self) -> Result<()> {

@@ -56,6 +56,13 @@ pub trait Accelerator: Send {
     /// Lets the processors run.
     fn run(&self);
 
+    /// Sends every processor, which may be parked or run, a non-maskable interrupt, if its local APIC passes one from the
+    /// board on.
+    ///
+    /// # Errors
+    /// The host refuses.
+    fn inject_nmi(&self) -> Result<()>;
+
     /// Stops the clocks that are the processors' own. They are parked.
     ///
     /// # Errors

@@ -110,6 +110,10 @@ impl Accelerator for NoProcessors {
 
     fn run(&self) {}
 
+    fn inject_nmi(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn freeze(&mut self) -> Result<()> {
         Ok(())
     }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use devices::backend::char::{CharBackend, NullChar};
-use devices::base::{DeviceTimers, IrqLine, Shared, lock, shared};
+use devices::base::{DeviceTimers, IrqLine, Shared, SystemControl, lock, shared};
+use devices::debug::PvpanicPci;
 use devices::pci::{OptionRom, PciAddress, PciBridge, PciBus, PciFunction};
 use devices::serial::{PciSerial, PciSerialModel};
+use devices::watchdog::I6300Esb;
 
 use super::Board;
 use crate::config::{self, PciDevice, PciRom};
@@ -44,11 +46,21 @@ impl Socket<'_> {
 
 impl Board {
     /// Makes a PCI function of `-device` and puts it where it is to sit.
-    pub(super) fn add_pci_device(&mut self, device: &PciDevice, backends: &dyn Backends) -> Result<()> {
-        self.make_pci_device(device, backends).with_context(|| format!("-device {device}"))
+    pub(super) fn add_pci_device(
+        &mut self,
+        device: &PciDevice,
+        system: &Arc<dyn SystemControl>,
+        backends: &dyn Backends,
+    ) -> Result<()> {
+        self.make_pci_device(device, system, backends).with_context(|| format!("-device {device}"))
     }
 
-    fn make_pci_device(&mut self, device: &PciDevice, backends: &dyn Backends) -> Result<()> {
+    fn make_pci_device(
+        &mut self,
+        device: &PciDevice,
+        system: &Arc<dyn SystemControl>,
+        backends: &dyn Backends,
+    ) -> Result<()> {
         let bus = match &device.bus {
             Some(name) => find_bus(&self.pci, name).with_context(|| format!("there is no PCI bus '{name}'"))?,
             None => Arc::clone(&self.pci),
@@ -61,6 +73,16 @@ impl Board {
         match &device.function {
             config::PciFunction::PciBridge(bridge) => self.add_pci_bridge(&socket, bridge),
             config::PciFunction::PciSerial(card) => self.add_pci_serial(&socket, card, backends),
+            config::PciFunction::PvpanicPci(config) => {
+                self.plug(&socket, shared(PvpanicPci::new(config.events, Arc::clone(system))))
+            }
+            config::PciFunction::I6300esb => {
+                let timers = self.queue.timers();
+                let owner = timers.owner();
+                let watchdog = shared(I6300Esb::new(self.queue.clock().clone(), timers, Arc::clone(system)));
+                self.wind(owner, &watchdog);
+                self.plug(&socket, watchdog)
+            }
         }
     }
 

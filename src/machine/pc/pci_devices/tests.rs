@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use crate::machine::lifecycle::{ExitStatus, Status};
 use crate::machine::testing::Scratch;
+use crate::monitor::qtest::IrqChange;
 use crate::qtest::QtestMachine;
 
 fn machine(options: &str) -> anyhow::Result<QtestMachine> {
@@ -124,4 +126,116 @@ fn an_expansion_rom_comes_from_its_file() {
     assert!(refused.contains("is empty, or larger than 16 MiB"), "{refused}");
     let refused = refusal("-device pci-serial,romfile=/no/such/file");
     assert!(refused.contains("can't read the ROM /no/such/file: No such file"), "{refused}");
+}
+
+/// A watchdog in slot 2 at FEBF0000h that runs out after two periods of the shortest length, and fires.
+fn fire_i6300esb(machine: &mut QtestMachine) {
+    select(machine, 0, 2, 0, 0x10);
+    machine.outl(0xcfc, 0xfebf_0000);
+    select(machine, 0, 2, 0, 0x04);
+    machine.outw(0xcfc, 2);
+    for register in [0_u64, 4] {
+        for key in [0x80_u16, 0x86] {
+            machine.write_memory(0xfebf_000c, &key.to_le_bytes());
+        }
+        machine.write_memory(0xfebf_0000 + register, &1_u32.to_le_bytes());
+    }
+    select(machine, 0, 2, 0, 0x68);
+    machine.outb(0xcfc, 2);
+    machine.clock_step(10_000_000).unwrap();
+}
+
+#[test]
+fn a_watchdog_that_fires_does_what_the_user_asked_for() {
+    let scratch = 0x70;
+    for (action, ended, status) in [
+        ("reset", None, Status::Running),
+        ("shutdown", None, Status::Running),
+        ("poweroff", Some(ExitStatus::SUCCESS), Status::Running),
+        ("inject-nmi", None, Status::Running),
+        ("pause", None, Status::Watchdog),
+        ("debug", None, Status::Running),
+        ("none", None, Status::Running),
+    ] {
+        let mut machine = machine(&format!("-device i6300esb -action watchdog={action}")).unwrap();
+        let started = machine.status();
+        // The divisor of COM1 would do as well: any register that a reset clears.
+        select(&mut machine, 0, 1, 0, scratch);
+        machine.outb(0xcfc, 0x55);
+        fire_i6300esb(&mut machine);
+        assert_eq!(machine.ended(), ended, "{action}");
+        assert_eq!(machine.status(), if status == Status::Running { started } else { status }, "{action}");
+        select(&mut machine, 0, 1, 0, scratch);
+        assert_eq!(machine.inb(0xcfc) == 0x55, action != "reset", "{action}");
+    }
+    let mut machine = machine("-device i6300esb -no-reboot").unwrap();
+    fire_i6300esb(&mut machine);
+    assert_eq!(machine.ended(), Some(ExitStatus::SUCCESS), "a reset by a watchdog is a reset");
+}
+
+#[test]
+fn the_ib700_fires_after_the_chosen_time() {
+    let mut machine = machine("-device ib700 -watchdog-action poweroff").unwrap();
+    machine.outb(0x443, 10);
+    machine.clock_step(9_999_999_999).unwrap();
+    assert_eq!(machine.ended(), None);
+    machine.clock_step(1).unwrap();
+    assert_eq!(machine.ended(), Some(ExitStatus::SUCCESS));
+}
+
+#[test]
+fn a_panic_does_what_the_user_asked_for() {
+    for (action, ended, status) in [
+        ("shutdown", Some(ExitStatus::SUCCESS), None),
+        ("exit-failure", Some(ExitStatus::FAILURE), None),
+        ("pause", None, Some(Status::GuestPanicked)),
+        ("none", None, None),
+    ] {
+        let mut rig = machine(&format!("-device pvpanic -action panic={action}")).unwrap();
+        let started = rig.status();
+        assert_eq!(rig.inb(0x505), 3);
+        rig.outb(0x505, 2);
+        assert_eq!((rig.ended(), rig.status()), (None, started), "a crash kernel goes on");
+        rig.outb(0x505, 1);
+        assert_eq!((rig.ended(), rig.status()), (ended, status.unwrap_or(started)), "{action}");
+    }
+    let mut rig = machine("-device pvpanic-pci,events=1 -action panic=exit-failure").unwrap();
+    select(&mut rig, 0, 2, 0, 0x10);
+    rig.outl(0xcfc, 0xfebf_0000);
+    select(&mut rig, 0, 2, 0, 0x04);
+    rig.outw(0xcfc, 2);
+    let mut events = [0];
+    rig.read_memory(0xfebf_0000, &mut events);
+    assert_eq!(events, [1]);
+    rig.write_memory(0xfebf_0000, &[1]);
+    assert_eq!(rig.ended(), Some(ExitStatus::FAILURE));
+}
+
+#[test]
+fn firmware_is_told_the_port_of_the_first_panic_device() {
+    let mut machine = machine("-device pvpanic,ioport=0x600 -device pvpanic").unwrap();
+    assert_eq!((machine.inb(0x600), machine.inb(0x505)), (3, 3));
+    // The directory of fw_cfg: a count, then entries of 64 bytes, all big endian.
+    machine.outw(0x510, 0x19);
+    let count = u32::from_be_bytes(std::array::from_fn(|_| machine.inb(0x511)));
+    let entries: Vec<[u8; 64]> = (0..count).map(|_| std::array::from_fn(|_| machine.inb(0x511))).collect();
+    let entry = entries.iter().find(|entry| entry[8..].starts_with(b"etc/pvpanic-port\0")).unwrap();
+    assert_eq!(entry[..4], [0, 0, 0, 2]);
+    machine.outw(0x510, u16::from_be_bytes([entry[4], entry[5]]));
+    assert_eq!([machine.inb(0x511), machine.inb(0x511)], [0x00, 0x06]);
+}
+
+#[test]
+fn kvm_unit_tests_drive_interrupts() {
+    let mut machine = machine("-device pc-testdev").unwrap();
+    machine.intercept("ioapic").unwrap();
+    machine.outb(0x2000 + 5, 1);
+    machine.outb(0x2000 + 5, 0);
+    assert_eq!(machine.take_interrupts(), [IrqChange { pin: 5, level: true }, IrqChange { pin: 5, level: false }]);
+    machine.outl(0xe0, 0x1234_5678);
+    assert_eq!(machine.inb(0xe9), 0x56);
+    machine.write_memory(0xff00_0010, b"natoma");
+    let mut read = [0; 6];
+    machine.read_memory(0xff00_0010, &mut read);
+    assert_eq!(&read, b"natoma");
 }
