@@ -185,9 +185,11 @@ fn bios_data_area(equipment: Equipment) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use devices::chipset::piix4_pm::SleepStates;
+
     use crate::boot::e820::E820Kind;
     use crate::config::SmbiosConfig;
-    use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose, Sleep, Slots};
+    use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose, Slots};
     use crate::machine::layout::Rules;
     use crate::machine::smbios::{self, Processors, UserFiles};
     use crate::machine::{board, testing};
@@ -215,7 +217,7 @@ mod tests {
             pci_hole64: layout.pci_hole64.clone(),
             pm_base: port::PM,
             slots: &Slots { number: 0, present: 1 << 1, ..Slots::default() },
-            sleep: Sleep::default(),
+            sleep: SleepStates::default(),
             purpose: Purpose::Firmware,
             devices: Devices::default(),
             user_tables: &[],

@@ -74,6 +74,7 @@ impl Control for MonitorControl {
             Command::Continue => UserRequest::Continue,
             Command::Reset => UserRequest::Reset,
             Command::PowerButton => UserRequest::PowerButton,
+            Command::Wakeup => UserRequest::Wakeup,
         };
         self.mailbox.post(Message::User(request));
     }

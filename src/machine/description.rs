@@ -4,13 +4,14 @@ use std::array;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use devices::chipset::piix4_pm::SleepStates;
 
-use super::acpi::{self, AcpiTables, FirmwareTables, Oem, Purpose, Sleep, Slots};
+use super::acpi::{self, AcpiTables, FirmwareTables, Oem, Purpose, Slots};
 use super::bios_data::{self, BiosData, Equipment};
 use super::board::{irq, port};
 use super::layout::MemoryLayout;
 use super::mptable;
-use super::pc::Board;
+use super::pc::{Board, sleep};
 use super::smbios::{self, EntryPoint, Processors, Smbios, UserFiles};
 use crate::config::{DeviceConfig, MachineConfig, SmbiosEntryPoint};
 use crate::kvm::cpuid::Topology;
@@ -62,7 +63,7 @@ pub fn describe(
             pci_hole64: layout.pci_hole64.clone(),
             pm_base: port::PM,
             slots: &Slots::default(),
-            sleep: Sleep::default(),
+            sleep: SleepStates::default(),
             purpose: Purpose::DirectBoot { pirqs: irq::PIRQ_DEFAULT, slots },
             devices,
             user_tables: &user_tables,
@@ -95,13 +96,12 @@ pub fn firmware_tables(
     layout: &MemoryLayout,
     topology: &Topology,
 ) -> Result<FirmwareTables> {
-    let power = &config.platform.power;
     Ok(FirmwareTables {
         oem: oem(config),
         cpus: processors(config, topology),
         layout: layout.clone(),
         slots: board.slots(),
-        sleep: Sleep { s3: !power.disable_s3, s4: (!power.disable_s4).then_some(power.s4_value) },
+        sleep: sleep::states(config),
         devices: board.acpi_devices(),
         user_tables: user_tables(config)?,
         ports: Arc::clone(&board.ports),

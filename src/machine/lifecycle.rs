@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
-use devices::base::{ResetKind, SystemRequest};
+use devices::base::{ResetKind, SystemRequest, WakeCause};
 
 use super::accel::Accelerator;
 use super::guest_time::GuestTime;
@@ -40,6 +40,8 @@ pub enum Status {
     Running,
     /// Stopped by the user.
     Paused,
+    /// In S3: the processors stand still, and time goes on.
+    Suspended,
     /// Stopped because the guest powered off (`-no-shutdown`).
     Shutdown,
     /// Stopped because the guest reported a panic.
@@ -56,6 +58,7 @@ impl Status {
             Self::Prelaunch => "prelaunch",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Suspended => "suspended",
             Self::Shutdown => "shutdown",
             Self::GuestPanicked => "guest-panicked",
             Self::Watchdog => "watchdog",
@@ -148,6 +151,29 @@ impl Machine {
         if self.status == Status::Running { self.resume() } else { Ok(()) }
     }
 
+    /// Stops the processors, and nothing else: something is to wake the machine.
+    fn suspend(&mut self) {
+        if self.status == Status::Running {
+            self.accelerator.park();
+            self.board.fall_asleep();
+            self.status = Status::Suspended;
+            self.events.push(Event::Suspend);
+        }
+    }
+
+    /// Starts a suspended machine from its firmware, which finds the guest in RAM.
+    fn wake(&mut self, cause: WakeCause) -> Result<()> {
+        if self.status == Status::Suspended {
+            self.board.reset(ResetKind::System);
+            self.accelerator.reset(&self.board)?;
+            self.board.wake(cause);
+            self.status = Status::Running;
+            self.events.push(Event::Wakeup);
+            self.accelerator.run();
+        }
+        Ok(())
+    }
+
     fn shutdown(&mut self, cause: Cause) -> Result<Option<ExitStatus>> {
         self.events.push(Event::Shutdown(cause));
         match self.actions.shutdown {
@@ -216,6 +242,12 @@ impl Machine {
                 log::info!("the guest powers off");
                 self.shutdown(Cause::GuestShutdown)
             }
+            Message::Request(SystemRequest::Suspend) => {
+                log::info!("the guest suspends to RAM");
+                self.suspend();
+                Ok(None)
+            }
+            Message::Request(SystemRequest::Wake(cause)) => self.wake(cause).map(|()| None),
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),
             Message::Request(SystemRequest::Watchdog) => self.watchdog_fired(),
             Message::Request(SystemRequest::GuestPanicked) => {
@@ -253,8 +285,8 @@ impl Machine {
                 Ok(None)
             }
             Message::User(UserRequest::Continue) => {
-                // A machine that powered off has nothing to go on with until it is reset.
-                if self.status != Status::Shutdown {
+                // A machine that powered off has nothing to go on with until it is reset, a sleeping one until it wakes.
+                if !matches!(self.status, Status::Shutdown | Status::Suspended) {
                     self.resume()?;
                 }
                 Ok(None)
@@ -263,8 +295,18 @@ impl Machine {
                 if self.status == Status::Shutdown {
                     self.status = Status::Paused;
                 }
+                if self.status == Status::Suspended {
+                    // Its time goes on: it runs once its processors do.
+                    self.board.wake_up();
+                    self.status = Status::Running;
+                }
                 self.reset(Cause::MonitorReset)?;
                 Ok(None)
+            }
+            Message::User(UserRequest::Wakeup) => self.wake(WakeCause::PowerButton).map(|()| None),
+            Message::User(UserRequest::PowerButton) if self.status == Status::Suspended => {
+                self.events.push(Event::Powerdown);
+                self.wake(WakeCause::PowerButton).map(|()| None)
             }
             Message::User(UserRequest::PowerButton) => {
                 self.board.press_power_button();

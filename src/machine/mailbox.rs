@@ -43,6 +43,8 @@ pub enum UserRequest {
     Reset,
     /// Press the power button: the guest is asked to shut down.
     PowerButton,
+    /// Wake the machine, if it sleeps.
+    Wakeup,
     /// End because of this signal.
     Signal(i32),
 }

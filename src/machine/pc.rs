@@ -11,7 +11,9 @@ mod fw_cfg;
 mod hotplug;
 mod isa_devices;
 mod pci_devices;
+pub mod sleep;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
@@ -38,6 +40,7 @@ use devices::serial::Uart;
 use self::chips::{Chips, InterruptControllers};
 use self::dma::IsaDma;
 use self::fw_cfg::LastingOrder;
+use self::sleep::WakeByInterrupt;
 use super::board::{irq, pci, port};
 use super::boot_order::BootOrder;
 use super::gate::Gate;
@@ -103,6 +106,8 @@ pub struct Board {
     lasting_order: Option<LastingOrder>,
     /// Devices to boot from.
     pub boot_order: BootOrder,
+    /// In S3.
+    asleep: Arc<AtomicBool>,
     /// Unless the machine has no ACPI.
     hotplug: Option<hotplug::Hotplug>,
     /// Unless they are in the kernel.
@@ -135,7 +140,8 @@ impl Board {
         let sci = sci.line("SCI");
         let resources = Resources { lpt: false, com1: config.serials[0].is_some(), com2: config.serials[1].is_some() };
         let (clock, gpe) = (queue.clock().clone(), Arc::clone(&events));
-        let power = shared(Piix4Pm::new(clock, timers, sci, gpe, Arc::clone(&system), resources));
+        let power = Piix4Pm::new(clock, timers, sci, gpe, Arc::clone(&system), resources);
+        let power = shared(power.with_sleep_states(sleep::states(config)));
         queue.attach(owner, &power);
 
         let mut board = Self {
@@ -149,6 +155,7 @@ impl Board {
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
             lasting_order: None,
+            asleep: Arc::default(),
             hotplug: None,
             interrupt_controllers: None,
             dma: IsaDma::new(&ram),
@@ -172,7 +179,7 @@ impl Board {
         let floppies = floppy::drives(config, backends)?;
         let floppy_types = floppies.each_ref().map(|drive| drive.as_ref().map_or(0, |drive| drive.kind().cmos_type()));
         board.add_fdc(floppies);
-        let rtc_gate = board.add_rtc(rtc, &cmos::contents(&cmos, floppy_types), config);
+        let rtc_gate = board.add_rtc(rtc, &cmos::contents(&cmos, floppy_types), config, &system);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);
         }
@@ -222,9 +229,15 @@ impl Board {
         (queue, epoch): (TimerQueue, i64),
         cmos: &[u8; CMOS_SIZE],
         config: &MachineConfig,
+        system: &Arc<dyn SystemControl>,
     ) -> Arc<Gate> {
         let gate = Gate::new(self.line(irq::RTC, "RTC"));
-        let line = IrqInput::new(Arc::clone(&gate) as Arc<dyn IrqSink>, 0).line("RTC");
+        let wake = WakeByInterrupt {
+            next: Arc::clone(&gate) as Arc<dyn IrqSink>,
+            asleep: Arc::clone(&self.asleep),
+            system: Arc::clone(system),
+        };
+        let line = IrqInput::new(Arc::new(wake), 0).line("RTC");
         let lost_ticks = match config.rtc.lost_ticks {
             LostTickPolicy::Slew => LostTicks::Slew,
             LostTickPolicy::Discard | LostTickPolicy::Delay => LostTicks::Discard,

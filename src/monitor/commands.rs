@@ -63,6 +63,12 @@ const COMMANDS: &[Spec] = &[
         help: "reset the machine",
         action: Action::Request(Command::Reset),
     },
+    Spec {
+        names: &["system_wakeup"],
+        arguments: "",
+        help: "wake the machine from suspend to RAM",
+        action: Action::Request(Command::Wakeup),
+    },
 ];
 
 /// One item of `info`.

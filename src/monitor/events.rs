@@ -54,6 +54,10 @@ pub enum Event {
     Shutdown(Cause),
     /// The power button was pressed.
     Powerdown,
+    /// The guest suspended to RAM.
+    Suspend,
+    /// The machine woke from that.
+    Wakeup,
     /// The guest reported a panic, and this is done about it.
     GuestPanicked(&'static str),
 }
@@ -66,6 +70,8 @@ impl Event {
             Self::Reset(_) => "RESET",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Powerdown => "POWERDOWN",
+            Self::Suspend => "SUSPEND",
+            Self::Wakeup => "WAKEUP",
             Self::GuestPanicked(_) => "GUEST_PANICKED",
         }
     }
@@ -81,7 +87,7 @@ impl Event {
                 message["data"] = json!({ "guest": cause.is_guests(), "reason": cause.name() });
             }
             Self::GuestPanicked(action) => message["data"] = json!({ "action": action }),
-            Self::Stop | Self::Resume | Self::Powerdown => {}
+            Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::Wakeup => {}
         }
         message
     }

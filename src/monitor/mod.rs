@@ -28,6 +28,8 @@ pub enum Command {
     Reset,
     /// Press the power button.
     PowerButton,
+    /// Wake the machine from S3.
+    Wakeup,
 }
 
 /// A virtual CPU.

@@ -11,13 +11,26 @@ pub enum ResetCause {
     KeyboardController,
 }
 
+/// What wakes a machine in S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeCause {
+    /// The real-time clock.
+    Rtc,
+    /// The power button, or the user in another way.
+    PowerButton,
+}
+
 /// A wish of a device that concerns the whole machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SystemRequest {
     /// Reset the platform.
     Reset(ResetCause),
-    /// Soft off (ACPI S5).
+    /// Soft off (ACPI S5, or S4, whose contents are on disk).
     PowerOff,
+    /// Suspend to RAM (ACPI S3): the processors stop until something wakes the machine.
+    Suspend,
+    /// Something happened that wakes a machine in S3; any other it does not concern.
+    Wake(WakeCause),
     /// End the process with this exit status (isa-debug-exit).
     Exit(u8),
     /// A watchdog has run out of time.

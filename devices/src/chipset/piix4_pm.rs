@@ -1,12 +1,12 @@
 //! The power management function of the 82371AB (PIIX4), PCI function 01.3.
 //!
 //! Follows Intel 290562 and, for the fixed hardware registers, ACPI 4.0 chapter 4. Emulated: the PM1 event and control
-//! registers, the 24-bit power management timer, general purpose event block 0 and the APM ports; power-off by S5; the
-//! power button. As in QEMU the general purpose events sit at a fixed place (AFE0h) outside the function's I/O block.
+//! registers, the 24-bit power management timer, general purpose event block 0 and the APM ports; power-off by S5 and S4, S3
+//! on boards that can wake from it; the power button. As in QEMU the general purpose events sit at a fixed place (AFE0h) outside the function's I/O block.
 //!
 //! Not emulated: system management interrupts (an APM control write that would raise one is counted; KVM may have no
-//! SMM), S3 and S4 (a request for them is logged and ignored, and the firmware tables do not offer them), the global
-//! standby timer and device monitors (their registers are storage), and the SMBus host, whose registers do not decode.
+//! SMM), the global standby timer and device monitors (their registers are storage), and the SMBus host, whose registers do
+//! not decode.
 
 use bitfield_struct::bitfield;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::gpe::{GpeBlock, GpeRegisters};
 use crate::base::{
     AccessRule, Clock, Device, DeviceTimers, GuestLog, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State,
-    StateError, SystemControl, SystemRequest, TimerClient,
+    StateError, SystemControl, SystemRequest, TimerClient, WakeCause,
 };
 use crate::pci::{PciConfig, PciConfigBuilder, PciConfigState, PciFunction};
 
@@ -94,6 +94,16 @@ struct PmControl {
 
 /// Values of the sleep type, which the board's ACPI tables repeat: QEMU's.
 const SLEEP_S5: u8 = 0;
+const SLEEP_S3: u8 = 1;
+
+/// The sleeping states besides S5 that the board can do something about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SleepStates {
+    /// S3, by the sleep type 1.
+    pub s3: bool,
+    /// S4, by this sleep type. The guest has saved itself to disk: the machine powers off.
+    pub s4: Option<u8>,
+}
 
 /// Values written to the APM control register that switch ACPI on and off.
 const APM_ACPI_ENABLE: u8 = 0xf1;
@@ -117,6 +127,7 @@ pub struct Piix4Pm {
     sci: IrqLine,
     gpe: Arc<GpeBlock>,
     system: Arc<dyn SystemControl>,
+    sleep: SleepStates,
     config: PciConfig,
     log: GuestLog,
     status: Pm1,
@@ -165,6 +176,7 @@ impl Piix4Pm {
             sci,
             gpe,
             system,
+            sleep: SleepStates::default(),
             config,
             log: GuestLog::default(),
             status: Pm1::new(),
@@ -175,6 +187,12 @@ impl Piix4Pm {
         };
         function.set_reset_values();
         function
+    }
+
+    /// The function on a board that has these sleeping states besides S5.
+    #[must_use]
+    pub fn with_sleep_states(self, sleep: SleepStates) -> Self {
+        Self { sleep, ..self }
     }
 
     fn set_reset_values(&mut self) {
@@ -192,6 +210,17 @@ impl Piix4Pm {
     pub fn press_power_button(&mut self) {
         self.catch_up();
         self.status.set_power_button(true);
+        self.settle();
+    }
+
+    /// The machine wakes from S3; it has been reset. The guest reads here that it did not start anew.
+    pub fn wake(&mut self, cause: WakeCause) {
+        self.catch_up();
+        self.status.set_wake(true);
+        match cause {
+            WakeCause::Rtc => self.status.set_rtc(true),
+            WakeCause::PowerButton => self.status.set_power_button(true),
+        }
         self.settle();
     }
 
@@ -239,6 +268,8 @@ impl Piix4Pm {
         if written.sleep_enable() {
             match written.sleep_type() {
                 SLEEP_S5 => self.system.request(SystemRequest::PowerOff),
+                SLEEP_S3 if self.sleep.s3 => self.system.request(SystemRequest::Suspend),
+                other if self.sleep.s4 == Some(other) => self.system.request(SystemRequest::PowerOff),
                 other => self.log.warn("PIIX4_PM", format_args!("sleep type {other} is not supported and is ignored")),
             }
         }
@@ -324,6 +355,7 @@ impl Device for Piix4Pm {
             sci: _,
             gpe,
             system: _,
+            sleep: _,
             config,
             log: _,
             status,

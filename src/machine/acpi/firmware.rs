@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use devices::base::Bus;
-use devices::chipset::piix4_pm;
+use devices::chipset::piix4_pm::{self, SleepStates};
 use devices::firmware::FwCfg;
 use devices::firmware::fw_cfg::FileError;
 
 use super::loader::{LOADER_FILE, RSDP_FILE, TABLES_FILE, script};
-use super::{AcpiTables, Cpu, Devices, Inputs, Oem, Purpose, RSDP_LEN, Sleep, Slots};
+use super::{AcpiTables, Cpu, Devices, Inputs, Oem, Purpose, RSDP_LEN, Slots};
 use crate::machine::board::port;
 use crate::machine::layout::MemoryLayout;
 
@@ -32,7 +32,7 @@ pub struct FirmwareTables {
     /// The PCI root bus.
     pub slots: Slots,
     /// The sleeping states besides S5.
-    pub sleep: Sleep,
+    pub sleep: SleepStates,
     /// What else is on the board.
     pub devices: Devices,
     /// Tables of the user's, complete.

@@ -27,6 +27,8 @@ pub use image::{AcpiTables, Checksum, Part, PlacedTables, Pointer, RSDP_LEN};
 
 use std::ops::Range;
 
+use devices::chipset::piix4_pm::SleepStates;
+
 use super::layout::MemoryLayout;
 
 /// The strings by which the tables name their maker (`x-oem-id` and `x-oem-table-id` of the machine), space padded.
@@ -77,15 +79,6 @@ pub struct Slots {
     pub displays: u32,
     /// Bridges, by their slots, and what sits behind each.
     pub bridges: Vec<(u8, Slots)>,
-}
-
-/// The sleeping states that are offered besides S5.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sleep {
-    /// S3, suspend to RAM.
-    pub s3: bool,
-    /// S4, suspend to disk, by its value of `SLP_TYP`.
-    pub s4: Option<u8>,
 }
 
 /// Which of the parts that can be left out are on the board.
@@ -147,7 +140,7 @@ pub struct Inputs<'a> {
     /// The PCI root bus, for firmware.
     pub slots: &'a Slots,
     /// What to offer besides S5, for firmware.
-    pub sleep: Sleep,
+    pub sleep: SleepStates,
     /// Who they are for.
     pub purpose: Purpose,
     /// What else is on the board.

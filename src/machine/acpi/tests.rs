@@ -60,7 +60,7 @@ fn place(cpus: &[Cpu], devices: Devices, purpose: Purpose) -> PlacedTables {
         pci_hole64: layout.pci_hole64.clone(),
         pm_base: port::PM,
         slots: &slots(),
-        sleep: Sleep { s3: true, s4: Some(2) },
+        sleep: SleepStates { s3: true, s4: Some(2) },
         purpose,
         devices,
         user_tables: &[],

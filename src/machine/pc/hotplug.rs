@@ -7,6 +7,7 @@ use devices::chipset::gpe::GpeBlock;
 use devices::chipset::hotplug::HotplugEvents;
 use devices::chipset::hotplug::cpu::CpuHotplug;
 use devices::chipset::hotplug::pci::{BusSlots, PciHotplug};
+use devices::pci::PciBus;
 
 use super::Board;
 use crate::machine::acpi::{Cpu, Slots};
@@ -53,31 +54,43 @@ impl Board {
         self.hotplug = Some(Hotplug { slots });
     }
 
-    /// Tells the registers who sits on the bus. To be called once everybody does.
+    /// Tells the registers who sits on the buses. To be called once everybody does.
     pub(super) fn describe_slots(&self) {
         if let Some(hotplug) = &self.hotplug {
-            let slots = BusSlots { pluggable: self.pluggable_slots(), ..BusSlots::default() };
-            lock(&hotplug.slots).describe(ROOT_BUS, slots);
+            describe(&self.slots(), &mut lock(&hotplug.slots));
         }
     }
 
-    /// The root bus as the firmware's tables describe it.
+    /// The root bus, and what is behind its bridges, as the firmware's tables describe it.
     #[must_use]
     pub fn slots(&self) -> Slots {
-        let mut slots = Slots { number: ROOT_BUS, pluggable: self.pluggable_slots(), ..Slots::default() };
-        for (address, _) in self.pci.functions().iter().filter(|(address, _)| address.function == 0) {
-            slots.present |= 1 << address.slot;
-            if self.pci.config_read(*address, CLASS, 2) == CLASS_VGA {
-                slots.displays |= 1 << address.slot;
-            }
-        }
-        slots
+        let mut next_number = ROOT_BUS;
+        slots(&self.pci, &mut next_number)
     }
+}
 
-    /// Slots of the root bus in which a device may come or from which it may go, as a bit mask: those in which no function
-    /// of the board sits.
-    #[must_use]
-    pub fn pluggable_slots(&self) -> u32 {
-        self.pci.functions().iter().fold(u32::MAX, |slots, (address, _)| slots & !(1 << address.slot))
+/// What sits on a bus. Buses are numbered from `next_number` on, each before those behind it.
+fn slots(bus: &PciBus, next_number: &mut u32) -> Slots {
+    let mut slots = Slots { number: *next_number, pluggable: u32::MAX, ..Slots::default() };
+    *next_number += 1;
+    for (address, _) in bus.functions() {
+        let bit = 1 << address.slot;
+        // What is there when the machine starts stays.
+        slots.pluggable &= !bit;
+        if address.function == 0 {
+            slots.present |= bit;
+        }
+        if bus.config_read(address, CLASS, 2) == CLASS_VGA {
+            slots.displays |= bit;
+        }
     }
+    for (address, secondary) in bus.secondaries() {
+        slots.bridges.push((address.slot, self::slots(&secondary, next_number)));
+    }
+    slots
+}
+
+fn describe(slots: &Slots, registers: &mut PciHotplug) {
+    registers.describe(slots.number, BusSlots { pluggable: slots.pluggable, ..BusSlots::default() });
+    slots.bridges.iter().for_each(|(_, behind)| describe(behind, registers));
 }

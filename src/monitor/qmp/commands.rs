@@ -56,6 +56,7 @@ const COMMANDS: &[(&str, Action)] = &[
     ("stop", |machine, _| request(machine, Command::Stop)),
     ("system_powerdown", |machine, _| request(machine, Command::PowerButton)),
     ("system_reset", |machine, _| request(machine, Command::Reset)),
+    ("system_wakeup", |machine, _| request(machine, Command::Wakeup)),
 ];
 
 /// The name of the command that ends the negotiation.
@@ -66,8 +67,8 @@ pub fn execute(name: &str, mut arguments: Arguments, machine: &dyn Control) -> R
     let action = COMMANDS.iter().find(|(command, _)| *command == name).map(|(_, action)| action);
     let action = action.ok_or_else(|| QmpError::command_not_found(format!("The command {name} has not been found")))?;
     // Those without arguments do not look at them.
-    let takes_none =
-        matches!(name, "cont" | "quit" | "stop" | "system_powerdown" | "system_reset") || name.starts_with("query-");
+    let takes_none = matches!(name, "cont" | "quit" | "stop" | "system_powerdown" | "system_reset" | "system_wakeup")
+        || name.starts_with("query-");
     if takes_none {
         arguments.end()?;
     }

@@ -240,7 +240,7 @@ fn every_command_of_the_table_answers() {
     let requests = lock(&fixture.machine.requests).clone();
     assert_eq!(
         requests,
-        [Command::Continue, Command::Quit, Command::Stop, Command::PowerButton, Command::Reset],
+        [Command::Continue, Command::Quit, Command::Stop, Command::PowerButton, Command::Reset, Command::Wakeup],
         "in the order of the table"
     );
 }

@@ -137,6 +137,33 @@ fn s5_powers_off_and_sleep_enable_does_not_read_back() {
 }
 
 #[test]
+fn sleeps_as_the_board_can() {
+    let (_, clock) = ManualClock::new();
+    let requests = Arc::new(Requests::default());
+    let timers = TimerQueue::new(clock.clone()).timers();
+    let gpe = GpeBlock::new(IrqLine::detached());
+    let (line, sci) = IrqLine::probed();
+    let function = Piix4Pm::new(clock, timers, line, gpe, requests.clone(), Resources::default());
+    let mut function = function.with_sleep_states(SleepStates { s3: true, s4: Some(2) });
+    for (sleep_type, request) in
+        [(1, Some(SystemRequest::Suspend)), (2, Some(SystemRequest::PowerOff)), (3, None), (7, None)]
+    {
+        function.write(PM_BLOCK.id, 4, 2, 0x2001 | sleep_type << 10);
+        assert_eq!(lock(&requests.0).pop(), request, "sleep type {sleep_type}");
+    }
+
+    function.reset(ResetKind::System);
+    function.wake(WakeCause::Rtc);
+    assert_eq!(function.read(PM_BLOCK.id, 0, 2), 0x8400);
+    function.write(PM_BLOCK.id, 0, 2, 0xffff);
+    function.wake(WakeCause::PowerButton);
+    assert_eq!(function.read(PM_BLOCK.id, 0, 2), 0x8100);
+    assert!(!sci.level(), "nothing is enabled");
+    function.write(PM_BLOCK.id, 2, 2, 0x0100);
+    assert!(sci.level());
+}
+
+#[test]
 fn the_power_button_interrupts_if_enabled() {
     let board = board();
     lock(&board.function).press_power_button();

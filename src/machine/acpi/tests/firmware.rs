@@ -79,7 +79,7 @@ fn on_buses() -> (FirmwareTables, Arc<Bus>, Arc<Bus>) {
         cpus: cpus(2),
         layout: layout(),
         slots: slots(),
-        sleep: Sleep { s3: true, s4: Some(2) },
+        sleep: SleepStates { s3: true, s4: Some(2) },
         devices: ALL,
         user_tables: vec![user_table()],
         ports: ports.clone(),
