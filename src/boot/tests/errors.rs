@@ -101,11 +101,11 @@ fn old_and_real_mode_kernels_are_refused_with_the_reason() {
     );
     assert_eq!(
         refusal(BzImage { loadflags: 0, ..bzimage() }.build(), 64),
-        "it is a zImage, which must be started in real mode by a BIOS; build a bzImage"
+        "it is a zImage, which must be started in real mode by a BIOS: add -bios bios-256k.bin, or build a bzImage"
     );
     assert_eq!(
         refusal(BzImage { code32_start: 0, ..bzimage() }.build(), 64),
-        "it (6.1.0-test (someone@somewhere) #1) must be started in real mode by a BIOS, which `-kernel` does without"
+        "it (6.1.0-test (someone@somewhere) #1) must be started in real mode by a BIOS: add -bios bios-256k.bin"
     );
     assert_eq!(
         refusal(BzImage { kernel_alignment: 3, ..bzimage() }.build(), 64),

@@ -3,6 +3,7 @@
 //! Offsets and magic numbers are written down here a second time, from the documents, so that a wrong constant of the loader
 //! is found.
 
+mod by_firmware;
 mod cpu;
 mod errors;
 mod images;

@@ -1,0 +1,134 @@
+//! Stock firmware in natoma, as a person sees it: SeaBIOS on the serial port, its menu, and what it starts.
+//!
+//! Limits are generous: where ring 0 is interpreted, SeaBIOS takes three seconds, and more on a busy host.
+
+#[path = "../boot/console.rs"]
+#[allow(dead_code, reason = "the tests of booting use more of it")]
+mod console;
+#[path = "../boot/test_kernel.rs"]
+mod test_kernel;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use console::Console;
+
+/// From the start of natoma to anything that SeaBIOS says.
+const FIRMWARE: Duration = Duration::from_secs(60);
+/// From there to what takes an operating system or a boot loader to say.
+const SYSTEM: Duration = Duration::from_secs(300);
+/// Ctrl-A x: the end of natoma.
+const QUIT: &str = "\x01x";
+
+const BANNER: &str = "SeaBIOS (version ";
+const NOTHING_BOOTS: &str = "No bootable device.";
+
+/// Whether a file of a package is here; says so if not.
+fn installed(file: &str, package: &str) -> bool {
+    let found = Path::new(file).exists();
+    if !found {
+        eprintln!("SKIPPED: {file} is not installed (Debian: {package})");
+    }
+    found
+}
+
+/// Starts natoma with its console on the standard streams. `None` if there is no KVM or no SeaBIOS here.
+fn start(options: &[&str]) -> Option<Console> {
+    if !Path::new("/dev/kvm").exists() {
+        eprintln!("SKIPPED: /dev/kvm does not exist on this host, so nothing can run in natoma");
+        return None;
+    }
+    if !installed("/usr/share/seabios/bios-256k.bin", "seabios") {
+        return None;
+    }
+    let program = std::env::var_os("NATOMA_BIN").map_or_else(|| env!("CARGO_BIN_EXE_natoma").into(), PathBuf::from);
+    Some(Console::start(Command::new(program).arg("-nographic").args(options)))
+}
+
+fn quit(mut natoma: Console) {
+    natoma.send(QUIT);
+    let status = natoma.wait(FIRMWARE);
+    assert!(status.success(), "natoma ended with {status}");
+    assert_eq!(natoma.complaints(), "");
+}
+
+#[test]
+fn seabios_finds_nothing_to_boot_and_says_so() {
+    let Some(mut natoma) = start(&["-boot", "order=c"]) else { return };
+    natoma.expect(BANNER, FIRMWARE);
+    natoma.expect("Booting from Hard Disk...", FIRMWARE);
+    natoma.expect(NOTHING_BOOTS, FIRMWARE);
+    quit(natoma);
+}
+
+#[test]
+fn its_menu_appears_on_the_serial_port() {
+    let Some(mut natoma) = start(&["-boot", "menu=on,splash-time=60000", "-device", "isa-debug-exit"]) else { return };
+    natoma.expect("Press ESC for boot menu.", FIRMWARE);
+    natoma.send("\x1b");
+    natoma.expect("Select boot device:", FIRMWARE);
+    quit(natoma);
+}
+
+#[test]
+fn it_resets_the_machine_when_nothing_boots() {
+    let Some(mut natoma) = start(&["-boot", "reboot-timeout=100"]) else { return };
+    for _ in 0..2 {
+        natoma.expect(BANNER, FIRMWARE);
+        natoma.expect("Retrying in", FIRMWARE);
+    }
+    quit(natoma);
+}
+
+/// `once` holds until the machine resets.
+#[test]
+fn an_order_for_once_is_forgotten_at_reset() {
+    let Some(mut natoma) = start(&["-boot", "order=c,once=a,reboot-timeout=100"]) else { return };
+    for first in ["Floppy...", "Hard Disk..."] {
+        natoma.expect(BANNER, FIRMWARE);
+        natoma.expect("Booting from ", FIRMWARE);
+        let tried = natoma.expect("\n", FIRMWARE).before;
+        assert!(tried.starts_with(first), "{tried}");
+        natoma.expect("Retrying in", FIRMWARE);
+    }
+    quit(natoma);
+}
+
+#[test]
+fn linux_starts_through_firmware() {
+    /// Leaves out what takes long where the kernel is interpreted.
+    const APPEND: &str = "console=ttyS0 panic=-1 reboot=k lpj=1000000 tsc=reliable mitigations=off noxsave nofsgsbase \
+                          rodata=off clearcpuid=erms,smap,popcnt,cx16,rdrand,rdseed,fsrm";
+    let (Some(kernel), Some(initrd)) = (test_kernel::file("bzImage-up"), test_kernel::file("initramfs.cpio")) else {
+        return;
+    };
+    let files = [kernel, initrd].map(|file| file.display().to_string());
+    let [kernel, initrd] = files.each_ref().map(String::as_str);
+    let options = ["-bios", "bios-256k.bin", "-kernel", kernel, "-initrd", initrd, "-append", APPEND];
+    let Some(mut natoma) = start(&options) else { return };
+    natoma.expect("Booting from ROM...", FIRMWARE);
+    natoma.expect("natoma-test: shell ready", SYSTEM);
+    natoma.expect("# ", FIRMWARE);
+    // Firmware has told of itself, and of the tables it was given.
+    natoma.send("dmesg -n 1; stty -echo; PS1=; cat /proc/cmdline; dmesg | grep -c 'ACPI: .*BOCHS'\n");
+    natoma.expect(APPEND, FIRMWARE);
+    let tables = natoma.expect("\n", FIRMWARE).before;
+    assert!(!tables.contains('0'), "the kernel found {tables} ACPI tables");
+    natoma.send("poweroff -f\n");
+    let status = natoma.wait(FIRMWARE);
+    assert!(status.success(), "natoma ended with {status}");
+}
+
+#[test]
+fn memtest_finds_the_memory() {
+    const MEMTEST: &str = "/boot/memtest86+x64.bin";
+    if !installed(MEMTEST, "memtest86+") {
+        return;
+    }
+    let options = ["-m", "64", "-bios", "bios-256k.bin", "-kernel", MEMTEST, "-append", "console=ttyS0,115200"];
+    let Some(mut natoma) = start(&options) else { return };
+    natoma.expect("Memtest86+ v6", SYSTEM);
+    natoma.expect("Memory  :   63MB", SYSTEM);
+    quit(natoma);
+}
