@@ -180,6 +180,21 @@ fn memory_reaches_beyond_4_gib() {
     line(&memory, "5119 MiB are usable, and hold what is written to their ends: ok");
 }
 
+/// The board's own 8259s, I/O APIC and PIT: the same interrupts arrive as from the kernel's.
+#[test]
+fn interrupt_controllers_can_be_outside_the_kernel() {
+    for options in [
+        &["-machine", "pc,kernel-irqchip=split"][..],
+        &["-accel", "kvm,kernel-irqchip=split", "-smp", "2", "-global", "kvm-pit.lost_tick_policy=discard"],
+    ] {
+        let Some(text) = tour(options) else { return };
+        let interrupts = section(&text, "Interrupts");
+        line(&interrupts, "PIT at 100 Hz      IRQ 0, I/O APIC pin 2  3 of 3");
+        line(&interrupts, "RTC at 1024 Hz     IRQ 8, I/O APIC pin 8  4 of 4");
+        line(&interrupts, "HPET for the PIT   IRQ 0, I/O APIC pin 2  1 of 1");
+    }
+}
+
 #[test]
 fn without_hpet_the_tour_says_so() {
     let Some(text) = tour(&["-machine", "pc,hpet=off"]) else { return };

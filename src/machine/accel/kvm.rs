@@ -22,7 +22,7 @@ use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
 use crate::kvm::irq::GsiSink;
 use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
-use crate::kvm::pit::KernelPit;
+use crate::kvm::pit::{self, KernelPit};
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::split::BoardControllers;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
@@ -192,6 +192,10 @@ impl Irqchip {
     fn make(vm: &Arc<VmFd>, config: &PlatformConfig, wide_apic_ids: bool) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
         if config.kernel_irqchip == KernelIrqchip::On {
             vm::add_chips(vm, wide_apic_ids)?;
+            if config.pit_lost_ticks == LostTickPolicy::Discard {
+                pit::discard_lost_ticks(vm)
+                    .context("-global kvm-pit.lost_tick_policy=discard: KVM refuses; use lost_tick_policy=delay")?;
+            }
             let (irqs, pit) = (GsiSink::new(Arc::clone(vm)), KernelPit::new(Arc::clone(vm)));
             return Ok((Self::Kernel(ChipState::capture(vm)?), Arc::new(irqs), Chips::Kernel(Box::new(pit))));
         }
