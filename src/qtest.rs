@@ -353,6 +353,8 @@ mod tests {
     #[test]
     fn an_endless_step_ends() {
         let mut pc = machine(&[]);
+        // The PIT would go on for ever: in mode 0 it waits for a count.
+        pc.outb(0x43, 0x30);
         for (register, value) in [(0x0a, 0x23), (0x0b, 0x42)] {
             pc.outb(0x70, register);
             pc.outb(0x71, value);

@@ -102,7 +102,7 @@ impl KernelApics {
 
 impl ApicBus for KernelApics {
     fn send(&self, Msi { address, data }: Msi) -> Delivery {
-        let [address_lo, address_hi] = halves(address);
+        let [address_lo, address_hi] = kernel_address(address);
         match self.vm.signal_msi(kvm_msi { address_lo, address_hi, data, ..Default::default() }) {
             Ok(0) => Delivery::Coalesced,
             Ok(_) => Delivery::Delivered,
@@ -129,11 +129,27 @@ impl ApicBus for KernelApics {
 
 fn route(gsi: u32, Msi { address, data }: Msi) -> kvm_irq_routing_entry {
     let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, ..Default::default() };
-    let [address_lo, address_hi] = halves(address);
+    let [address_lo, address_hi] = kernel_address(address);
     entry.u.msi = kvm_irq_routing_msi { address_lo, address_hi, data, ..Default::default() };
     entry
 }
 
-fn halves(address: u64) -> [u32; 2] {
-    [address as u32, (address >> 32) as u32]
+/// The two halves of an address as KVM takes it: with KVM_CAP_X2APIC_API the upper one begins with bit 8 of the destination,
+/// which are the 7 extended bits (KVM_FEATURE_MSI_EXT_DEST_ID).
+fn kernel_address(address: u64) -> [u32; 2] {
+    const EXTENDED: u32 = 0x7f << Msi::EXTENDED_DESTINATION_SHIFT;
+    let [low, high] = [address as u32, (address >> 32) as u32];
+    [low & !EXTENDED, high | (low & EXTENDED) << (8 - Msi::EXTENDED_DESTINATION_SHIFT)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_destinations_go_to_the_upper_half() {
+        assert_eq!(kernel_address(0xfee0_1004), [0xfee0_1004, 0]);
+        // Destination 7f01h.
+        assert_eq!(kernel_address(0xfee0_1fe0), [0xfee0_1000, 0x7f00]);
+    }
 }

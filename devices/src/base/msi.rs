@@ -19,6 +19,8 @@ impl Msi {
     pub const LOGICAL: u64 = 1 << 2;
     /// Position of the destination in an address.
     pub const DESTINATION_SHIFT: u32 = 12;
+    /// Position of 7 more bits of the destination, for processors that know KVM_FEATURE_MSI_EXT_DEST_ID.
+    pub const EXTENDED_DESTINATION_SHIFT: u32 = 5;
     /// Position of the delivery mode in the data.
     pub const DELIVERY_MODE_SHIFT: u32 = 8;
     /// Bits of the data: asserted, level triggered.

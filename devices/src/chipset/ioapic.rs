@@ -164,7 +164,10 @@ fn message(entry: Redirection) -> Msi {
     let logical = if entry.logical() { Msi::LOGICAL } else { 0 };
     let level = if entry.is_level() { Msi::LEVEL } else { 0 };
     Msi {
-        address: Msi::BASE | u64::from(entry.destination()) << Msi::DESTINATION_SHIFT | logical,
+        address: Msi::BASE
+            | u64::from(entry.destination()) << Msi::DESTINATION_SHIFT
+            | u64::from(entry.extended_destination()) << Msi::EXTENDED_DESTINATION_SHIFT
+            | logical,
         data: u32::from(entry.vector()) | u32::from(entry.delivery_mode()) << Msi::DELIVERY_MODE_SHIFT | level,
     }
 }

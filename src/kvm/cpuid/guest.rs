@@ -3,7 +3,7 @@
 use super::cache::{self, CacheSet};
 use super::error::{CpuError, Warning, bits};
 use super::features::{self, Feature, Features, Word};
-use super::host::HostCpu;
+use super::host::{HostCpu, MSI_EXT_DEST_ID};
 use super::leaves::Regs;
 use super::models::{AMD, INTEL, Model, Signature};
 use super::properties::Properties;
@@ -14,8 +14,6 @@ use crate::config::{CpuConfig, KernelIrqchip};
 /// Features of the paravirtual interface that every named model has unless they are switched off: both pairs of clock
 /// MSRs, no delay after port I/O, asynchronous page faults, steal time, paravirtual EOI, a stable clock.
 const KVM_DEFAULTS: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 24;
-/// KVM_FEATURE_MSI_EXT_DEST_ID: 15-bit destinations in MSIs, a default with the I/O APIC outside KVM.
-const MSI_EXT_DEST_ID: u64 = 1 << 15;
 
 /// Width of physical addresses where nothing says otherwise, as under QEMU.
 const DEFAULT_PHYSICAL_BITS: u32 = 40;

@@ -24,6 +24,9 @@ const HYPERCALL_FEATURES: u64 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16 | 1 << 17;
 /// MSI_EXT_DEST_ID.
 const APIC_FEATURES: u64 = 1 << 6 | 1 << 7 | 1 << 11 | 1 << 14 | 1 << 15;
 
+/// KVM_FEATURE_MSI_EXT_DEST_ID: 15-bit destinations in MSIs, a default with the I/O APIC outside KVM.
+pub(super) const MSI_EXT_DEST_ID: u64 = 1 << 15;
+
 /// CPUID results by leaf and subleaf. What is not in the table reads as zeros.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table(BTreeMap<(u32, u32), Regs>);
@@ -280,6 +283,10 @@ fn complete(features: &mut Features, abilities: Abilities) {
         features.set(features::TSC_DEADLINE, false);
         features[Word::Leaf40000001Eax] &= !APIC_FEATURES;
     } else {
+        if abilities.irqchip == KernelIrqchip::Split {
+            // The I/O APIC is natoma's, and so is the way its messages take.
+            features[Word::Leaf40000001Eax] |= MSI_EXT_DEST_ID;
+        }
         features.set(features::TSC_DEADLINE, abilities.tsc_deadline);
     }
     if abilities.is_suspect {

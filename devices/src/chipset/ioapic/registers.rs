@@ -47,8 +47,10 @@ pub struct Redirection {
     /// Trigger mode.
     pub level: bool,
     pub masked: bool,
-    #[bits(39)]
-    reserved: u64,
+    reserved: u32,
+    /// More bits of a destination, beyond the data sheet: KVM's and Hyper-V's way to more than 255 processors.
+    #[bits(7)]
+    pub extended_destination: u8,
     /// DEST: an APIC id, or a set of them in logical mode.
     pub destination: u8,
 }
@@ -57,7 +59,7 @@ impl Redirection {
     /// After reset.
     pub const RESET: Self = Self::new().with_masked(true);
     /// Bits that a guest can write.
-    const WRITABLE: u64 = 0xff00_0000_0001_afff;
+    const WRITABLE: u64 = 0xfffe_0000_0001_afff;
 
     /// The entry after a guest wrote its low or high half.
     #[must_use]

@@ -103,7 +103,7 @@ fn only_what_exists_is_written() {
     assert_eq!([rig.read(1), rig.read(2)], [0x0017_0020, 0x0f00_0000]);
     rig.write(0x12, u32::MAX);
     rig.write(0x13, u32::MAX);
-    assert_eq!([rig.read(0x12), rig.read(0x13)], [0x0001_afff, 0xff00_0000]);
+    assert_eq!([rig.read(0x12), rig.read(0x13)], [0x0001_afff, 0xfffe_0000]);
 }
 
 /// CVE-2013-1798: an index beyond the redirection table read kernel memory through KVM's model.
@@ -214,6 +214,7 @@ fn messages_carry_modes_and_destinations() {
         (0x400 | LEVEL, 0x0100_0000, 0xfee0_1000, 0x0400),
         (0x500, 0x0100_0000, 0xfee0_1000, 0x0500),
         (0x700 | LEVEL, 0, 0xfee0_0000, 0x0700),
+        (0x34, 0x0102_0000, 0xfee0_1020, 0x0034),
         (0x33 | LOW, 0, 0xfee0_0000, 0x0033),
     ] {
         let mut rig = rig();
@@ -265,7 +266,7 @@ fn impossible_states_are_refused() {
         bad.data[field] = value.into();
         assert!(rig.chip.load(&bad).is_err(), "{field}");
     }
-    for entry in [u64::from(REMOTE_IRR), 1 << 12, 1 << 17, 1 << 55] {
+    for entry in [u64::from(REMOTE_IRR), 1 << 12, 1 << 17, 1 << 48] {
         let mut bad = saved.clone();
         bad.data["entries"][7] = entry.into();
         assert!(rig.chip.load(&bad).is_err(), "{entry:#x}");
