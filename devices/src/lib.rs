@@ -13,6 +13,7 @@ pub mod firmware;
 pub mod flash;
 pub mod floppy;
 pub mod input;
+pub mod parallel;
 pub mod pci;
 pub mod serial;
 pub mod watchdog;

@@ -72,7 +72,8 @@ fn no_options_give_a_pc_with_its_console_on_the_terminal() {
     assert_eq!(
         config,
         MachineConfig {
-            chardevs: vec![stdio],
+            chardevs: vec![stdio, chardev("parallel0", ChardevBackend::Null)],
+            parallels: [Some("parallel0".into()), None, None],
             serials: [Some("serial0".into()), None, None, None],
             drives: vec![Drive { id: "floppy0".into(), image: None }],
             fdc: FdcConfig { drives: [floppy("floppy0", FloppyKind::Auto), None], ..FdcConfig::default() },
@@ -302,7 +303,7 @@ fn guest_ram_has_a_size_and_a_backend() {
 #[test]
 fn serial_ports_take_every_short_form() {
     let one = |form: &str| {
-        let config = machine(&format!("-serial {form}"));
+        let config = machine(&format!("-nodefaults -serial {form}"));
         let ([chardev], []) = (&config.chardevs[..], &config.monitors[..]) else { panic!("{config:?}") };
         assert_eq!(config.serials, [Some("serial0".into()), None, None, None], "{form}");
         assert_eq!((chardev.id.as_str(), chardev.mux), ("serial0", false), "{form}");
@@ -349,7 +350,7 @@ fn serial_ports_take_every_short_form() {
     assert_eq!(config.serials, [None, Some("serial1".into()), Some("c".into()), None]);
     assert_eq!(config.monitors, [MonitorConfig { chardev: "serial1".into(), mode: MonitorMode::Readline }]);
     assert_eq!(config.chardev("serial1").map(|chardev| chardev.mux), Some(true));
-    assert_eq!(machine("-serial none").chardevs, []);
+    assert_eq!(machine("-serial none -parallel none").chardevs, []);
 
     check_errors(&[
         ("-serial foo", "-serial foo: there is no character device 'foo'; -help serial lists the forms"),
@@ -571,14 +572,14 @@ fn devices_take_their_properties_then_globals_then_defaults() {
     );
     let board =
         machine("-global kvm-pit.lost_tick_policy=discard -global PIIX4_PM.disable_s3=1 -global PIIX4_PM.s4_val=4");
-    assert_eq!(board.platform.pit_lost_ticks, LostTickPolicy::Discard);
+    assert_eq!(board.platform.pit_lost_ticks, Some(LostTickPolicy::Discard));
     assert_eq!(board.platform.power, PowerConfig { disable_s3: true, disable_s4: false, s4_value: 4 });
 
     check_errors(&[
         ("-device foo", "-device foo: there is no device 'foo'; natoma has isa-debug-exit, isa-debugcon, isa-serial"),
         (
             "-device isa_debug_exit",
-            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, floppy, pvpanic, ib700, pc-testdev, pci-bridge, pci-serial, pci-serial-2x, pci-serial-4x, pvpanic-pci, i6300esb; did you mean 'isa-debug-exit'?",
+            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, isa-parallel, floppy, pvpanic, ib700, pc-testdev, pci-bridge, pci-serial, pci-serial-2x, pci-serial-4x, pvpanic-pci, i6300esb; did you mean 'isa-debug-exit'?",
         ),
         (
             "-device virtio-net-pci,netdev=n",
@@ -747,6 +748,28 @@ fn help_is_printed_wherever_it_is_asked_for() {
         ("-help smpp", "-help smpp: there is no such option; did you mean 'smp'?"),
         ("-completion tcsh", "-completion tcsh: expected bash, zsh or fish"),
         ("-manual html", "-manual html: expected -manual man|markdown"),
+    ]);
+}
+
+#[test]
+fn parallel_ports_are_taken_in_order() {
+    let config =
+        machine("-nodefaults -parallel none -parallel file:/p -chardev null,id=c -device isa-parallel,chardev=c");
+    assert_eq!(config.parallels, [None, Some("parallel1".into()), None]);
+    let lpt = |index, iobase, irq| IsaParallel { id: None, index, iobase, irq, chardev: "c".into() };
+    assert_eq!(config.devices, [DeviceConfig::IsaParallel(lpt(0, None, 7))]);
+    let line = "-nodefaults -chardev null,id=c,mux=on -device isa-parallel,chardev=c,iobase=0x3bc,irq=5 -device isa-parallel,chardev=c,index=0";
+    assert_eq!(machine(line).devices, [lpt(1, Some(0x3bc), 5), lpt(0, None, 7)].map(DeviceConfig::IsaParallel));
+    check_errors(&[
+        (
+            "-parallel null -parallel null -parallel null -parallel null",
+            "-parallel null: a PC has three parallel ports, and this is the fourth",
+        ),
+        (
+            "-parallel null -chardev null,id=c -device isa-parallel,chardev=c,index=0",
+            "-device isa-parallel,chardev=c,index=0: there already is a LPT1",
+        ),
+        ("-device isa-parallel", "-device isa-parallel: 'chardev' is missing"),
     ]);
 }
 

@@ -14,6 +14,7 @@ mod device;
 mod floppy;
 mod isa;
 mod memory;
+mod parallel;
 mod pci;
 mod platform;
 mod rtc;
@@ -29,6 +30,7 @@ pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
+pub use parallel::IsaParallel;
 pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial, PvpanicPci};
 pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
@@ -45,6 +47,8 @@ use serde::{Deserialize, Serialize};
 
 /// Number of serial ports a PC has: COM1 to COM4.
 pub const SERIAL_PORTS: usize = 4;
+/// Number of parallel ports a PC has: LPT1 to LPT3.
+pub const PARALLEL_PORTS: usize = 3;
 
 /// Everything that describes one virtual machine and how its process behaves.
 ///
@@ -77,6 +81,8 @@ pub struct MachineConfig {
     pub pflash: [Option<String>; PFLASH_UNITS],
     /// The character device behind each of COM1 to COM4 (index 0 is COM1); `None`: the port does not exist.
     pub serials: [Option<String>; SERIAL_PORTS],
+    /// The character device behind each of LPT1 to LPT3 (index 0 is LPT1); `None`: the port does not exist.
+    pub parallels: [Option<String>; PARALLEL_PORTS],
     /// Monitors, in the order in which they were asked for.
     pub monitors: Vec<MonitorConfig>,
     /// The qtest protocol, where it is spoken.

@@ -33,8 +33,9 @@ pub struct PlatformConfig {
     pub acpi_oem_id: Option<String>,
     /// OEM table id of the ACPI tables: at most 8 bytes; `None`: natoma's.
     pub acpi_oem_table_id: Option<String>,
-    /// What the in-kernel PIT does with timer interrupts the guest was too slow for (`delay` or `discard`).
-    pub pit_lost_ticks: LostTickPolicy,
+    /// What the in-kernel PIT does with timer interrupts the guest was too slow for (`delay` or `discard`); `None`: what
+    /// suits the host.
+    pub pit_lost_ticks: Option<LostTickPolicy>,
     /// Sleep states of the power management function.
     pub power: PowerConfig,
 }
@@ -55,7 +56,7 @@ impl Default for PlatformConfig {
             smbios_entry_point: SmbiosEntryPoint::V21,
             acpi_oem_id: None,
             acpi_oem_table_id: None,
-            pit_lost_ticks: LostTickPolicy::Delay,
+            pit_lost_ticks: None,
             power: PowerConfig::default(),
         }
     }

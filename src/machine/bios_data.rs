@@ -173,7 +173,7 @@ fn bios_data_area(equipment: Equipment) -> Vec<u8> {
         serial += 1;
     }
     if equipment.lpt {
-        word(bda::LPT, port::LPT);
+        word(bda::LPT, port::LPT[0]);
     }
     word(bda::EBDA, (EBDA.start >> 4) as u16);
     let list = 1 << 1 | u16::from(equipment.mouse) << 2 | serial << 9 | u16::from(equipment.lpt) << 14;

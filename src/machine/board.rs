@@ -69,8 +69,8 @@ pub mod port {
     pub const PORT92: u16 = 0x92;
     /// APM control register: a write raises an SMI where there is one.
     pub const APM_CONTROL: u16 = 0xb2;
-    /// LPT1.
-    pub const LPT: u16 = 0x378;
+    /// LPT1 to LPT3.
+    pub const LPT: [u16; 3] = [0x378, 0x278, 0x3bc];
     /// COM1 to COM4.
     pub const COM: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
     /// Floppy controller: status register B, the first one that is decoded.

@@ -10,6 +10,7 @@ mod floppy;
 mod fw_cfg;
 mod hotplug;
 mod isa_devices;
+mod parallel;
 mod pci_devices;
 pub mod sleep;
 
@@ -46,7 +47,7 @@ use super::boot_order::BootOrder;
 use super::gate::Gate;
 use super::layout::HPET;
 use super::{acpi, cmos};
-use crate::config::{DeviceConfig, IsaDebugcon, LostTickPolicy, MachineConfig};
+use crate::config::{DeviceConfig, IsaDebugcon, IsaParallel, LostTickPolicy, MachineConfig};
 use crate::host::Backends;
 use crate::host::chardev::CharPort;
 
@@ -138,7 +139,11 @@ impl Board {
         let sci = &gsis[usize::from(irq::SCI)];
         let events = GpeBlock::new(sci.line("general purpose event"));
         let sci = sci.line("SCI");
-        let resources = Resources { lpt: false, com1: config.serials[0].is_some(), com2: config.serials[1].is_some() };
+        let resources = Resources {
+            lpt: parallel::has_lpt1(config),
+            com1: config.serials[0].is_some(),
+            com2: config.serials[1].is_some(),
+        };
         let (clock, gpe) = (queue.clock().clone(), Arc::clone(&events));
         let power = Piix4Pm::new(clock, timers, sci, gpe, Arc::clone(&system), resources);
         let power = shared(power.with_sleep_states(sleep::states(config)));
@@ -192,6 +197,11 @@ impl Board {
         for (index, chardev) in config.serials.iter().enumerate() {
             if let Some(id) = chardev {
                 board.add_serial(index, port::COM[index], irq::COM[index], backends.char_port(id)?.as_mut());
+            }
+        }
+        for (index, chardev) in config.parallels.iter().enumerate() {
+            if let Some(id) = chardev {
+                board.add_parallel(index, None, IsaParallel::IRQ, backends.char_port(id)?.as_mut());
             }
         }
         board.own_devices = board.devices.len();
@@ -321,6 +331,10 @@ impl Board {
             DeviceConfig::Pci(device) => self.add_pci_device(device, system, backends)?,
             // At the floppy controller, which is made before.
             DeviceConfig::Floppy(_) => {}
+            DeviceConfig::IsaParallel(lpt) => {
+                let mut char_port = backends.char_port(&lpt.chardev).context("-device isa-parallel")?;
+                self.add_parallel(lpt.index.into(), lpt.iobase, lpt.irq, char_port.as_mut());
+            }
             DeviceConfig::IsaSerial(serial) => {
                 let index = usize::from(serial.index).min(port::COM.len() - 1);
                 let base = serial.iobase.unwrap_or(port::COM[index]);

@@ -2,10 +2,12 @@
 
 use super::block::Drives;
 use super::chardev::{self, ShortForm};
-use super::device::{self, Globals};
+use super::device::{self, Globals, Taken};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::settings::Settings;
-use crate::config::{Chardev, ChardevBackend, DeviceConfig, MonitorConfig, MonitorMode, QtestConfig, SERIAL_PORTS};
+use crate::config::{
+    Chardev, ChardevBackend, DeviceConfig, MonitorConfig, MonitorMode, PARALLEL_PORTS, QtestConfig, SERIAL_PORTS,
+};
 
 /// Most users of one multiplexer, as in QEMU.
 const MAX_USERS: usize = 4;
@@ -16,6 +18,7 @@ const MONITOR: &str = "the monitor";
 pub struct Consoles {
     pub chardevs: Vec<Chardev>,
     pub serials: [Option<String>; SERIAL_PORTS],
+    pub parallels: [Option<String>; PARALLEL_PORTS],
     pub monitors: Vec<MonitorConfig>,
     pub qtest: Option<QtestConfig>,
     pub devices: Vec<DeviceConfig>,
@@ -49,6 +52,15 @@ pub fn build(
         })?;
         let user = format!("COM{}", number + 1);
         *port = builder.attach(given.text(), &format!("serial{number}"), &user, &given.origin)?;
+    }
+
+    let mut parallels: [Option<String>; PARALLEL_PORTS] = Default::default();
+    for (number, given) in settings.all("parallel").enumerate() {
+        let port = parallels.get_mut(number).ok_or_else(|| {
+            given.origin.error("a PC has three parallel ports, and this is the fourth: leave one -parallel out")
+        })?;
+        let user = format!("LPT{}", number + 1);
+        *port = builder.attach(given.text(), &format!("parallel{number}"), &user, &given.origin)?;
     }
 
     for (number, given) in settings.all("monitor").enumerate() {
@@ -89,7 +101,12 @@ pub fn build(
         debugcon = Some(DeviceConfig::IsaDebugcon(device::debugcon(&chardev, globals)));
     }
 
-    let devices = device::build(settings, globals, serials.each_ref().map(Option::is_some), drives.floppy_units())?;
+    let taken = Taken {
+        serials: serials.each_ref().map(Option::is_some),
+        parallels: parallels.each_ref().map(Option::is_some),
+        floppies: drives.floppy_units(),
+    };
+    let devices = device::build(settings, globals, taken)?;
     for (device, given) in devices.iter().zip(settings.all("device")) {
         match device {
             DeviceConfig::IsaDebugExit(_)
@@ -98,6 +115,7 @@ pub fn build(
             | DeviceConfig::PcTestdev(_) => {}
             DeviceConfig::IsaDebugcon(console) => builder.reference(&console.chardev, "isa-debugcon", &given.origin)?,
             DeviceConfig::IsaSerial(uart) => builder.reference(&uart.chardev, "isa-serial", &given.origin)?,
+            DeviceConfig::IsaParallel(lpt) => builder.reference(&lpt.chardev, "isa-parallel", &given.origin)?,
             DeviceConfig::Floppy(floppy) => {
                 floppy.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
             }
@@ -112,10 +130,17 @@ pub fn build(
     if !settings.has("serial") && !has_uart && !settings.has("nodefaults") {
         serials[0] = Some(builder.default_serial(settings)?);
     }
+    let has_lpt = devices.iter().any(|device| matches!(device, DeviceConfig::IsaParallel(_)));
+    if !settings.has("parallel") && !has_lpt && !settings.has("nodefaults") {
+        // QEMU connects it to a window.
+        let origin = Origin::bare("-parallel");
+        parallels[0] = builder.attach("null", "parallel0", "LPT1", &origin)?;
+    }
     builder.check_users()?;
     Ok(Consoles {
         chardevs: builder.chardevs.into_iter().map(|(chardev, _)| chardev).collect(),
         serials,
+        parallels,
         monitors: builder.monitors,
         qtest,
         devices: debugcon.into_iter().chain(devices).collect(),

@@ -7,8 +7,8 @@ use crate::cli::options::{self, BOARD_DRIVERS};
 use crate::cli::settings::{Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
-    DeviceConfig, FLOPPY_DRIVES, FloppyKind, IsaDebugExit, IsaDebugcon, IsaSerial, LostTickPolicy, PlainDevice,
-    PlatformConfig, Pvpanic, SERIAL_PORTS,
+    DeviceConfig, FLOPPY_DRIVES, FloppyKind, IsaDebugExit, IsaDebugcon, IsaParallel, IsaSerial, LostTickPolicy,
+    PARALLEL_PORTS, PlainDevice, PlatformConfig, Pvpanic, SERIAL_PORTS,
 };
 
 /// The settings of `-global`.
@@ -60,9 +60,7 @@ impl Globals {
 
     /// Sets the properties of the board's own devices.
     pub fn apply_to_board(&self, platform: &mut PlatformConfig) {
-        if let Some(policy) = self.of("kvm-pit").choice("lost_tick_policy") {
-            platform.pit_lost_ticks = policy;
-        }
+        platform.pit_lost_ticks = self.of("kvm-pit").choice("lost_tick_policy").or(platform.pit_lost_ticks);
         let pm = self.of("PIIX4_PM");
         let flag = |key| pm.number::<u8>(key).map(|number| number != 0);
         let power = &mut platform.power;
@@ -89,28 +87,51 @@ impl Globals {
 }
 
 /// What is on the board already.
-struct Taken {
-    ports: [bool; SERIAL_PORTS],
-    floppies: [bool; FLOPPY_DRIVES],
+pub struct Taken {
+    /// COM ports, by `-serial`.
+    pub serials: [bool; SERIAL_PORTS],
+    /// LPT ports, by `-parallel`.
+    pub parallels: [bool; PARALLEL_PORTS],
+    /// Floppy drives, by `-drive`.
+    pub floppies: [bool; FLOPPY_DRIVES],
 }
 
-/// Reads every `-device`. `ports` says which COM ports `-serial` has made, `floppies` which floppy drives
-/// `-drive` has made.
-pub fn build(
-    settings: &Settings,
-    globals: &Globals,
-    ports: [bool; SERIAL_PORTS],
-    floppies: [bool; FLOPPY_DRIVES],
-) -> Result<Vec<DeviceConfig>, UsageError> {
+impl Taken {
+    /// The ports of the kind that a device is, and what they are called.
+    fn ports(&mut self, driver: &str) -> (&mut [bool], &'static str) {
+        match driver {
+            "isa-parallel" => (&mut self.parallels, "LPT"),
+            _ => (&mut self.serials, "COM"),
+        }
+    }
+
+    /// Takes the first port of the kind that is free.
+    fn free_port(&mut self, driver: &str) -> Result<u8, String> {
+        let (ports, name) = self.ports(driver);
+        let count = ports.len();
+        let (index, port) = ports
+            .iter_mut()
+            .enumerate()
+            .find(|(_, taken)| !**taken)
+            .ok_or_else(|| format!("a PC has {count} {name} ports, and all are taken: leave one out"))?;
+        *port = true;
+        Ok(index as u8)
+    }
+}
+
+/// Reads every `-device`. `taken` says what other options have put on the board.
+pub fn build(settings: &Settings, globals: &Globals, mut taken: Taken) -> Result<Vec<DeviceConfig>, UsageError> {
     let mut devices = Vec::new();
     let mut ids: Vec<String> = Vec::new();
-    let mut taken = Taken { ports, floppies };
     // An explicit index has precedence over one that natoma chooses, wherever it stands.
     for given in settings.all("device") {
-        if let Some(index) = given.list().and_then(|list| list.number::<usize>("index")) {
-            let port = taken.ports.get_mut(index).filter(|taken| !**taken);
+        if let Some(list) = given.list()
+            && let Some(index) = list.number::<usize>("index")
+        {
+            let (ports, name) = taken.ports(list.variant.unwrap_or_default());
+            let port = ports.get_mut(index).filter(|taken| !**taken);
             *port.ok_or_else(|| {
-                given.origin.error(format_args!("there already is a COM{}: choose another index", index + 1))
+                given.origin.error(format_args!("there already is a {name}{}: choose another index", index + 1))
             })? = true;
         }
     }
@@ -173,16 +194,8 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
         "isa-debugcon" => DeviceConfig::IsaDebugcon(debugcon_from(&list, id, chardev()?)),
         "isa-serial" => {
             let chardev = chardev()?.to_owned();
-            let index = match own.number::<u8>("index") {
-                Some(index) => index,
-                None => {
-                    let free = taken.ports.iter().position(|taken| !taken);
-                    let free =
-                        free.ok_or_else(|| error("a PC has four serial ports, and all are taken: leave one out"))?;
-                    taken.ports[free] = true;
-                    free as u8
-                }
-            };
+            let index =
+                own.number("index").map_or_else(|| taken.free_port(driver), Ok).map_err(|message| error(&message))?;
             DeviceConfig::IsaSerial(IsaSerial {
                 id,
                 index,
@@ -191,6 +204,16 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
                 chardev,
             })
         }
+        "isa-parallel" => DeviceConfig::IsaParallel(IsaParallel {
+            chardev: chardev()?.to_owned(),
+            index: own
+                .number("index")
+                .map_or_else(|| taken.free_port(driver), Ok)
+                .map_err(|message| error(&message))?,
+            id,
+            iobase: list.number("iobase"),
+            irq: list.number("irq").unwrap_or(IsaParallel::IRQ),
+        }),
         "floppy" => {
             let unit = match own.number("unit") {
                 Some(unit) => unit,

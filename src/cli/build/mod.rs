@@ -64,6 +64,7 @@ pub fn machine(
         fdc: drives.fdc,
         pflash: drives.pflash,
         serials: consoles.serials,
+        parallels: consoles.parallels,
         monitors: consoles.monitors,
         qtest: consoles.qtest,
         devices: consoles.devices,

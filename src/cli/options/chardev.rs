@@ -1,5 +1,6 @@
 //! Character devices, serial ports, monitor and display.
 
+use super::device::ISA_BUS;
 use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
@@ -84,7 +85,7 @@ const CHARDEV: Schema = Schema {
             &["vc", "spicevmc", "spiceport", "qemu-vdagent", "dbus"],
             "natoma has no display yet: use stdio, pty or socket",
         ),
-        (&["parallel", "parport"], "natoma has no parallel port yet"),
+        (&["parallel", "parport"], "natoma does not use ports of the host: -parallel file:PATH keeps what is printed"),
         (&["msmouse", "wctablet", "braille", "testdev"], "use a backend that carries plain bytes"),
         (&["mux"], "give the character device itself mux=on"),
     ],
@@ -108,6 +109,19 @@ const MON: Schema = Schema {
     json: false,
 };
 
+/// `-device isa-parallel`.
+pub(super) const ISA_PARALLEL: Variant = Variant {
+    name: "isa-parallel",
+    help: "a parallel port with a printer",
+    keys: &[
+        ISA_BUS,
+        Key::new("chardev", Kind::Text("ID"), "the character device that gets what is printed: must be given"),
+        Key::new("index", Kind::Number(0, 2), "which of LPT1 (0) to LPT3 (2) it is (default: the first free one)"),
+        Key::new("iobase", Kind::Number(0, 0xffff), "its first port (default: that of the LPT port)"),
+        Key::new("irq", Kind::Number(0, 15), "its ISA interrupt (default 7)"),
+    ],
+};
+
 /// What `-serial` and `-debugcon` accept, as Markdown.
 const DEVICE_FORMS: &str = "\
 Each `-serial` is the next of COM1 to COM4. When no option speaks of serial ports COM1 is `mon:stdio`; it is `null` with \
@@ -128,6 +142,10 @@ those of `-chardev socket`, `server=on,wait=off` say.\n\n\
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("serial", Argument::Text("DEV"), Section::Character, "connect a serial port to DEV")
         .details(DEVICE_FORMS),
+    OptionSpec::new("parallel", Argument::Text("DEV"), Section::Character, "connect a parallel port to DEV").details(
+        "Each is the next of LPT1 to LPT3, and DEV, as for `-serial`, gets what the guest prints. When no option speaks of parallel \
+         ports LPT1 is `null`, and there is none with `-nodefaults`.",
+    ),
     OptionSpec::new(
         "chardev",
         Argument::List("BACKEND,id=ID[,KEY=VALUE...]", &CHARDEV),
@@ -153,7 +171,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("mon", Argument::List("[chardev=]ID", &MON), Section::Character, "connect a monitor to a character device"),
     OptionSpec::missing("display", Argument::Text("none"), &["none"], NO_DISPLAY)
         .shown(Section::Character, "display of the guest: there is none"),
-    OptionSpec::missing("parallel", Argument::Text("DEV"), &["none"], "natoma has no parallel port yet: use -serial"),
     OptionSpec::missing("echr", Argument::Text("CHAR"), &["1", "0x1", "0x01"], "the escape key is Ctrl-A"),
     OptionSpec::missing("vga", Argument::Text("TYPE"), &["none"], NO_DISPLAY),
     OptionSpec::missing("vnc", Argument::Text("DISPLAY"), &["none"], NO_DISPLAY),

@@ -1,6 +1,7 @@
 //! Devices beside those of the board, and defaults of their properties.
 
 use super::block::{FLOPPY, ISA_FDC};
+use super::chardev::ISA_PARALLEL;
 use super::{Argument, OptionSpec, Section};
 use super::{isa, pci};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
@@ -50,6 +51,7 @@ const DEVICE: Schema = Schema {
                 Key::missing("wakeup", &["off"], ""),
             ],
         },
+        ISA_PARALLEL,
         FLOPPY,
         isa::PVPANIC,
         isa::IB700,
@@ -195,7 +197,6 @@ const DEVICE: Schema = Schema {
                 "ioh3420",
                 "pci-testdev",
                 "edu",
-                "isa-parallel",
                 "ivshmem-plain",
                 "ivshmem-doorbell",
                 "vmcoreinfo",

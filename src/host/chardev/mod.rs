@@ -225,6 +225,7 @@ fn label(config: &Chardev) -> String {
     match config.id.as_str() {
         "serial0" | "serial1" | "serial2" | "serial3" => format!("-serial {backend}"),
         "qtest" => format!("-qtest {backend}"),
+        "parallel0" | "parallel1" | "parallel2" => format!("-parallel {backend}"),
         "debugcon" => format!("-debugcon {backend}"),
         id => format!("-chardev id={id} ({backend})"),
     }

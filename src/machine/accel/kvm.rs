@@ -84,7 +84,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     shadow.map_ram(&layout, image.firmware())?;
     flash.iter().try_for_each(|chip| chip.map(&slots))?;
     let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
-    let (irqchip, irqs, chips) = Irqchip::make(&vm, &config.platform, wide_apic_ids)?;
+    let (irqchip, irqs, chips) = Irqchip::make(&vm, &config.platform, &quirks, wide_apic_ids)?;
     let first = create_vcpu(&vm, &topology, 0)?;
     // What the host's processors can do shows only with the first virtual one.
     host_cpu.examine(&first)?;
@@ -189,10 +189,20 @@ enum Irqchip {
 
 impl Irqchip {
     /// Makes what is in the kernel. Returns also where interrupts go, and what the board has.
-    fn make(vm: &Arc<VmFd>, config: &PlatformConfig, wide_apic_ids: bool) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
+    fn make(
+        vm: &Arc<VmFd>,
+        config: &PlatformConfig,
+        quirks: &HostQuirks,
+        wide_apic_ids: bool,
+    ) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
+        // Where firmware takes seconds, the ticks lost by then would come at once and keep other interrupts waiting.
+        let lost_ticks = match (config.pit_lost_ticks, quirks.is_suspect()) {
+            (Some(LostTickPolicy::Discard), _) | (None, true) => LostTicks::Discard,
+            (Some(LostTickPolicy::Delay | LostTickPolicy::Slew), _) | (None, false) => LostTicks::Delay,
+        };
         if config.kernel_irqchip == KernelIrqchip::On {
             vm::add_chips(vm, wide_apic_ids)?;
-            if config.pit_lost_ticks == LostTickPolicy::Discard {
+            if lost_ticks == LostTicks::Discard {
                 pit::discard_lost_ticks(vm)
                     .context("-global kvm-pit.lost_tick_policy=discard: KVM refuses; use lost_tick_policy=delay")?;
             }
@@ -202,10 +212,6 @@ impl Irqchip {
         vm::add_local_apics(vm, wide_apic_ids).context("-accel kernel-irqchip=split")?;
         let split = SplitIrqchip::new(vm);
         let controllers = split.controllers.clone();
-        let lost_ticks = match config.pit_lost_ticks {
-            LostTickPolicy::Discard => LostTicks::Discard,
-            LostTickPolicy::Delay | LostTickPolicy::Slew => LostTicks::Delay,
-        };
         let irqs = Arc::new(controllers.clone());
         Ok((Self::Split(Arc::new(split)), irqs, Chips::Board(controllers, lost_ticks)))
     }

@@ -26,7 +26,7 @@ pub(super) fn bridge(inputs: &Inputs<'_>) -> Vec<Raw> {
         children.push(floppy_controller(drives));
     }
     if devices.lpt {
-        let data = IO::new(port::LPT, port::LPT, 8, 8);
+        let data = IO::new(port::LPT[0], port::LPT[0], 8, 8);
         children.push(isa_device("LPT1", "PNP0400", Some(1), &[&data, &IrqNoFlags(irq::LPT)]));
     }
     for (n, present) in devices.com.into_iter().enumerate() {
