@@ -135,6 +135,8 @@ scripts! {
     debugcon: crate::scripts::debug::DEBUGCON,
     fw_cfg: crate::scripts::fw_cfg::DEFAULT,
     fw_cfg_configured: crate::scripts::fw_cfg::CONFIGURED,
+    hotplug_processors: crate::scripts::hotplug::PROCESSORS,
+    hotplug_slots: crate::scripts::hotplug::SLOTS,
     hpet: crate::scripts::hpet::SCRIPT,
     i440fx: crate::scripts::i440fx::SCRIPT,
     i8042: crate::scripts::i8042::SCRIPT,

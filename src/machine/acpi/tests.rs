@@ -3,6 +3,7 @@
 //! Where a tool is not installed its tests say so and pass.
 
 mod firmware;
+mod qemu;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -23,22 +23,25 @@ const CLASS_VGA: u32 = 0x0300;
 /// The parts of the board that take part in hot-plug.
 pub(super) struct Hotplug {
     slots: Shared<PciHotplug>,
+    /// Bus, slot and `acpi-index` of each device that has one.
+    acpi_indices: Vec<(String, u8, u16)>,
 }
 
-/// What the guest lets go of stays: nothing comes or goes while the machine runs.
+/// What the guest lets go of stays: nothing comes or goes while the machine runs. The guest can say so as often as it likes,
+/// which is therefore for the curious only.
 struct Stay;
 
 impl HotplugEvents for Stay {
     fn eject_slot(&self, bus: u32, slot: u8) {
-        log::warn!("the guest ejects PCI device {slot:02x} of bus {bus}, which can't leave a running machine");
+        log::debug!("the guest ejects PCI device {slot:02x} of bus {bus}, which can't leave a running machine");
     }
 
     fn eject_cpu(&self, cpu: u32) {
-        log::warn!("the guest ejects CPU {cpu}, which can't leave a running machine");
+        log::debug!("the guest ejects CPU {cpu}, which can't leave a running machine");
     }
 
     fn cpu_status(&self, cpu: u32, event: u32, status: u32) {
-        log::info!("the guest reports on CPU {cpu}: event {event:#x}, status {status:#x}");
+        log::debug!("the guest reports on CPU {cpu}: event {event:#x}, status {status:#x}");
     }
 }
 
@@ -51,13 +54,20 @@ impl Board {
         self.add(&shared(processors), &[(port::CPU_HOTPLUG, CpuHotplug::REGION)]);
         let slots = shared(PciHotplug::new(events.input(gpe::PCI_HOTPLUG), Arc::new(Stay)));
         self.add(&slots, &[(port::PCI_HOTPLUG, PciHotplug::REGION)]);
-        self.hotplug = Some(Hotplug { slots });
+        self.hotplug = Some(Hotplug { slots, acpi_indices: Vec::new() });
+    }
+
+    /// Remembers that ACPI names the device in a slot by a number.
+    pub(super) fn set_acpi_index(&mut self, bus: &PciBus, slot: u8, index: u16) {
+        if let Some(hotplug) = &mut self.hotplug {
+            hotplug.acpi_indices.push((bus.name().to_owned(), slot, index));
+        }
     }
 
     /// Tells the registers who sits on the buses. To be called once everybody does.
     pub(super) fn describe_slots(&self) {
         if let Some(hotplug) = &self.hotplug {
-            describe(&self.slots(), &mut lock(&hotplug.slots));
+            describe(&self.pci, &self.slots(), &hotplug.acpi_indices, &mut lock(&hotplug.slots));
         }
     }
 
@@ -90,7 +100,14 @@ fn slots(bus: &PciBus, next_number: &mut u32) -> Slots {
     slots
 }
 
-fn describe(slots: &Slots, registers: &mut PciHotplug) {
-    registers.describe(slots.number, BusSlots { pluggable: slots.pluggable, ..BusSlots::default() });
-    slots.bridges.iter().for_each(|(_, behind)| describe(behind, registers));
+/// Tells the registers of a bus and of those behind it.
+fn describe(bus: &PciBus, slots: &Slots, indices: &[(String, u8, u16)], registers: &mut PciHotplug) {
+    let mut told = BusSlots { pluggable: slots.pluggable, ..BusSlots::default() };
+    for (_, slot, index) in indices.iter().filter(|(name, ..)| name == bus.name()) {
+        told.acpi_index[usize::from(*slot)] = (*index).into();
+    }
+    registers.describe(slots.number, told);
+    for ((_, secondary), (_, behind)) in bus.secondaries().iter().zip(&slots.bridges) {
+        describe(secondary, behind, indices, registers);
+    }
 }

@@ -69,6 +69,9 @@ impl Board {
             Some(config::PciPlace { slot, function }) => PciAddress { slot, function },
             None => bus.free_slot()?,
         };
+        if let Some(index) = device.acpi_index {
+            self.set_acpi_index(&bus, address.slot, index);
+        }
         let socket = Socket { device, bus, address };
         match &device.function {
             config::PciFunction::PciBridge(bridge) => self.add_pci_bridge(&socket, bridge),

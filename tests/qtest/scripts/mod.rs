@@ -2,6 +2,7 @@
 
 pub mod debug;
 pub mod fw_cfg;
+pub mod hotplug;
 pub mod hpet;
 pub mod i440fx;
 pub mod i8042;

@@ -42,7 +42,7 @@ mod command {
     pub const OST_EVENT: u8 = 1;
     /// Write how far it came.
     pub const OST_STATUS: u8 = 2;
-    /// Read the APIC id.
+    /// Read the APIC id. The last command there is.
     pub const ARCH_ID: u8 = 3;
 }
 
@@ -58,7 +58,7 @@ struct Flags {
     removing: bool,
     /// Written: the guest lets go of it.
     eject: bool,
-    /// Written: firmware shall let go of it, or not.
+    /// Written: firmware shall let go of it. Stands until it does.
     firmware_eject: bool,
     #[bits(3)]
     reserved: u8,
@@ -181,10 +181,11 @@ impl CpuHotplug {
         } else if value.eject() {
             // The machine can't do without its first processor.
             if cpu.present && !first {
+                cpu.firmware_eject = false;
                 self.events.eject_cpu(index);
             }
         } else if value.firmware_eject() && cpu.present && !first {
-            cpu.firmware_eject = !cpu.firmware_eject;
+            cpu.firmware_eject = true;
         }
     }
 
@@ -234,7 +235,7 @@ impl IoDevice for CpuHotplug {
             // The rest is about a processor that exists.
             _ if self.selected().is_none() => {}
             reg::FLAGS => self.write_flags(Flags::from_bits(value as u8)),
-            reg::COMMAND => {
+            reg::COMMAND if value <= command::ARCH_ID.into() => {
                 self.command = value as u8;
                 if self.command == command::NEXT_EVENT {
                     self.select_next_event();
@@ -314,6 +315,9 @@ impl Device for CpuHotplug {
         if cpus.len() != self.cpus.len() {
             let why = format!("has {} processors, and the machine room for {}", cpus.len(), self.cpus.len());
             return Err(StateError::invalid("cpus", why));
+        }
+        if command > command::ARCH_ID {
+            return Err(StateError::invalid("command", format!("{command} is none")));
         }
         if cpus.iter().any(|cpu| !cpu.present && (cpu.inserting || cpu.removing || cpu.firmware_eject)) {
             return Err(StateError::invalid("cpus", "has an event of a processor that is not there"));

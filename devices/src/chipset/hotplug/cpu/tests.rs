@@ -159,7 +159,20 @@ fn firmware_can_be_made_to_let_go() {
     board.write(5, 1, 0);
     assert_eq!(board.read(8, 4), 1, "it counts as an event");
     board.write(4, 1, 1 << 4);
-    assert_eq!(board.read(4, 1), 1);
+    assert_eq!(board.read(4, 1), 0b1_0001, "it stands");
+    board.write(4, 1, 1 << 3);
+    assert_eq!((board.read(4, 1), board.told.take()), (1, vec!["cpu 1".to_owned()]));
+}
+
+#[test]
+fn takes_the_commands_that_there_are() {
+    let mut board = modern();
+    board.select(3);
+    board.write(5, 1, 3);
+    for command in 4..=255 {
+        board.write(5, 1, command);
+        assert_eq!(board.read(8, 4), 9, "still the APIC id");
+    }
 }
 
 #[test]
@@ -188,8 +201,9 @@ fn refuses_states_of_other_machines() {
         bad
     };
     let fewer = with(&|data| data["cpus"] = serde_json::json!([]));
+    let unknown = with(&|data| data["command"] = 4.into());
     let ghost = with(&|data| data["cpus"][2]["removing"] = true.into());
-    for bad in [fewer, ghost] {
+    for bad in [fewer, ghost, unknown] {
         board.registers.load(&bad).expect_err("must be refused");
         assert_eq!(board.registers.save(), good);
     }
