@@ -13,3 +13,4 @@ pub mod piix4_pm;
 pub mod pirq;
 pub mod port92;
 pub mod rtc;
+mod smbus;

@@ -2,17 +2,18 @@
 //!
 //! Follows Intel 290562 and, for the fixed hardware registers, ACPI 4.0 chapter 4. Emulated: the PM1 event and control
 //! registers, the 24-bit power management timer, general purpose event block 0 and the APM ports; power-off by S5 and S4, S3
-//! on boards that can wake from it; the power button. As in QEMU the general purpose events sit at a fixed place (AFE0h) outside the function's I/O block.
+//! on boards that can wake from it; the power button; the SMBus host (in a file of its own). As in QEMU the general purpose events
+//! sit at a fixed place (AFE0h) outside the function's I/O block.
 //!
 //! Not emulated: system management interrupts (an APM control write that would raise one is counted; KVM may have no
-//! SMM), the global standby timer and device monitors (their registers are storage), and the SMBus host, whose registers do
-//! not decode.
+//! SMM), the global standby timer and device monitors (their registers are storage).
 
 use bitfield_struct::bitfield;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::gpe::{GpeBlock, GpeRegisters};
+use super::smbus::Smbus;
 use crate::base::{
     AccessRule, Clock, Device, DeviceTimers, GuestLog, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State,
     StateError, SystemControl, SystemRequest, TimerClient, WakeCause,
@@ -31,6 +32,9 @@ pub const GPE0: Region = Region::ports(1, "acpi-gpe0", 4, AccessRule::BYTE);
 /// APM control and status.
 pub const APM: Region = Region::ports(2, "apm", 2, AccessRule::BYTE);
 
+/// The registers of the SMBus host controller, which SMBBA places.
+pub const SMBUS: Region = Smbus::REGION;
+
 /// Offsets in the I/O block.
 mod reg {
     pub const PMSTS: u64 = 0x00;
@@ -46,6 +50,13 @@ mod config {
     pub const PMBA: u8 = 0x40;
     pub const DEVACTB: u8 = 0x58;
     pub const PMREGMISC: u8 = 0x80;
+    pub const SMBBA: u8 = 0x90;
+    pub const SMBHSTCFG: u8 = 0xd2;
+    /// Bit of SMBHSTCFG that makes the SMBus host decode.
+    pub const SMB_HST_EN: u8 = 1 << 0;
+    /// Its interrupt selection, and the choice that means IRQ 9.
+    pub const SMB_INTRSEL: u8 = 7 << 1;
+    pub const SMB_IRQ9: u8 = 4 << 1;
     /// Bit of PMREGMISC that makes the I/O block decode.
     pub const PMIOSE: u8 = 1 << 0;
     pub const PMBA_ADDRESS: u32 = 0xffc0;
@@ -137,6 +148,7 @@ pub struct Piix4Pm {
     timer_seen: u64,
     apm_control: u8,
     apm_status: u8,
+    smbus: Smbus,
 }
 
 /// The only timer: the next overflow of the power management timer.
@@ -166,8 +178,8 @@ impl Piix4Pm {
             .bytes(0x5f, &[if resources.lpt { 0x90 } else { 0x10 }])
             .bytes(0x63, &[0x60])
             .bytes(0x67, &[device_67])
-            .bytes(0x90, &[0x01, 0xb1])
-            .bytes(0xd2, &[0x09])
+            .bytes(config::SMBBA, &[0x01, 0xb1])
+            .bytes(config::SMBHSTCFG, &[config::SMB_IRQ9 | config::SMB_HST_EN])
             .build();
         let mut function = Self {
             timer_seen: PM_TIMER.ticks(clock.now()),
@@ -184,6 +196,7 @@ impl Piix4Pm {
             control: PmControl::new(),
             apm_control: 0,
             apm_status: 0,
+            smbus: Smbus::default(),
         };
         function.set_reset_values();
         function
@@ -251,7 +264,10 @@ impl Piix4Pm {
     /// Drives the interrupt and arms the next overflow, if anybody would see it.
     fn settle(&mut self) {
         let pm1 = self.status.into_bits() & self.enable.into_bits() != 0;
-        self.sci.set(self.control.sci_enable() && pm1);
+        // The SMBus host shares the line: it can choose IRQ 9, which is the SCI's.
+        let config = self.config.read_u8(config::SMBHSTCFG);
+        let smbus = self.smbus.interrupt() && config & config::SMB_INTRSEL == config::SMB_IRQ9;
+        self.sci.set(self.control.sci_enable() && pm1 || smbus);
         self.gpe.enable_sci(self.control.sci_enable());
         let visible = self.enable.timer() && !self.status.timer();
         let deadline = visible.then(|| PM_TIMER.ns_at(Self::next_overflow(self.timer_seen)));
@@ -332,6 +348,13 @@ impl Piix4Pm {
         let base = self.config.read_u32(config::PMBA) & config::PMBA_ADDRESS;
         (enabled && base != 0).then_some(base.into())
     }
+
+    /// Where the registers of the SMBus host decode.
+    fn smbus_base(&self) -> Option<u64> {
+        let enabled = self.config.read_u8(config::SMBHSTCFG) & config::SMB_HST_EN != 0;
+        let base = self.config.read_u32(config::SMBBA) & config::PMBA_ADDRESS;
+        (enabled && base != 0).then_some(base.into())
+    }
 }
 
 fn byte(value: u32, index: u64) -> u8 {
@@ -345,6 +368,7 @@ impl Device for Piix4Pm {
 
     fn reset(&mut self, _kind: ResetKind) {
         self.config.reset();
+        self.smbus.reset();
         self.set_reset_values();
     }
 
@@ -364,6 +388,7 @@ impl Device for Piix4Pm {
             timer_seen,
             apm_control,
             apm_status,
+            smbus,
         } = self;
         let GpeRegisters { status: gpe_status, enable: gpe_enable } = gpe.registers();
         State::of(
@@ -378,13 +403,25 @@ impl Device for Piix4Pm {
                 gpe_enable,
                 apm_control: *apm_control,
                 apm_status: *apm_status,
+                smbus: smbus.clone(),
             },
         )
     }
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
-        let state::V1 { config, pmsts, pmen, pmcntrl, timer_seen, gpe_status, gpe_enable, apm_control, apm_status } =
-            state.decode(state::VERSION)?;
+        let state::V1 {
+            config,
+            pmsts,
+            pmen,
+            pmcntrl,
+            timer_seen,
+            gpe_status,
+            gpe_enable,
+            apm_control,
+            apm_status,
+            smbus,
+        } = state.decode(state::VERSION)?;
+        smbus.check()?;
         let check = |field, value: u16, exists: u16| match value & !exists {
             0 => Ok(()),
             extra => Err(StateError::invalid(field, format!("has bits that do not exist: {extra:#06x}"))),
@@ -400,6 +437,7 @@ impl Device for Piix4Pm {
         self.gpe.change(|registers| *registers = GpeRegisters { status: gpe_status, enable: gpe_enable });
         self.apm_control = apm_control;
         self.apm_status = apm_status;
+        self.smbus = smbus;
         self.settle();
         Ok(())
     }
@@ -414,6 +452,7 @@ impl Device for Piix4Pm {
         out.register("GPEN", gpe.enable, 16);
         out.register("APMC", self.apm_control, 8);
         out.register("APMS", self.apm_status, 8);
+        self.smbus.inspect(out);
         out.flag("SCI", self.sci.level() || self.gpe.asserted());
     }
 }
@@ -438,6 +477,7 @@ impl IoDevice for Piix4Pm {
                 let block = u32::from(status) | u32::from(enable) << 16;
                 u64::from(byte(block, offset))
             }
+            id if id == SMBUS.id => u64::from(self.smbus.read(offset)),
             _ if offset == 0 => u64::from(self.apm_control),
             _ => u64::from(self.apm_status),
         };
@@ -450,6 +490,7 @@ impl IoDevice for Piix4Pm {
         match region {
             id if id == PM_BLOCK.id => self.write_block(offset, size, value),
             id if id == GPE0.id => self.write_gpe(offset, value as u8),
+            id if id == SMBUS.id => self.smbus.write(offset, value as u8),
             _ if offset == 0 => self.write_apm_control(value as u8),
             _ => self.apm_status = value as u8,
         }
@@ -474,12 +515,20 @@ impl PciFunction for Piix4Pm {
     }
 
     fn windows(&self) -> Vec<(u64, Region)> {
-        self.block_base().map(|base| (base, PM_BLOCK)).into_iter().collect()
+        let block = self.block_base().map(|base| (base, PM_BLOCK));
+        let smbus = self.smbus_base().map(|base| (base, SMBUS));
+        block.into_iter().chain(smbus).collect()
+    }
+
+    fn config_written(&mut self, offset: u8, len: u8) {
+        if offset <= config::SMBHSTCFG && u16::from(offset) + u16::from(len) > u16::from(config::SMBHSTCFG) {
+            self.settle();
+        }
     }
 }
 
 mod state {
-    use super::{Deserialize, PciConfigState, Serialize};
+    use super::{Deserialize, PciConfigState, Serialize, Smbus};
 
     pub const VERSION: u32 = 1;
 
@@ -495,6 +544,7 @@ mod state {
         pub gpe_enable: u16,
         pub apm_control: u8,
         pub apm_status: u8,
+        pub smbus: Smbus,
     }
 }
 

@@ -48,7 +48,7 @@ const MACHINE: Schema = Schema::plain(
         Key::missing("vmport", &["off", "auto"], "natoma has no VMware port yet"),
         Key::missing("usb", &["off"], "natoma has no USB yet"),
         Key::missing("sata", &["on", "off"], "natoma has no SATA"),
-        Key::missing("smbus", &["off"], "natoma has no SMBus EEPROMs yet"),
+        Key::missing("smbus", &["on", "off"], ""),
         Key::missing("nvdimm", &["off"], "natoma has no memory devices yet"),
         Key::missing("hmat", &["off"], "natoma has no NUMA yet"),
         Key::missing("suppress-vmdesc", &["on", "off"], "natoma does not migrate yet"),

@@ -84,9 +84,47 @@ fn the_block_decodes_where_and_when_pmba_says() {
     let board = board();
     let mut function = lock(&board.function);
     function.config_mut().write(0x40, 4, 0x0000_06ff);
-    assert_eq!(function.windows(), []);
+    assert_eq!(function.windows(), [(0xb100, SMBUS)]);
     function.config_mut().write(0x80, 1, 1);
-    assert_eq!(function.windows(), [(0x6c0, PM_BLOCK)]);
+    assert_eq!(function.windows(), [(0x6c0, PM_BLOCK), (0xb100, SMBUS)]);
+}
+
+#[test]
+fn the_smbus_decodes_where_and_when_smbba_says_and_shares_the_interrupt() {
+    let board = board();
+    {
+        let mut function = lock(&board.function);
+        function.config_mut().write(0x90, 4, 0x0701);
+        assert_eq!(function.windows(), [(0x700, SMBUS)]);
+        function.config_mut().write(0xd2, 1, 8);
+        assert_eq!(function.windows(), [], "host enable");
+        function.config_mut().write(0xd2, 1, 9);
+    }
+    // A quick command to the first EEPROM, with the interrupt.
+    board.write(SMBUS, 4, 1, 0xa0);
+    board.write(SMBUS, 2, 1, 0x41);
+    assert!(board.sci.level());
+    let saved = lock(&board.function).save();
+    // Routed to an SMI, which there is not.
+    {
+        let mut function = lock(&board.function);
+        function.config_mut().write(0xd2, 1, 1);
+        function.config_written(0xd2, 1);
+    }
+    assert!(!board.sci.level());
+    lock(&board.function).load(&saved).unwrap();
+    assert!(board.sci.level());
+    board.write(SMBUS, 0, 1, 2);
+    assert!(!board.sci.level());
+    board.write(SMBUS, 5, 1, 0x5a);
+    lock(&board.function).reset(ResetKind::System);
+    assert_eq!(board.read(SMBUS, 5, 1), 0);
+    let mut bad = saved.clone();
+    bad.data["smbus"]["hststs"] = 0xe0.into();
+    assert!(lock(&board.function).load(&bad).is_err());
+    bad.data["smbus"]["hststs"] = 0.into();
+    bad.data["smbus"]["eeproms"][3]["contents"] = serde_json::json!([1, 2]);
+    assert!(lock(&board.function).load(&bad).is_err());
 }
 
 #[test]
@@ -217,7 +255,7 @@ fn keeps_the_contract() {
         let Board { function, sci, gpe_sci, time, queue, .. } = board();
         Subject {
             device: function,
-            regions: vec![PM_BLOCK, GPE0, APM],
+            regions: vec![PM_BLOCK, GPE0, APM, SMBUS],
             irqs: vec![sci, gpe_sci],
             keep: Box::new((time, queue)),
         }
