@@ -57,6 +57,15 @@ pub const TARGETS: &[Target] = &[
         &["pci-serial"],
     ),
     target("cfi01", &["-drive", "if=pflash,format=raw,snapshot=on,file=IMAGE"], &["system.flash"], &["cfi.pflash01"]),
+    target("pic", PLAIN, &["pic", "elcr"], &["i8259"]),
+    target("pit", PLAIN, &["pit", "pcspk"], &["isa-pit"]),
+    target("ioapic", PLAIN, &["ioapic"], &["ioapic"]),
+    target("fdc", &["-drive", "if=floppy,format=raw,snapshot=on,file=IMAGE"], &["fdc", "dma"], &["isa-fdc"]),
+    target("i6300esb", &["-device", "i6300esb", "-action", "watchdog=none"], &["i6300esb"], &["i6300esb"]),
+    target("ib700", &["-device", "ib700", "-action", "watchdog=none"], &["ib700"], &["ib700"]),
+    target("pvpanic", &["-device", "pvpanic"], &["pvpanic"], &["pvpanic"]),
+    target("pvpanic_pci", &["-device", "pvpanic-pci"], &["pvpanic"], &["pvpanic-pci"]),
+    target("pc_testdev", &["-device", "pc-testdev"], &["pc-testdev"], &["pc-testdev"]),
 ];
 
 /// The board of everything, for what goes across devices.
