@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
+use anyhow::Result;
 use devices::base::lock;
 use uuid::Uuid;
 
+use super::interrupt_report::ReadInterrupts;
 use super::lifecycle::{Machine, Status};
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::qom;
@@ -24,6 +26,7 @@ pub struct MonitorControl {
     uses_kvm: bool,
     memory_size: u64,
     qom: OnceLock<Qom>,
+    interrupts: OnceLock<ReadInterrupts>,
     device_types: LazyLock<Vec<DeviceType>>,
     chardevs: Vec<(String, String)>,
     ringbufs: Ringbufs,
@@ -47,6 +50,7 @@ impl MonitorControl {
             uses_kvm: config.platform.accel == Accel::Kvm,
             memory_size: config.memory.size(),
             qom: OnceLock::new(),
+            interrupts: OnceLock::new(),
             device_types: LazyLock::new(device_types),
             chardevs: chardevs.descriptions(),
             ringbufs: chardevs.ringbufs(),
@@ -55,6 +59,9 @@ impl MonitorControl {
 
     /// What the machine consists of, if there is anybody who may ask.
     pub fn set_machine(&self, config: &MachineConfig, machine: &Machine) {
+        if let Some(interrupts) = machine.interrupts() {
+            self.interrupts.get_or_init(|| interrupts);
+        }
         if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
             self.qom.get_or_init(|| qom::objects(config, machine.board()));
         }
@@ -106,6 +113,10 @@ impl Control for MonitorControl {
             thread: index % threads,
         };
         (0..self.smp.cpus).map(cpu).collect()
+    }
+
+    fn interrupts(&self) -> Option<Result<String>> {
+        self.interrupts.get().map(|read| read().map(|report| report.to_string()))
     }
 
     fn uses_kvm(&self) -> bool {

@@ -7,6 +7,7 @@ use devices::base::{ResetKind, SystemRequest, WakeCause};
 
 use super::accel::Accelerator;
 use super::guest_time::GuestTime;
+use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
 use super::pc::Board;
 use super::timers::QueueRunner;
@@ -107,6 +108,14 @@ impl Machine {
     /// Takes what happened since the last time.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// What reads the interrupt controllers.
+    pub(super) fn interrupts(&self) -> Option<ReadInterrupts> {
+        match self.board.interrupt_controllers.clone() {
+            Some(controllers) => Some(Box::new(move || Ok(controllers.report()))),
+            None => self.accelerator.kernel_interrupts(),
+        }
     }
 
     /// The timers that the main loop has to run.

@@ -87,6 +87,7 @@ const ITEMS: &[Item] = &[
         help: "the name of the guest",
         tell: |machine| machine.name().map(|name| format!("{name}\n")).unwrap_or_default(),
     },
+    Item { name: "pic", help: "the interrupt controllers", tell: interrupts },
     Item { name: "status", help: "whether the machine runs", tell: status },
     Item { name: "uuid", help: "the UUID of the guest", tell: |machine| format!("{}\n", machine.uuid()) },
     Item {
@@ -147,6 +148,14 @@ fn info(machine: &dyn Control, arguments: &[&str]) -> String {
 
 fn kvm(machine: &dyn Control) -> String {
     format!("kvm support: {}\n", if machine.uses_kvm() { "enabled" } else { "disabled" })
+}
+
+fn interrupts(machine: &dyn Control) -> String {
+    match machine.interrupts() {
+        Some(Ok(text)) => text,
+        Some(Err(error)) => format!("info pic: {error:#}\n"),
+        None => "info pic: the machine is still being made\n".into(),
+    }
 }
 
 fn status(machine: &dyn Control) -> String {

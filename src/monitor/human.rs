@@ -175,6 +175,10 @@ mod tests {
             Vec::new()
         }
 
+        fn interrupts(&self) -> Option<anyhow::Result<String>> {
+            None
+        }
+
         fn uses_kvm(&self) -> bool {
             true
         }

@@ -68,6 +68,9 @@ pub trait Control: Send + Sync {
     /// Whether KVM runs them.
     fn uses_kvm(&self) -> bool;
 
+    /// The registers of the interrupt controllers, as a person reads them; `None` before there are any.
+    fn interrupts(&self) -> Option<anyhow::Result<String>>;
+
     /// Bytes of RAM.
     fn memory_size(&self) -> u64;
 

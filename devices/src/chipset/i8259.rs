@@ -38,6 +38,27 @@ const SPURIOUS: u8 = 7;
 /// Window of the ELCR pair; those of the chips have their chip's number.
 const ELCR: u16 = 2;
 
+/// What one chip holds, to be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PicRegisters {
+    /// Interrupt request register.
+    pub irr: u8,
+    /// Interrupt mask register.
+    pub imr: u8,
+    /// In-service register.
+    pub isr: u8,
+    /// The level of highest priority.
+    pub highest: u8,
+    /// The vector of level 0.
+    pub vector_base: u8,
+    /// The even port reads ISR rather than IRR.
+    pub read_isr: bool,
+    /// Edge/level control register.
+    pub elcr: u8,
+    /// Special fully nested mode.
+    pub special_fully_nested: bool,
+}
+
 /// The pair.
 pub struct I8259 {
     /// INTR of the processor.
@@ -69,6 +90,21 @@ impl I8259 {
         let delivery = self.chips[usize::from(input >> 3)].set_input(input & 7, level);
         self.settle();
         delivery
+    }
+
+    /// What the chips hold, the master first.
+    #[must_use]
+    pub fn registers(&self) -> [PicRegisters; 2] {
+        self.chips.each_ref().map(|chip| PicRegisters {
+            irr: chip.irr,
+            imr: chip.imr,
+            isr: chip.isr,
+            highest: chip.highest,
+            vector_base: chip.vector_base,
+            read_isr: chip.read_isr,
+            elcr: chip.elcr,
+            special_fully_nested: chip.icw4.special_fully_nested(),
+        })
     }
 
     /// Whether the processor is asked to acknowledge an interrupt.

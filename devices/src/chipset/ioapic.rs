@@ -37,6 +37,30 @@ pub enum Version {
     V20,
 }
 
+impl Version {
+    fn number(self) -> u8 {
+        match self {
+            Self::V11 => 0x11,
+            Self::V20 => 0x20,
+        }
+    }
+}
+
+/// What the chip holds, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoapicRegisters {
+    /// 11h or 20h.
+    pub version: u8,
+    /// Its id.
+    pub id: u8,
+    /// IOREGSEL.
+    pub selected: u8,
+    /// Level-triggered inputs that are high.
+    pub requests: u32,
+    /// IOREDTBL.
+    pub entries: [u64; PINS],
+}
+
 /// The chip.
 pub struct Ioapic {
     bus: Arc<dyn ApicBus>,
@@ -56,6 +80,19 @@ impl Ioapic {
     #[must_use]
     pub fn new(version: Version, bus: Arc<dyn ApicBus>) -> Self {
         Self { bus, version, id: 0, selected: 0, entries: [Redirection::RESET; PINS], lines: 0 }
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn registers(&self) -> IoapicRegisters {
+        let level = (0..).zip(self.entries).fold(0, |pins, (pin, entry)| pins | u32::from(entry.is_level()) << pin);
+        IoapicRegisters {
+            version: self.version.number(),
+            id: self.id,
+            selected: self.selected,
+            requests: self.lines & level,
+            entries: self.entries.map(u64::from),
+        }
     }
 
     /// Drives input `pin` (0 to 23).
@@ -108,13 +145,7 @@ impl Ioapic {
         match self.selected {
             // The arbitration id follows the id whenever that is written.
             index::ID | index::ARBITRATION => u32::from(self.id) << 24,
-            index::VERSION => {
-                let version = match self.version {
-                    Version::V11 => 0x11,
-                    Version::V20 => 0x20,
-                };
-                (PINS as u32 - 1) << 16 | version
-            }
+            index::VERSION => (PINS as u32 - 1) << 16 | u32::from(self.version.number()),
             _ => self.redirection().map_or(0, |(pin, high)| {
                 let entry = u64::from(self.entries[pin]);
                 if high { (entry >> 32) as u32 } else { entry as u32 }

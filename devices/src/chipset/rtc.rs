@@ -18,8 +18,8 @@ use self::calendar::Moment;
 use self::registers::{CMOS_SIZE, RegA, RegB, RegC, index};
 use crate::base::clock::NS_PER_SEC;
 use crate::base::{
-    AccessRule, Clock, Device, DeviceTimers, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State, StateError,
-    TimerClient,
+    AccessRule, Clock, Delivery, Device, DeviceTimers, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State,
+    StateError, TimerClient,
 };
 
 /// The time base: a watch crystal.
@@ -209,7 +209,12 @@ impl Rtc {
         let (b, c) = (self.reg_b(), self.reg_c());
         let request = b.enables(c);
         self.cmos[index::C] = c.with_request(request).into_bits();
-        self.irq.set(request);
+        let rises = request && !self.irq.level();
+        let coalesced = self.irq.set(request) == Delivery::Coalesced;
+        if rises && coalesced && c.periodic() && b.periodic() && self.lost_ticks == LostTicks::Slew {
+            // The guest has not yet taken the one before, although it has read register C.
+            self.lost = self.lost.saturating_add(1);
+        }
 
         let from = self.seen;
         let updates = self.updates();

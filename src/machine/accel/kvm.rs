@@ -16,7 +16,7 @@ use crate::boot::mtrr::mtrrs;
 use crate::config::{KernelIrqchip, LostTickPolicy, MachineConfig, PlatformConfig};
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
-use crate::kvm::chips::ChipState;
+use crate::kvm::chips::{self, ChipState};
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
 use crate::kvm::irq::GsiSink;
@@ -31,6 +31,7 @@ use crate::machine::boot::{BootSource, FirstImage, KernelStart};
 use crate::machine::build::Assembly;
 use crate::machine::description::{Identification, describe};
 use crate::machine::guest_time::Clockwork;
+use crate::machine::interrupt_report::{InterruptReport, ReadInterrupts};
 use crate::machine::layout::{KVM_RESERVED, MemoryLayout};
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
@@ -281,6 +282,17 @@ impl Accelerator for KvmAccelerator {
             let _ = vcpu.with(|vcpu| vcpu.fd().kvmclock_ctrl());
         }
         Ok(())
+    }
+
+    fn kernel_interrupts(&self) -> Option<ReadInterrupts> {
+        if let Irqchip::Split(_) = self.irqchip {
+            return None;
+        }
+        let vm = Arc::clone(&self.vm);
+        Some(Box::new(move || {
+            let (pics, ioapic) = chips::registers(&vm)?;
+            Ok(InterruptReport { pics, ioapic })
+        }))
     }
 
     fn reset(&mut self, board: &Board) -> Result<()> {

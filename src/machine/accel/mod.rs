@@ -16,6 +16,7 @@ use devices::base::{GuestRam, IrqSink};
 use super::description::Identification;
 use super::flash::FlashChip;
 use super::guest_time::Clockwork;
+use super::interrupt_report::ReadInterrupts;
 use super::layout::{MemoryLayout, Rules};
 use super::pc::Board;
 use super::pc::chips::Chips;
@@ -74,6 +75,9 @@ pub trait Accelerator: Send {
     /// # Errors
     /// The host refuses.
     fn thaw(&mut self) -> Result<()>;
+
+    /// What reads the interrupt controllers in the kernel; `None` if they are on the board.
+    fn kernel_interrupts(&self) -> Option<ReadInterrupts>;
 
     /// Puts the processors, which are parked, to where the machine starts from. The devices of `board` have been reset.
     ///

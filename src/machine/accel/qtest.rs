@@ -20,6 +20,7 @@ use crate::machine::boot::open_firmware;
 use crate::machine::build::Assembly;
 use crate::machine::description::Identification;
 use crate::machine::guest_time::{Clockwork, GuestTime};
+use crate::machine::interrupt_report::ReadInterrupts;
 use crate::machine::layout::MemoryLayout;
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
@@ -120,6 +121,10 @@ impl Accelerator for NoProcessors {
 
     fn thaw(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn kernel_interrupts(&self) -> Option<ReadInterrupts> {
+        None
     }
 
     fn reset(&mut self, _board: &Board) -> Result<()> {

@@ -12,6 +12,7 @@ use devices::chipset::ioapic::{Ioapic, Version};
 use super::{Board, TIMER_IRQ};
 use crate::machine::board::{irq, port};
 use crate::machine::gate::Gate;
+use crate::machine::interrupt_report::InterruptReport;
 use crate::machine::layout::IOAPIC;
 
 /// Where interrupt controllers and interval timer are.
@@ -37,6 +38,12 @@ impl InterruptControllers {
     #[must_use]
     pub fn new(intr: IrqLine, apics: Arc<dyn ApicBus>) -> Self {
         Self { pic: shared(I8259::new(intr)), ioapic: shared(Ioapic::new(Version::V20, apics)) }
+    }
+
+    /// What they hold.
+    #[must_use]
+    pub fn report(&self) -> InterruptReport {
+        InterruptReport { pics: lock(&self.pic).registers(), ioapic: lock(&self.ioapic).registers() }
     }
 }
 

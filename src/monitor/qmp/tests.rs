@@ -42,6 +42,10 @@ impl Control for Machine {
         vec![Cpu { thread_id: 7, socket: 0, core: 0, thread: 0 }]
     }
 
+    fn interrupts(&self) -> Option<anyhow::Result<String>> {
+        None
+    }
+
     fn uses_kvm(&self) -> bool {
         false
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
-use crate::base::{IrqProbe, ManualClock, TimerQueue, lock, shared};
+use crate::base::{IrqInput, IrqProbe, IrqSink, ManualClock, TimerQueue, lock, shared};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -242,6 +242,31 @@ fn slew_delivers_every_lost_tick() {
     discarding.pass(10 * SECOND);
     assert_eq!(discarding.get(0x0c) & 0x40, 0x40);
     assert!(!discarding.irq.level());
+}
+
+#[test]
+fn slew_counts_what_the_interrupt_controller_coalesces() {
+    struct Busy;
+    impl IrqSink for Busy {
+        fn set_level(&self, _pin: u32, level: bool) -> Delivery {
+            if level { Delivery::Coalesced } else { Delivery::Delivered }
+        }
+    }
+    for (lost_ticks, lost) in [(LostTicks::Slew, 1), (LostTicks::Discard, 0)] {
+        let (time, clock) = ManualClock::new();
+        let queue = TimerQueue::new(clock.clone());
+        let timers = queue.timers();
+        let owner = timers.owner();
+        let line = IrqInput::new(Arc::new(Busy), 8).line("RTC");
+        let rtc = shared(Rtc::new(clock, timers, line, 0, &[0; CMOS_SIZE], lost_ticks));
+        queue.attach(owner, &rtc);
+        for (register, value) in [(0x0a, 0x2f), (0x0b, 0x42)] {
+            lock(&rtc).write(0, 0, 1, register);
+            lock(&rtc).write(0, 1, 1, value);
+        }
+        queue.step(&time, SECOND / 2);
+        assert_eq!(lock(&rtc).lost, lost);
+    }
 }
 
 #[test]
