@@ -14,6 +14,7 @@ mod parallel;
 mod pci_devices;
 pub mod sleep;
 
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -118,8 +119,8 @@ pub struct Board {
     acpi: acpi::Devices,
     /// All devices in the order of their reset, by the name they are saved under.
     devices: Vec<(String, Arc<Mutex<dyn Device>>)>,
-    /// How many of them come first that nobody asked for.
-    own_devices: usize,
+    /// Those among them that the user has added.
+    added: Range<usize>,
 }
 
 impl Board {
@@ -166,7 +167,7 @@ impl Board {
             dma: IsaDma::new(&ram),
             acpi: acpi::Devices::default(),
             devices: Vec::new(),
-            own_devices: 0,
+            added: 0..0,
         };
         board.add_bridges(cmos.layout.ram_size(), shadow, router, &system)?;
         if config.platform.acpi {
@@ -204,10 +205,11 @@ impl Board {
                 board.add_parallel(index, None, IsaParallel::IRQ, backends.char_port(id)?.as_mut());
             }
         }
-        board.own_devices = board.devices.len();
+        let first_added = board.devices.len();
         for device in &config.devices {
             board.add_device(device, &system, backends)?;
         }
+        board.added = first_added..board.devices.len();
         board.add_interrupt_controllers();
         board.describe_slots();
         Ok(board)
@@ -397,8 +399,8 @@ impl Board {
 
     /// The types of the board's own devices, in the order in which they were made.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
-        let own = self.devices.iter().take(self.own_devices);
-        own.map(|(name, _)| name.split('#').next().unwrap_or(name))
+        let own = self.devices.iter().enumerate().filter(|(index, _)| !self.added.contains(index));
+        own.map(|(_, (name, _))| name.split('#').next().unwrap_or(name))
     }
 
     /// A line to each interrupt input, for somebody who is no device.

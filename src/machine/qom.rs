@@ -12,7 +12,8 @@ pub const IOAPIC: &str = "/machine/i440fx/ioapic";
 const UNATTACHED: &str = "/machine/unattached";
 
 /// Parts of natoma's board that are no objects of their own in QEMU's.
-const PARTS_OF_OTHERS: [&str; 5] = ["pci-config", "ioport80", "acpi-pci-hotplug", "acpi-cpu-hotplug", "fw_cfg"];
+const PARTS_OF_OTHERS: [&str; 6] =
+    ["pci-config", "ioport80", "acpi-pci-hotplug", "acpi-cpu-hotplug", "fw_cfg", "ioapic"];
 
 /// All objects of the machine that `config` describes.
 #[must_use]

@@ -4,5 +4,6 @@
 mod chardevs;
 mod endings;
 mod monitor;
+mod qmp;
 mod terminal;
 mod tools;

@@ -84,3 +84,6 @@ pub trait Hardware: Send {
     /// Whether nothing waits for the main loop: no reset, no power-off.
     fn is_settled(&self) -> bool;
 }
+
+#[cfg(test)]
+mod tests;

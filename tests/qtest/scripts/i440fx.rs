@@ -13,7 +13,11 @@ pub const SCRIPT: Script = Script {
             access: "read",
             reason: "QEMU's qtest writes to RAM past the write protection that its processors obey",
         },
-        Difference { section: "ROM", access: "read", reason: "there is no firmware ROM yet" },
+        Difference {
+            section: "ROM",
+            access: "read",
+            reason: "natoma has no firmware here unless it is asked for (-bios); QEMU always has",
+        },
         Difference {
             section: "SMRAM closed",
             access: "read 0xa8000",
