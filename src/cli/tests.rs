@@ -1,6 +1,7 @@
 //! Command lines through the front door: what they become, and what is wrong with them.
 
 mod boot;
+mod numa;
 mod tables;
 
 use super::keyval::Key;

@@ -14,6 +14,7 @@ mod device;
 mod floppy;
 mod isa;
 mod memory;
+mod numa;
 mod parallel;
 mod pci;
 mod platform;
@@ -30,6 +31,7 @@ pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
+pub use numa::NumaConfig;
 pub use parallel::IsaParallel;
 pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial, PvpanicPci};
 pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
@@ -67,6 +69,8 @@ pub struct MachineConfig {
     pub smp: Smp,
     /// Guest RAM and what it is made of.
     pub memory: MemoryConfig,
+    /// NUMA nodes.
+    pub numa: NumaConfig,
     /// What the machine boots.
     pub boot: BootConfig,
     /// Real-time clock.

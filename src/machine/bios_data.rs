@@ -188,7 +188,7 @@ mod tests {
     use devices::chipset::piix4_pm::SleepStates;
 
     use crate::boot::e820::E820Kind;
-    use crate::config::SmbiosConfig;
+    use crate::config::{NumaConfig, SmbiosConfig};
     use crate::machine::acpi::{self, Cpu, Devices, Oem, Purpose, Slots};
     use crate::machine::layout::Rules;
     use crate::machine::smbios::{self, Processors, UserFiles};
@@ -220,6 +220,7 @@ mod tests {
             sleep: SleepStates::default(),
             purpose: Purpose::Firmware,
             devices: Devices::default(),
+            numa: &NumaConfig::default(),
             user_tables: &[],
         };
         let mptable =

@@ -66,6 +66,7 @@ pub fn describe(
             sleep: SleepStates::default(),
             purpose: Purpose::DirectBoot { pirqs: irq::PIRQ_DEFAULT, slots },
             devices,
+            numa: &config.numa,
             user_tables: &user_tables,
         })
     });
@@ -103,6 +104,7 @@ pub fn firmware_tables(
         slots: board.slots(),
         sleep: sleep::states(config),
         devices: board.acpi_devices(),
+        numa: config.numa.clone(),
         user_tables: user_tables(config)?,
         ports: Arc::clone(&board.ports),
         memory: Arc::clone(&board.memory),
@@ -111,7 +113,10 @@ pub fn firmware_tables(
 
 /// The processors that there are or may be, in the order of their numbers.
 pub fn processors(config: &MachineConfig, topology: &Topology) -> Vec<acpi::Cpu> {
-    (0..config.smp.max_cpus).map(|index| acpi::Cpu::new(topology.apic_id(index), index < config.smp.cpus)).collect()
+    let node = |index: u32| config.numa.cpus.get(index as usize).copied();
+    let cpu =
+        |index| acpi::Cpu { node: node(index), ..acpi::Cpu::new(topology.apic_id(index), index < config.smp.cpus) };
+    (0..config.smp.max_cpus).map(cpu).collect()
 }
 
 /// The SMBIOS tables; firmware, if there is some, adds itself to them.

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use devices::firmware::FwCfg;
 use devices::firmware::fw_cfg::registers::key;
 
+use super::acpi;
 use super::boot_order::BootOrder;
+use super::description::processors;
 use super::firmware;
 use super::layout::{HPET, MemoryLayout};
 use crate::boot::by_firmware::{self, FirmwareKernel};
@@ -56,7 +58,7 @@ pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
     fw_cfg.set_item(key::CPUS, word(config.smp.cpus));
     fw_cfg.set_item(key::MAX_CPUS, word(topology.apic_id_limit()));
     fw_cfg.set_item(key::BOOT_MENU, u16::from(config.boot.order.menu).to_le_bytes());
-    fw_cfg.set_item(key::NUMA, numa(topology));
+    fw_cfg.set_item(key::NUMA, numa(config, topology));
     fw_cfg.set_item(key::IRQ0_OVERRIDE, 1_u32.to_le_bytes());
     fw_cfg.set_item(key::HPET, hpet(platform.hpet));
     fw_cfg.add_file("etc/e820", e820(layout, reserved))?;
@@ -77,9 +79,8 @@ fn word(number: u32) -> [u8; 2] {
     u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes()
 }
 
-/// One processor after the other on no node.
-fn numa(topology: &Topology) -> Vec<u8> {
-    vec![0; 8 * (1 + topology.apic_id_limit() as usize)]
+fn numa(config: &MachineConfig, topology: &Topology) -> Vec<u8> {
+    acpi::fw_cfg_item(&config.numa, &processors(config, topology), topology.apic_id_limit())
 }
 
 /// The number of HPETs, FFh for none, and what there is to know of each.

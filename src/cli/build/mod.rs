@@ -9,6 +9,7 @@ mod device;
 mod log;
 mod machine;
 mod memory;
+mod numa;
 mod pci;
 mod rtc;
 mod run;
@@ -51,12 +52,14 @@ pub fn machine(
         warnings.push(format!("-bios {name}: not used, as the firmware in the first flash chip is started"));
     }
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
+    let memory = memory::build(settings, &smp)?;
     Ok(MachineConfig {
         identity: run::identity(settings)?,
         platform,
         cpu: cpu::build(settings, &environment.cpus, warnings)?,
         smp,
-        memory: memory::build(settings, &smp)?,
+        numa: numa::build(settings, &smp, memory.size())?,
+        memory,
         boot,
         rtc: rtc::build(settings, &globals)?,
         chardevs: consoles.chardevs,

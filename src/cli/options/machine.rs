@@ -50,7 +50,7 @@ const MACHINE: Schema = Schema::plain(
         Key::missing("sata", &["on", "off"], "natoma has no SATA"),
         Key::missing("smbus", &["on", "off"], ""),
         Key::missing("nvdimm", &["off"], "natoma has no memory devices yet"),
-        Key::missing("hmat", &["off"], "natoma has no NUMA yet"),
+        Key::missing("hmat", &["off"], "natoma has no table of memory attributes"),
         Key::missing("suppress-vmdesc", &["on", "off"], "natoma does not migrate yet"),
         Key::missing("default-bus-bypass-iommu", &["off"], "natoma has no IOMMU"),
         Key::missing("bus-lock-ratelimit", &["0"], ""),

@@ -28,7 +28,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     value("audiodev", NO_SOUND),
     flag("audio-help", NO_SOUND),
     value("usbdevice", NO_USB),
-    value("numa", "natoma has no NUMA yet: leave it out"),
     value("tpmdev", "natoma has no TPM yet: leave it out"),
     value("set", "write the value where the item is defined"),
     value("add-fd", "use /dev/fd/N as the name of the file"),

@@ -11,6 +11,7 @@ mod isa;
 mod machine;
 mod memory;
 mod missing;
+mod numa;
 mod pci;
 mod process;
 mod tables;
@@ -207,6 +208,7 @@ pub fn all() -> impl Iterator<Item = &'static OptionSpec> + Clone {
     [
         machine::OPTIONS,
         tables::OPTIONS,
+        numa::OPTIONS,
         boot::OPTIONS,
         memory::OPTIONS,
         chardev::OPTIONS,

@@ -9,6 +9,7 @@ use devices::firmware::fw_cfg::FileError;
 
 use super::loader::{LOADER_FILE, RSDP_FILE, TABLES_FILE, script};
 use super::{AcpiTables, Cpu, Devices, Inputs, Oem, Purpose, RSDP_LEN, Slots};
+use crate::config::NumaConfig;
 use crate::machine::board::port;
 use crate::machine::layout::MemoryLayout;
 
@@ -35,6 +36,8 @@ pub struct FirmwareTables {
     pub sleep: SleepStates,
     /// What else is on the board.
     pub devices: Devices,
+    /// NUMA nodes.
+    pub numa: NumaConfig,
     /// Tables of the user's, complete.
     pub user_tables: Vec<Vec<u8>>,
     /// Port space.
@@ -65,6 +68,7 @@ impl FirmwareTables {
             sleep: self.sleep,
             purpose: Purpose::Firmware,
             devices: self.devices,
+            numa: &self.numa,
             user_tables: &self.user_tables,
         })
     }

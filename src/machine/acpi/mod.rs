@@ -16,6 +16,7 @@ mod dsdt;
 mod firmware;
 mod image;
 mod loader;
+mod numa;
 mod tables;
 pub mod user;
 
@@ -24,12 +25,14 @@ mod tests;
 
 pub use firmware::FirmwareTables;
 pub use image::{AcpiTables, Checksum, Part, PlacedTables, Pointer, RSDP_LEN};
+pub use numa::fw_cfg_item;
 
 use std::ops::Range;
 
 use devices::chipset::piix4_pm::SleepStates;
 
 use super::layout::MemoryLayout;
+use crate::config::NumaConfig;
 
 /// The strings by which the tables name their maker (`x-oem-id` and `x-oem-table-id` of the machine), space padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,8 @@ pub struct Inputs<'a> {
     pub purpose: Purpose,
     /// What else is on the board.
     pub devices: Devices,
+    /// NUMA nodes.
+    pub numa: &'a NumaConfig,
     /// Tables of the user's, complete.
     pub user_tables: &'a [Vec<u8>],
 }
@@ -152,7 +157,7 @@ pub struct Inputs<'a> {
 impl AcpiTables {
     /// Build all tables of a machine.
     ///
-    /// The order is QEMU's: FACS, DSDT, FADT, MADT, HPET, WAET, the user's, RSDT, XSDT.
+    /// The order is QEMU's: FACS, DSDT, FADT, MADT, HPET, SRAT, SLIT, WAET, the user's, RSDT, XSDT.
     pub fn build(inputs: &Inputs<'_>) -> Self {
         let oem = &inputs.oem;
         let licensed = user::licence(inputs.user_tables).unwrap_or(*oem);
@@ -162,6 +167,12 @@ impl AcpiTables {
             vec![image.add_fadt(&tables::fadt(inputs, &licensed), dsdt), image.add(&tables::madt(oem, inputs.cpus))];
         if inputs.devices.hpet {
             listed.push(image.add(&tables::hpet(oem)));
+        }
+        if !inputs.numa.memory.is_empty() {
+            listed.push(image.add(&numa::srat(oem, inputs.cpus, inputs.layout, &inputs.numa.memory)));
+        }
+        if !inputs.numa.distances.is_empty() {
+            listed.push(image.add(&numa::slit(oem, &inputs.numa.distances)));
         }
         listed.push(image.add(&tables::waet(oem)));
         listed.extend(inputs.user_tables.iter().map(|table| image.add_complete(table)));

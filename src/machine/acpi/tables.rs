@@ -140,7 +140,7 @@ pub(super) fn madt(oem: &Oem, cpus: &[Cpu]) -> Vec<u8> {
 }
 
 /// Ids as a processor local APIC entry can hold them. Id 255 addresses all processors.
-fn small_ids(uid: u32, cpu: Cpu) -> Option<(u8, u8)> {
+pub(super) fn small_ids(uid: u32, cpu: Cpu) -> Option<(u8, u8)> {
     let apic_id = u8::try_from(cpu.apic_id).ok().filter(|id| *id != u8::MAX)?;
     Some((u8::try_from(uid).ok()?, apic_id))
 }

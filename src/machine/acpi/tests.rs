@@ -10,6 +10,7 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
+use crate::config::NumaConfig;
 use crate::machine::board::port;
 use crate::machine::layout::Rules;
 use crate::machine::testing::{self, Scratch};
@@ -64,6 +65,7 @@ fn place(cpus: &[Cpu], devices: Devices, purpose: Purpose) -> PlacedTables {
         sleep: SleepStates { s3: true, s4: Some(2) },
         purpose,
         devices,
+        numa: &NumaConfig::default(),
         user_tables: &[],
     };
     AcpiTables::build(&inputs).place(BASE)

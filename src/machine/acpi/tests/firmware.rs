@@ -81,6 +81,7 @@ fn on_buses() -> (FirmwareTables, Arc<Bus>, Arc<Bus>) {
         slots: slots(),
         sleep: SleepStates { s3: true, s4: Some(2) },
         devices: ALL,
+        numa: NumaConfig::default(),
         user_tables: vec![user_table()],
         ports: ports.clone(),
         memory: memory.clone(),

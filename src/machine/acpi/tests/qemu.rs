@@ -63,6 +63,7 @@ fn describes_the_devices_that_qemu_describes() {
         sleep: SleepStates { s3: true, s4: Some(2) },
         purpose: Purpose::Firmware,
         devices,
+        numa: &NumaConfig::default(),
         user_tables: &[],
     };
     let ours = tables(&AcpiTables::build(&inputs).place(BASE));
@@ -84,4 +85,60 @@ fn describes_the_devices_that_qemu_describes() {
     }
     assert!(unknown.is_empty(), "{}", unknown.join("\n"));
     assert_eq!(used.len(), DIFFERENCES.len(), "each difference is one: {used:?}");
+}
+
+/// Two nodes with a hole in the first, and one without processors, on QEMU 7.2, which asks for a backend of each.
+#[test]
+fn divides_the_machine_as_qemu_does() {
+    let mut options = vec!["-smp", "4,sockets=2,cores=2", "-serial", "null"];
+    for object in ["a,size=8M", "b,size=16M", "c,size=8M"] {
+        options.extend(["-object", Box::leak(format!("memory-backend-ram,id={object}").into_boxed_str())]);
+    }
+    for numa in
+        ["node,memdev=a,cpus=0-1", "node,memdev=b,cpus=2", "node,memdev=c", "cpu,node-id=0,socket-id=1,core-id=1"]
+    {
+        options.extend(["-numa", numa]);
+    }
+    for numa in ["dist,src=0,dst=1,val=21", "dist,src=0,dst=2,val=31", "dist,src=1,dst=2,val=41"] {
+        options.extend(["-numa", numa]);
+    }
+    let Some(qemu) = testing::qemu_memory("acpi-numa", &options) else { return };
+    let (_, rsdp) = qemu.find_in_bios_segment(b"RSD PTR ").expect("SeaBIOS places an RSDP");
+    let theirs = walk(rsdp, &qemu.ram, 0, false);
+
+    let layout = layout();
+    let numa = NumaConfig {
+        memory: vec![8 << 20, 16 << 20, 8 << 20],
+        cpus: vec![0, 0, 1, 0],
+        distances: vec![vec![10, 21, 31], vec![21, 10, 41], vec![31, 41, 10]],
+    };
+    let cpus: Vec<_> = (0..4).map(|id| Cpu { node: Some(numa.cpus[id as usize]), ..Cpu::new(id, true) }).collect();
+    let inputs = Inputs {
+        oem: Oem::default(),
+        cpus: &cpus,
+        layout: &layout,
+        pci_hole64: layout.pci_hole64.clone(),
+        pm_base: port::PM,
+        slots: &Slots::default(),
+        sleep: SleepStates::default(),
+        purpose: LEAN,
+        devices: Devices::default(),
+        numa: &numa,
+        user_tables: &[],
+    };
+    let ours = tables(&AcpiTables::build(&inputs).place(BASE));
+    assert_eq!(ours["SLIT"], theirs["SLIT"]);
+    // QEMU fills the table up with entries that don't count, for memory that might come.
+    let entries = |table: &[u8]| -> Vec<Vec<u8>> {
+        let (mut at, mut entries) = (48, Vec::new());
+        while at < table.len() {
+            let len = usize::from(table[at + 1]);
+            entries.push(table[at..at + len].to_vec());
+            at += len;
+        }
+        entries.retain(|entry| entry[0] != 1 || entry[28] != 0);
+        entries
+    };
+    assert_eq!(ours["SRAT"][36..48], theirs["SRAT"][36..48]);
+    assert_eq!(entries(&ours["SRAT"]), entries(&theirs["SRAT"]));
 }
