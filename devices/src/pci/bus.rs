@@ -253,7 +253,11 @@ impl PciBus {
             }
         }
         let io = function.clone();
-        seats[address.index()] = Some(Arc::new(Seat { name, function, io, mapped: Mutex::default(), secondary }));
+        let seat = Arc::new(Seat { name, function, io, mapped: Mutex::default(), secondary });
+        seats[address.index()] = Some(Arc::clone(&seat));
+        drop(seats);
+        // Some windows are there from the start: those that registers of its own place.
+        self.change(&seat, |_| ());
         Ok(())
     }
 

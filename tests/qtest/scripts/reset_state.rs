@@ -47,7 +47,6 @@ const DIFFERENCES: &[Difference] = &[
         access: "inb 0xcf",
         reason: "CONFADD answers accesses of four bytes only, others are ISA's (Intel 290549, 3.1.1)",
     },
-    Difference { section: "ports", access: "inb 0xb1", reason: "there is no SMBus yet" },
 ];
 
 fn dump(pc: &mut dyn Pc) {

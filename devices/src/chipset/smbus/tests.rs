@@ -63,7 +63,6 @@ fn blocks_go_through_the_buffer() {
     for byte in [7, 8, 9] {
         smbus.write(BLK, byte);
     }
-    // QEMU: a device error.
     assert_eq!(run(&mut smbus, WRITE, BLOCK_DATA, 0x40, [3, 0]), 0x02);
     smbus.read(CNT);
     for _ in 0..32 {
