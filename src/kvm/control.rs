@@ -29,8 +29,8 @@ type Job = Box<dyn FnOnce(&mut Vcpu) + Send>;
 struct Orders {
     order: Order,
     parked: bool,
-    /// The thread sleeps until the orders change: it needs no kick.
-    asleep: bool,
+    /// The thread may be in the guest. If not, it looks at these orders before it goes there: it needs no signal.
+    running: bool,
     jobs: VecDeque<Job>,
     /// Gone once the thread has ended, and the page with it.
     page: Option<RunPage>,
@@ -78,7 +78,7 @@ pub fn install_kick_handler() -> io::Result<()> {
 fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
     control.attention.store(true, Ordering::SeqCst);
     // With the lock held, so that the thread has not ended.
-    if let Some(page) = orders.page.filter(|_| !orders.asleep) {
+    if let Some(page) = orders.page.filter(|_| orders.running) {
         page.set_immediate_exit(true);
         // SAFETY: the thread has not ended, as it takes the page away before it does.
         let result = unsafe { libc::pthread_kill(thread, SIGRTMIN()) };
@@ -93,7 +93,7 @@ impl VcpuHandle {
     /// The host has no more threads to give.
     pub fn spawn(mut vcpu: Vcpu) -> io::Result<Self> {
         let page = Some(vcpu.run_page());
-        let orders = Orders { order: Order::Park, parked: false, asleep: false, jobs: VecDeque::new(), page };
+        let orders = Orders { order: Order::Park, parked: false, running: false, jobs: VecDeque::new(), page };
         let control =
             Arc::new(Control { orders: Mutex::new(orders), changed: Condvar::new(), attention: AtomicBool::new(true) });
         let theirs = Arc::clone(&control);
@@ -205,7 +205,7 @@ impl VcpuParker {
                 orders.order = Order::Park;
                 kick(control, &orders, *thread);
             }
-            // A thread that sleeps though it is to run is about to wake for that, and finds the new order.
+            // A thread that is still on its way to run looks at its orders first, and finds this one.
         }
     }
 }
@@ -232,6 +232,7 @@ fn run(vcpu: &mut Vcpu, control: &Control) {
 /// Carries out orders until there is one to run (`true`) or to end.
 fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
     let mut orders = lock(&control.orders);
+    orders.running = false;
     loop {
         if let Some(job) = orders.jobs.pop_front() {
             drop(orders);
@@ -244,6 +245,7 @@ fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
             Order::End => return false,
             Order::Run => {
                 orders.parked = false;
+                orders.running = true;
                 control.attention.store(false, Ordering::SeqCst);
                 vcpu.run_page().set_immediate_exit(false);
                 return true;
@@ -253,11 +255,7 @@ fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
                 orders.parked = true;
                 control.changed.notify_all();
             }
-            Order::Park => {
-                orders.asleep = true;
-                orders = control.wait(orders);
-                orders.asleep = false;
-            }
+            Order::Park => orders = control.wait(orders),
         }
     }
 }
