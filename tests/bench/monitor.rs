@@ -45,7 +45,7 @@ pub struct Monitors {
     /// QEMU's first line of `--version`, if it is installed.
     pub qemu_version: Option<String>,
     this: PathBuf,
-    rom: PathBuf,
+    images: rom::Images,
 }
 
 impl Monitors {
@@ -60,7 +60,7 @@ impl Monitors {
             natoma: Path::new(env!("CARGO_BIN_EXE_natoma")),
             qemu_version,
             this: env::current_exe().context("can't find this program")?,
-            rom: rom::write(directory).with_context(|| format!("can't write to {}", directory.display()))?,
+            images: rom::write(directory).with_context(|| format!("can't write to {}", directory.display()))?,
         })
     }
 
@@ -73,10 +73,14 @@ impl Monitors {
     /// A guest whose first instruction writes a byte to standard output. Nothing is said of what it does then.
     pub fn first_instruction(&self, monitor: Monitor) -> Command {
         match monitor {
-            Monitor::Natoma => self.marked_guest(monitor, env!("NATOMA_GUEST_BENCH"), "poweroff"),
+            Monitor::Natoma => {
+                let mut command = self.command(monitor);
+                command.arg("-kernel").arg(&self.images.kernel);
+                mark(command)
+            }
             Monitor::Qemu => {
                 let mut command = self.command(monitor);
-                command.arg("-bios").arg(&self.rom);
+                command.arg("-bios").arg(&self.images.firmware);
                 mark(command)
             }
             Monitor::Bare => bare::first_instruction(self.command(monitor)),

@@ -6,6 +6,7 @@ use super::features::{self, Feature, Features, Word};
 use super::host::{HostCpu, MSI_EXT_DEST_ID};
 use super::leaves::Regs;
 use super::models::{AMD, INTEL, Model, Signature};
+use super::native::Native;
 use super::properties::Properties;
 use super::topology::Topology;
 use super::xstate;
@@ -127,11 +128,11 @@ impl GuestCpu {
     /// virtual CPU for [`HostCpu::examine`] to look at, and so before [`Self::new`] can tell everything.
     ///
     /// # Errors
-    /// There is no such model, or a property is misspelt.
-    pub fn will_be_amd(config: &CpuConfig, host: &HostCpu) -> Result<bool, CpuError> {
+    /// A property is misspelt.
+    pub fn will_be_amd(config: &CpuConfig, native: &Native) -> Result<bool, CpuError> {
         let user = Properties::parse(&config.properties)?;
-        let start = Start::find(&config.model, user.migratable.unwrap_or(true), host)?;
-        Ok(user.vendor.map_or(start.vendor, vendor_words) == vendor_words(AMD))
+        let vendor = if config.model == "base" { [0; 3] } else { native.vendor() };
+        Ok(user.vendor.map_or(vendor, vendor_words) == vendor_words(AMD))
     }
 
     /// The vendor is AMD.

@@ -105,7 +105,7 @@ impl HostCpu {
     ///
     /// # Errors
     /// KVM does not tell what it supports.
-    pub fn detect(kvm: &Kvm, irqchip: KernelIrqchip, quirks: &HostQuirks) -> Result<Self, VmError> {
+    pub fn detect(kvm: &Kvm, native: Native, irqchip: KernelIrqchip, quirks: &HostQuirks) -> Result<Self, VmError> {
         let offered = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(VmError::new("list the CPUID leaves it supports"))?;
@@ -116,7 +116,7 @@ impl HostCpu {
             irqchip,
             machine_check: machine_check_capabilities(kvm),
         };
-        Ok(Self::new(Native::default(), Table::from(&offered), abilities, |index| feature_msr(kvm, index)))
+        Ok(Self::new(native, Table::from(&offered), abilities, |index| feature_msr(kvm, index)))
     }
 
     /// A host with these CPUID tables, where KVM's feature MSRs read as the function says.
@@ -205,8 +205,7 @@ impl HostCpu {
     /// Vendor string in the order EBX, EDX, ECX.
     #[must_use]
     pub fn vendor(&self) -> [u32; 3] {
-        let Regs { ebx, ecx, edx, .. } = self.native.get(0, 0);
-        [ebx, edx, ecx]
+        self.native.vendor()
     }
 
     /// Family, model and stepping.

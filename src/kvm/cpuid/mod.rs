@@ -30,6 +30,7 @@ mod tests;
 pub use error::{Bit, CpuError, Warning};
 pub use guest::GuestCpu;
 pub use host::HostCpu;
+pub use native::Native;
 pub use setup::SetUpError;
 pub use topology::{Place, Topology, TopologyError};
 

@@ -31,6 +31,13 @@ impl Default for Native {
 }
 
 impl Native {
+    /// Vendor string in the order EBX, EDX, ECX.
+    #[must_use]
+    pub fn vendor(&self) -> [u32; 3] {
+        let Regs { ebx, ecx, edx, .. } = self.get(0, 0);
+        [ebx, edx, ecx]
+    }
+
     /// The result for one leaf and subleaf; zeros for a leaf that the processor does not have.
     #[must_use]
     pub fn get(&self, leaf: u32, subleaf: u32) -> Regs {

@@ -520,7 +520,7 @@ fn vcpu() -> Option<(kvm_ioctls::Kvm, HostCpu, kvm_ioctls::VcpuFd)> {
     }
     let kvm = crate::kvm::open::open().unwrap();
     let quirks = crate::kvm::quirks::HostQuirks::detect(&kvm).unwrap();
-    let mut host = HostCpu::detect(&kvm, KernelIrqchip::On, &quirks).unwrap();
+    let mut host = HostCpu::detect(&kvm, Native::default(), KernelIrqchip::On, &quirks).unwrap();
     let vm = crate::kvm::vm::create(&kvm, &quirks).unwrap();
     crate::kvm::vm::add_chips(&vm, false).unwrap();
     let vcpu = vm.create_vcpu(0).unwrap();

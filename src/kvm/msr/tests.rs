@@ -6,7 +6,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::*;
 use crate::config::{CpuConfig, KernelIrqchip, Smp};
-use crate::kvm::cpuid::{GuestCpu, HostCpu};
+use crate::kvm::cpuid::{GuestCpu, HostCpu, Native};
 use crate::kvm::quirks::HostQuirks;
 
 /// A `qemu64` that has not run; `None`, said loudly, without `/dev/kvm`.
@@ -17,7 +17,7 @@ fn vcpu() -> Option<(Kvm, VcpuFd)> {
     }
     let kvm = crate::kvm::open::open().unwrap();
     let quirks = HostQuirks::detect(&kvm).unwrap();
-    let mut host = HostCpu::detect(&kvm, KernelIrqchip::On, &quirks).unwrap();
+    let mut host = HostCpu::detect(&kvm, Native::default(), KernelIrqchip::On, &quirks).unwrap();
     let vm = crate::kvm::vm::create(&kvm, &quirks).unwrap();
     crate::kvm::vm::add_chips(&vm, false).unwrap();
     let vcpu = vm.create_vcpu(0).unwrap();

@@ -1,7 +1,9 @@
 //! The processors in KVM, with the interrupt controllers and the PIT that are in the kernel.
 
 use std::iter;
+use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use devices::base::IrqSink;
@@ -18,7 +20,7 @@ use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::{self, ChipState};
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
-use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
+use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
 use crate::kvm::irq::GsiSink;
 use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
@@ -74,19 +76,38 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
     }
     let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
-    let mut host_cpu = HostCpu::detect(&kvm, config.platform.kernel_irqchip, &quirks)?;
-    let amd = GuestCpu::will_be_amd(&config.cpu, &host_cpu).context("-cpu")?;
+    let native = Native::default();
+    let amd = GuestCpu::will_be_amd(&config.cpu, &native).context("-cpu")?;
     let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
-    let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
 
-    let vm = vm::create(&kvm, &quirks)?;
-    let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
-    let shadow = ShadowSlots::new(Arc::clone(&slots));
-    shadow.map_ram(&layout, image.firmware())?;
-    flash.iter().try_for_each(|chip| chip.map(&slots))?;
-    let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
-    let (irqchip, irqs, chips) = Irqchip::make(&vm, &config.platform, &quirks, wide_apic_ids)?;
-    let first = create_vcpu(&vm, &topology, 0)?;
+    let make = || -> Result<_> {
+        let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
+        let vm = vm::create(&kvm, &quirks)?;
+        let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
+        let shadow = ShadowSlots::new(Arc::clone(&slots));
+        shadow.map_ram(&layout, image.firmware())?;
+        flash.iter().try_for_each(|chip| chip.map(&slots))?;
+        let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
+        let chips = Irqchip::make(&vm, &config.platform, &quirks, wide_apic_ids)?;
+        let first = create_vcpu(&vm, &topology, 0)?;
+        Ok((ram, vm, slots, shadow, chips, first))
+    };
+    // To ask KVM what processors it can make takes about as long as to make a machine for them.
+    let (mut host_cpu, made) = thread::scope(|scope| -> Result<_> {
+        let detect = || HostCpu::detect(&kvm, native, config.platform.kernel_irqchip, &quirks);
+        let host_cpu = thread::Builder::new().spawn_scoped(scope, detect).context("can't start a thread")?;
+        let made = make();
+        Ok((host_cpu.join().unwrap_or_else(|panic| resume_unwind(panic))?, made))
+    })?;
+    let (ram, vm, slots, shadow, (irqchip, irqs, chips), first) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            // Memory that the guest could not address is the better reason, should the host not have that much anyway.
+            let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
+            layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
+            return Err(error);
+        }
+    };
     // What the host's processors can do shows only with the first virtual one.
     host_cpu.examine(&first)?;
     let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
