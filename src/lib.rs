@@ -14,3 +14,4 @@ pub mod machine;
 pub mod monitor;
 pub mod qtest;
 mod suggest;
+pub mod tell;

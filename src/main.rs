@@ -2,6 +2,7 @@
 
 use natoma::cli::{self, Request};
 use natoma::command_line;
+use natoma::tell::tell;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
-        eprintln!("natoma: {error:#}");
+        tell(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<ExitCode> {
     let command_line = command_line::parse(std::env::args_os().skip(1))?;
     for warning in &command_line.warnings {
-        eprintln!("natoma: warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     match command_line.request {
         Request::Print(text) => print(&text)?,
@@ -26,7 +27,6 @@ fn run() -> anyhow::Result<ExitCode> {
             fs::write(&path, text).map_err(|error| anyhow::anyhow!("-writeconfig {}: {error}", path.display()))?;
         }
         Request::Run(config) => {
-            natoma::logging::init(&config.log)?;
             return Ok(ExitCode::from(natoma::machine::run(&config, cli::device_types)?.0));
         }
     }

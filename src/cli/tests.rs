@@ -236,7 +236,7 @@ fn guest_ram_has_a_size_and_a_backend() {
     }
     let ram = memory("-mem-path /dev/shm -mem-prealloc -smp 2 -machine mem-merge=off").ram;
     let path = "/dev/shm".into();
-    assert_eq!(ram.kind, MemoryBackendKind::File { path, align: 0, discard_data: false, readonly: false });
+    assert_eq!(ram.kind, MemoryBackendKind::File { path, align: 0, readonly: false });
     assert_eq!((ram.prealloc, ram.prealloc_threads, ram.merge, ram.share), (true, 2, false, false));
 
     let memory = memory(

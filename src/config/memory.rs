@@ -31,7 +31,7 @@ impl MemoryConfig {
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { ram: MemoryBackend::anonymous("pc.ram", Self::DEFAULT_SIZE), spare: Vec::new() }
+        Self { ram: MemoryBackend::anonymous(MemoryBackend::DEFAULT_ID, Self::DEFAULT_SIZE), spare: Vec::new() }
     }
 }
 
@@ -60,6 +60,22 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
+    /// The id of the backend that is made when none is named.
+    pub const DEFAULT_ID: &str = "pc.ram";
+
+    /// The option that asks for it.
+    pub fn option(&self) -> String {
+        match &self.kind {
+            MemoryBackendKind::Ram if self.id == Self::DEFAULT_ID => "-m".into(),
+            MemoryBackendKind::File { path, .. } if self.id == Self::DEFAULT_ID => {
+                format!("-mem-path {}", path.display())
+            }
+            MemoryBackendKind::Ram => format!("-object memory-backend-ram,id={}", self.id),
+            MemoryBackendKind::File { .. } => format!("-object memory-backend-file,id={}", self.id),
+            MemoryBackendKind::Memfd { .. } => format!("-object memory-backend-memfd,id={}", self.id),
+        }
+    }
+
     /// A private, lazily allocated anonymous mapping with QEMU's defaults.
     pub fn anonymous(id: &str, size: u64) -> Self {
         Self {
@@ -86,10 +102,8 @@ pub enum MemoryBackendKind {
     File {
         /// The file, or a directory in which an unnamed file is made.
         path: PathBuf,
-        /// Alignment of the mapping in bytes: a power of two; 0: the page size of the file's file system.
+        /// Alignment of the mapping in bytes: a power of two; 0: natoma's own, 2 MiB.
         align: u64,
-        /// Discard the file's contents at exit instead of keeping them.
-        discard_data: bool,
         /// Open the file read-only. The guest's writes stay private to it.
         readonly: bool,
     },

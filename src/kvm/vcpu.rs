@@ -268,11 +268,12 @@ impl Vcpu {
                 self.access_pending = true;
             }
             Ok(VcpuExit::MmioRead(address, data)) => {
-                self.space.devices.read(address, data);
+                // Not straight to the devices: while another processor has slots switched, accesses to the RAM there exit too.
+                self.space.read(address, data);
                 self.access_pending = true;
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
-                self.space.devices.write(address, data);
+                self.space.write(address, data);
                 self.access_pending = true;
             }
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::SetTpr | VcpuExit::TprAccess | VcpuExit::Nmi) => {

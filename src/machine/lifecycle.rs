@@ -14,6 +14,7 @@ use super::timers::QueueRunner;
 use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
 use crate::kvm::vcpu::SystemEvent;
 use crate::monitor::{Cause, Event};
+use crate::tell::tell;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,7 +276,7 @@ impl Machine {
             Message::SystemEvent(SystemEvent::Shutdown) => self.shutdown(Cause::GuestShutdown),
             Message::SystemEvent(SystemEvent::Crash) => self.panicked(),
             Message::Failed(report) => {
-                eprintln!("natoma: the guest can't go on\n{report}");
+                tell(format_args!("the guest can't go on\n{report}"));
                 self.events.push(Event::Shutdown(Cause::HostError));
                 Ok(Some(ExitStatus::FAILURE))
             }

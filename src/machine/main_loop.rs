@@ -1,6 +1,5 @@
 //! The main loop: timers, signals, messages and back ends, on one thread.
 
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +19,8 @@ use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Interrupt, Quit, Subscriber};
 use crate::host::process::Process;
 use crate::host::terminal;
+use crate::logging;
+use crate::tell::tell;
 
 /// Signals that the main loop sees to: three that end the machine, and those of a stop and of going on after it.
 const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
@@ -30,6 +31,8 @@ const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, S
 /// The machine can't be built, or the host refuses something it can't go on without.
 pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Result<ExitStatus> {
     let mut process = Process::start(&config.identity, &config.run)?;
+    // In the process that stays: the name of the log file may have its number.
+    logging::init(&config.log)?;
     let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
     // Before any thread exists, so that all inherit the mask.
     let mut signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
@@ -39,7 +42,12 @@ pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Res
     let control = Arc::new(MonitorControl::new(config, device_types, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let mut doors = FrontDoors::open(config, &chardevs, &control)?;
-    let Built { mut machine, bench } = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks })?;
+    let built = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks });
+    let Built { mut machine, bench } = match built {
+        Ok(built) => built,
+        // A signal may have ended it, or nobody wants to know any more.
+        Err(error) => return signals.ended().ok_or(error),
+    };
     if let Some(bench) = bench {
         doors.open_qtest(config, &chardevs, bench)?;
     }
@@ -112,6 +120,15 @@ impl Signals {
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd, mailbox })
     }
+
+    /// How the process ends, if a signal has come that ends it.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.interrupted();
+        std::iter::from_fn(|| self.mailbox.take()).find_map(|message| match message {
+            Message::User(UserRequest::Signal(number)) => Some(ExitStatus::signal(number)),
+            _ => None,
+        })
+    }
 }
 
 impl AsFd for Signals {
@@ -129,8 +146,7 @@ impl Interrupt for Signals {
                 Ok(Signal::SIGTSTP) => terminal::suspend(),
                 Ok(Signal::SIGCONT) => terminal::resume(),
                 _ => {
-                    // After a hang-up there is nowhere to say it, which would make `eprintln` panic.
-                    let _ = writeln!(io::stderr(), "natoma: terminating on signal {number} from pid {}", info.ssi_pid);
+                    tell(format_args!("terminating on signal {number} from pid {}", info.ssi_pid));
                     self.mailbox.post(Message::User(UserRequest::Signal(number)));
                     ends = true;
                 }

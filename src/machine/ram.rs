@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use super::layout::MemoryLayout;
 use crate::config::{MemoryBackend, MemoryBackendKind};
 
 const HUGE_PAGE: u64 = 2 << 20;
+/// Bytes that are allocated in advance between two looks at the signals.
+const POPULATED_AT_ONCE: usize = 64 << 20;
 
 /// Why there is no RAM.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,14 @@ pub enum RamError {
         /// Page size in bytes.
         page: u64,
     },
+    /// The alignment does not fit the page size.
+    #[error("align={align}: the host's pages have {page} bytes, of which it must be a multiple")]
+    Alignment {
+        /// What was asked for.
+        align: u64,
+        /// Page size in bytes.
+        page: u64,
+    },
     /// The host gives no memory.
     #[error("the host does not give {} MiB of memory{}", .size >> 20, advice(*.huge))]
     Map {
@@ -89,6 +100,8 @@ struct Source {
     file: Option<Arc<File>>,
     /// Granularity in bytes.
     page: u64,
+    /// What the address of the mapping must be a multiple of.
+    align: u64,
     shared: bool,
 }
 
@@ -96,7 +109,9 @@ impl Source {
     fn open(backend: &MemoryBackend) -> Result<Self, RamError> {
         let huge = |size: u64| if size == 0 { HUGE_PAGE } else { size };
         match &backend.kind {
-            MemoryBackendKind::Ram => Ok(Self { file: None, page: page_size(), shared: backend.share }),
+            MemoryBackendKind::Ram => {
+                Ok(Self { file: None, page: page_size(), align: page_size(), shared: backend.share })
+            }
             MemoryBackendKind::Memfd { hugetlb, hugetlbsize, seal } => {
                 let file = memfd(&backend.id, hugetlb.then_some(*hugetlbsize))?;
                 resize(&file, backend.size)?;
@@ -108,12 +123,20 @@ impl Source {
                     }
                 }
                 let page = if *hugetlb { huge(*hugetlbsize) } else { page_size() };
-                Ok(Self { file: Some(Arc::new(file)), page, shared: true })
+                Ok(Self { file: Some(Arc::new(file)), page, align: page, shared: true })
             }
-            MemoryBackendKind::File { path, align: _, discard_data: _, readonly } => {
+            MemoryBackendKind::File { path, align, readonly } => {
                 let file = open_file(path, backend.size, *readonly)?;
                 let page = block_size(&file).max(page_size());
-                Ok(Self { file: Some(Arc::new(file)), page, shared: backend.share && !readonly })
+                if !align.is_multiple_of(page) {
+                    return Err(RamError::Alignment { align: *align, page });
+                }
+                Ok(Self {
+                    file: Some(Arc::new(file)),
+                    page,
+                    align: page.max(*align),
+                    shared: backend.share && !readonly,
+                })
             }
         }
     }
@@ -228,9 +251,10 @@ fn map_error(backend: &MemoryBackend, source: io::Error) -> RamError {
 /// Maps `size` bytes at a boundary of huge pages and gives the kernel its advice.
 fn map_region(backend: &MemoryBackend, source: &Source, size: u64, offset: u64) -> Result<*mut u8, RamError> {
     let error = || map_error(backend, io::Error::last_os_error());
-    let align = HUGE_PAGE.max(source.page);
+    let align = HUGE_PAGE.max(source.align);
     let len = size as usize;
-    let reserved = len + align as usize;
+    let reserved =
+        len.checked_add(align as usize).ok_or_else(|| map_error(backend, io::ErrorKind::OutOfMemory.into()))?;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
     let area = unsafe { libc::mmap(ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
@@ -298,6 +322,28 @@ fn prealloc(start: usize, len: usize, threads: u32) -> io::Result<()> {
 }
 
 fn populate(start: usize, len: usize) -> io::Result<()> {
+    (start..start + len).step_by(POPULATED_AT_ONCE).try_for_each(|from| {
+        if signal_waits() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        populate_piece(from, POPULATED_AT_ONCE.min(start + len - from))
+    })
+}
+
+/// Whether a signal that ends natoma waits for the main loop, which has not begun.
+fn signal_waits() -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: writes the set, which outlives the call.
+    if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    [libc::SIGHUP, libc::SIGINT, libc::SIGTERM].into_iter().any(|signal| {
+        // SAFETY: the set was written above, and the signal exists.
+        unsafe { libc::sigismember(pending.as_ptr(), signal) == 1 }
+    })
+}
+
+fn populate_piece(start: usize, len: usize) -> io::Result<()> {
     // SAFETY: faults in pages of a mapping of ours without changing their contents.
     if unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_POPULATE_WRITE) } == 0 {
         return Ok(());
@@ -337,7 +383,7 @@ mod tests {
     }
 
     fn file(path: &Path, readonly: bool) -> MemoryBackendKind {
-        MemoryBackendKind::File { path: path.to_owned(), align: 0, discard_data: false, readonly }
+        MemoryBackendKind::File { path: path.to_owned(), align: 0, readonly }
     }
 
     /// Writes at both ends of both regions and reads back.
@@ -387,5 +433,10 @@ mod tests {
         assert!(error.contains("has 10 bytes, 25165824 are needed"), "{error}");
         let error = map(&backend(file(Path::new("/nonexistent/ram"), false)), &layout(24 << 20)).unwrap_err();
         assert_eq!(error.to_string(), "can't open the memory file /nonexistent/ram");
+        let aligned = |align| MemoryBackendKind::File { path: directory.path().to_owned(), align, readonly: false };
+        let error = map(&backend(aligned(512)), &layout(24 << 20)).unwrap_err().to_string();
+        assert!(error.starts_with("align=512: the host's pages have 4096 bytes"), "{error}");
+        let ram = map(&backend(aligned(64 << 20)), &layout(24 << 20)).unwrap();
+        assert!(ram.iter().all(|region| (region.as_ptr() as u64).is_multiple_of(64 << 20)), "not aligned as asked");
     }
 }

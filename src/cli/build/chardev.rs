@@ -79,7 +79,7 @@ fn socket(list: &KeyValues, origin: &Origin) -> Result<ChardevBackend, UsageErro
         (Some(path), None, false) => unix_address(list, path, origin)?,
         (None, Some(fd), false) => SocketAddress::Fd {
             fd: fd.parse().ok().filter(|fd| *fd >= 0).ok_or_else(|| {
-                error("fd is the number of a socket that natoma inherits; names of descriptors need a monitor, which natoma does not have yet")
+                error("fd is the number of a socket that natoma inherits from whoever starts it; names of descriptors are not supported")
             })?,
         },
         (None, None, true) => inet_address(list, origin)?,

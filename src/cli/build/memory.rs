@@ -10,8 +10,7 @@ use crate::config::{MemoryBackend, MemoryBackendKind, MemoryConfig, Smp};
 const RAM_GRANULARITY: u64 = 8 << 10;
 /// Sizes of memory backends are rounded up to this many bytes.
 const PAGE: u64 = 4 << 10;
-/// Id of the backend that is made when none is named.
-const DEFAULT_ID: &str = "pc.ram";
+const DEFAULT_ID: &str = MemoryBackend::DEFAULT_ID;
 
 /// What a backend has when its own keys do not say otherwise.
 struct Defaults {
@@ -67,8 +66,7 @@ pub fn build(settings: &Settings, smp: &Smp) -> Result<MemoryConfig, UsageError>
         (ram.merge, ram.dump) = (defaults.merge, defaults.dump);
         (ram.prealloc, ram.prealloc_threads) = (defaults.prealloc, defaults.prealloc_threads);
         if let Some(path) = settings.last("mem-path") {
-            ram.kind =
-                MemoryBackendKind::File { path: path.text().into(), align: 0, discard_data: false, readonly: false };
+            ram.kind = MemoryBackendKind::File { path: path.text().into(), align: 0, readonly: false };
         }
         return Ok(MemoryConfig { ram, spare });
     };
@@ -127,7 +125,6 @@ fn backend(object: &Occurrence, defaults: &Defaults) -> Result<MemoryBackend, Us
             MemoryBackendKind::File {
                 path: path.ok_or_else(|| error("'mem-path' is missing: give mem-path=PATH".into()))?.into(),
                 align: power_of_two("align")?,
-                discard_data: list.flag("discard-data").unwrap_or(false),
                 readonly: list.flag("readonly").unwrap_or(false),
             }
         }

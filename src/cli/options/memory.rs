@@ -36,8 +36,8 @@ const OBJECT: Schema = Schema {
             help: "a file, on tmpfs or hugetlbfs as a rule",
             keys: &[
                 Key::new("mem-path", Kind::Text("PATH"), "the file, or a directory for an unnamed one: must be given"),
-                Key::new("align", Kind::Size(1), "alignment of the mapping (default: the file system's page size)"),
-                Key::new("discard-data", Kind::Flag, "discard the file's contents at exit (default off)"),
+                Key::new("align", Kind::Size(1), "alignment of the mapping, if more than 2M is needed"),
+                Key::missing("discard-data", &["off"], "remove the file when natoma has ended, or name a directory"),
                 Key::new("readonly", Kind::Flag, "open the file read-only (default off)"),
                 Key::missing("pmem", &["off"], "natoma has no persistent memory"),
             ],

@@ -18,6 +18,7 @@ use devices::base::lock as locked;
 use self::overlay::Overlay;
 use self::raw::{Guard, RawImage};
 use crate::config::{Access, CacheMode, Drive, Image};
+use crate::tell::tell;
 
 /// What is in a drive.
 type Medium = Option<Box<dyn BlockBackend>>;
@@ -78,11 +79,11 @@ fn open_file(image: &Image) -> Result<Box<dyn BlockBackend>> {
         }
         if !opened.read_only {
             guard = Guard::On;
-            eprintln!(
-                "natoma: warning: {}: the image seems to be raw, but a guest could make it look like another format: \
+            tell(format_args!(
+                "warning: {}: the image seems to be raw, but a guest could make it look like another format: \
                  writes of that kind are refused. Add format=raw to lift this",
                 image.path.display()
-            );
+            ));
         }
     }
     if image.snapshot {

@@ -36,6 +36,7 @@ pub use self::socket::Interrupt;
 use self::socket::Socket;
 use crate::config::{Chardev, ChardevBackend};
 use crate::host::terminal;
+use crate::tell::announce;
 
 /// A character device's two ends: what the device writes to, and how it is told of input.
 pub trait CharPort {
@@ -139,7 +140,7 @@ impl Open {
                 let pty = Pty::open()?;
                 description = format!("pty:{}", pty.name().display());
                 pty_link = path.as_ref().map(|path| PtyLink::create(path, pty.name())).transpose()?;
-                println!("char device redirected to {} (label {})", pty.name().display(), config.id);
+                announce(format_args!("char device redirected to {} (label {})", pty.name().display(), config.id));
                 Medium::Changing(None, Box::new(pty))
             }
             ChardevBackend::Socket { address, server, wait, nodelay, telnet, reconnect_seconds } => {

@@ -22,6 +22,7 @@ use super::connection::Connection;
 use super::link::{Connector, Medium};
 use crate::config::SocketAddress;
 use crate::host::channel::Channel;
+use crate::tell::tell;
 
 /// What may cut waiting short: signals.
 pub trait Interrupt: AsFd {
@@ -43,12 +44,12 @@ impl Socket<'_> {
         if let SocketAddress::Inet { host, port, .. } = self.address
             && let Some(picked) = listener.port().filter(|picked| picked != port)
         {
-            eprintln!("natoma: tcp:{host}:{port} listens on port {picked}");
+            tell(format_args!("tcp:{host}:{port} listens on port {picked}"));
         }
         let mut server = Server { listener, nodelay: self.nodelay, telnet: self.telnet };
         let mut connection = None;
         if wait {
-            eprintln!("natoma: waiting for a connection to {}", self.address);
+            tell(format_args!("waiting for a connection to {}", self.address));
             while connection.is_none() && wait_for(server.listener.as_fd().as_raw_fd(), interrupt)? {
                 connection = server.ready();
             }

@@ -24,7 +24,7 @@ use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
 use crate::kvm::irq::GsiSink;
 use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
-use crate::kvm::pit::{self, KernelPit};
+use crate::kvm::pit::{self, KernelPit, StoppedPit};
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::split::BoardControllers;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
@@ -40,6 +40,7 @@ use crate::machine::pc::Board;
 use crate::machine::pc::chips::Chips;
 use crate::machine::shadow::ShadowSlots;
 use crate::machine::{flash, ram};
+use crate::tell::tell;
 
 /// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
 const MAX_XAPIC_ID: u32 = 254;
@@ -81,7 +82,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
 
     let make = || -> Result<_> {
-        let ram = ram::map(&config.memory.ram, &layout).context("-m")?;
+        let ram = ram::map(&config.memory.ram, &layout).with_context(|| config.memory.ram.option())?;
         let vm = vm::create(&kvm, &quirks)?;
         let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
         let shadow = ShadowSlots::new(Arc::clone(&slots));
@@ -112,7 +113,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     host_cpu.examine(&first)?;
     let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
     for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&topology)) {
-        eprintln!("natoma: warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     let layout = layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
     let ground = Ground {
@@ -179,7 +180,7 @@ impl Prepared {
             vcpu.post(move |vcpu| start.apply(vcpu).unwrap_or_else(|error| vcpu.fail(&error)));
         }
         shadow.follow_bridge()?;
-        Ok(KvmAccelerator { vm, irqchip, vcpus, boot, kvmclock: None })
+        Ok(KvmAccelerator { vm, irqchip, vcpus, boot, kvmclock: None, pit: None })
     }
 }
 
@@ -270,6 +271,8 @@ pub struct KvmAccelerator {
     boot: BootSource,
     /// The guest's paravirtual clock while the machine is stopped.
     kvmclock: Option<kvm_clock_data>,
+    /// The kernel's PIT while the machine is stopped.
+    pit: Option<StoppedPit>,
 }
 
 impl Accelerator for KvmAccelerator {
@@ -291,10 +294,17 @@ impl Accelerator for KvmAccelerator {
 
     fn freeze(&mut self) -> Result<()> {
         self.kvmclock = Some(self.vm.get_clock().context("can't read the guest's paravirtual clock")?);
+        self.pit = match self.irqchip {
+            Irqchip::Kernel(_) => StoppedPit::stop(&self.vm)?,
+            Irqchip::Split(_) => None,
+        };
         Ok(())
     }
 
     fn thaw(&mut self) -> Result<()> {
+        if let Some(pit) = self.pit.take() {
+            pit.go_on(&self.vm)?;
+        }
         let Some(stopped) = self.kvmclock.take() else { return Ok(()) };
         let clock = kvm_clock_data { clock: stopped.clock, ..Default::default() };
         self.vm.set_clock(&clock).context("can't set the guest's paravirtual clock")?;
@@ -317,6 +327,10 @@ impl Accelerator for KvmAccelerator {
     }
 
     fn reset(&mut self, board: &Board) -> Result<()> {
+        // A machine that is stopped has its PIT reset all the same.
+        if let Some(pit) = self.pit.take() {
+            pit.go_on(&self.vm)?;
+        }
         self.irqchip.reset(&self.vm)?;
         let start = self.boot.load(&self.vm, board, false)?;
         for vcpu in &self.vcpus {
