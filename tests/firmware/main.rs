@@ -1,10 +1,12 @@
 //! Stock firmware in natoma, as a person sees it: SeaBIOS on the serial port, its menu, and what it starts.
 //!
-//! Limits are generous: where ring 0 is interpreted, SeaBIOS takes three seconds, and more on a busy host.
+//! Limits are generous: where ring 0 is interpreted, SeaBIOS takes three seconds and GRUB half a minute, and more on a busy
+//! host.
 
 #[path = "../boot/console.rs"]
 #[allow(dead_code, reason = "the tests of booting use more of it")]
 mod console;
+mod grub;
 #[path = "../boot/test_kernel.rs"]
 mod test_kernel;
 
@@ -33,8 +35,13 @@ fn installed(file: &str, package: &str) -> bool {
     found
 }
 
-/// Starts natoma with its console on the standard streams. `None` if there is no KVM or no SeaBIOS here.
+/// Starts natoma with the firmware's console on the standard streams. `None` if there is no KVM or no SeaBIOS here.
 fn start(options: &[&str]) -> Option<Console> {
+    start_with(&[&["-nographic"], options].concat())
+}
+
+/// Starts natoma. `None` if there is no KVM or no SeaBIOS here.
+fn start_with(options: &[&str]) -> Option<Console> {
     if !Path::new("/dev/kvm").exists() {
         eprintln!("SKIPPED: /dev/kvm does not exist on this host, so nothing can run in natoma");
         return None;
@@ -43,7 +50,7 @@ fn start(options: &[&str]) -> Option<Console> {
         return None;
     }
     let program = std::env::var_os("NATOMA_BIN").map_or_else(|| env!("CARGO_BIN_EXE_natoma").into(), PathBuf::from);
-    Some(Console::start(Command::new(program).arg("-nographic").args(options)))
+    Some(Console::start(Command::new(program).args(options)))
 }
 
 fn quit(mut natoma: Console) {
@@ -81,18 +88,38 @@ fn it_resets_the_machine_when_nothing_boots() {
     quit(natoma);
 }
 
-/// `once` holds until the machine resets.
+/// Writes "A floppy." to COM1 and 3 to isa-debug-exit.
+const BOOT_SECTOR: &[u8] = &[
+    0x31, 0xc0, // xor ax, ax
+    0x8e, 0xd8, // mov ds, ax
+    0xfc, // cld
+    0xbe, 0x1b, 0x7c, // mov si, 7c1bh
+    0xba, 0xf8, 0x03, // mov dx, 3f8h
+    0xac, // lodsb
+    0x84, 0xc0, // test al, al
+    0x74, 0x03, // jz +3
+    0xee, // out dx, al
+    0xeb, 0xf8, // jmp -8
+    0xba, 0x01, 0x05, // mov dx, 501h
+    0xb0, 0x03, // mov al, 3
+    0xee, // out dx, al
+    0xeb, 0xfe, // jmp $
+    b'A', b' ', b'f', b'l', b'o', b'p', b'p', b'y', b'.', 0,
+];
+
 #[test]
-fn an_order_for_once_is_forgotten_at_reset() {
-    let Some(mut natoma) = start(&["-boot", "order=c,once=a,reboot-timeout=100"]) else { return };
-    for first in ["Floppy...", "Hard Disk..."] {
-        natoma.expect(BANNER, FIRMWARE);
-        natoma.expect("Booting from ", FIRMWARE);
-        let tried = natoma.expect("\n", FIRMWARE).before;
-        assert!(tried.starts_with(first), "{tried}");
-        natoma.expect("Retrying in", FIRMWARE);
-    }
-    quit(natoma);
+fn a_floppy_boots() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("floppy.img");
+    let mut bytes = vec![0; 1_474_560];
+    bytes[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&image, bytes).unwrap();
+    let image = format!("file={},if=floppy,format=raw", image.display());
+    let Some(mut natoma) = start(&["-drive", &image, "-boot", "a", "-device", "isa-debug-exit"]) else { return };
+    natoma.expect("Booting from Floppy...", FIRMWARE);
+    natoma.expect("A floppy.", FIRMWARE);
+    assert_eq!(natoma.wait(FIRMWARE).code(), Some(3 << 1 | 1));
 }
 
 #[test]
@@ -131,4 +158,21 @@ fn memtest_finds_the_memory() {
     natoma.expect("Memtest86+ v6", SYSTEM);
     natoma.expect("Memory  :   63MB", SYSTEM);
     quit(natoma);
+}
+
+#[test]
+fn grub_boots_from_a_floppy() {
+    let Some(floppy) = grub::floppy() else { return };
+    let image = format!("file={},if=floppy,format=raw", floppy.path().display());
+    let options = ["-display", "none", "-serial", "mon:stdio", "-m", "64", "-drive", &image, "-boot", "a"];
+    let Some(mut natoma) = start_with(&options) else { return };
+    natoma.expect(grub::START, SYSTEM);
+    let output = natoma.expect(grub::END, SYSTEM).before;
+    for wanted in
+        ["00:00.0 8086:1237", "00:01.0 8086:7000", "00:01.3 8086:7113", "OEM-ID: BOCHS", "IOAPIC ID=00", "0x1"]
+    {
+        assert!(output.contains(wanted), "{wanted} is not in what GRUB printed:\n{output}");
+    }
+    let status = natoma.wait(SYSTEM);
+    assert!(status.success(), "natoma ended with {status} at GRUB's halt");
 }

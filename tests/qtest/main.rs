@@ -133,6 +133,7 @@ macro_rules! scripts {
 scripts! {
     debug_exit: crate::scripts::debug::DEBUG_EXIT,
     debugcon: crate::scripts::debug::DEBUGCON,
+    boot_once: crate::scripts::fw_cfg::BOOT_ONCE,
     fw_cfg: crate::scripts::fw_cfg::DEFAULT,
     fw_cfg_configured: crate::scripts::fw_cfg::CONFIGURED,
     hotplug_processors: crate::scripts::hotplug::PROCESSORS,

@@ -1,5 +1,5 @@
-//! Kernels in parts for firmware. Expected values from Linux's `Documentation/arch/x86/boot.rst`, and from fw_cfg of QEMU 7.2
-//! with `-m 64`.
+//! Kernels in parts for firmware. Expected values follow Linux's `Documentation/arch/x86/boot.rst`, and QEMU's rule for where an
+//! initrd lies.
 
 use std::ffi::OsStr;
 use std::fs;

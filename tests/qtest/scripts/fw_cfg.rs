@@ -43,6 +43,21 @@ pub const CONFIGURED: Script = Script {
     differences: DIFFERENCES,
 };
 
+/// A boot order that holds until the machine resets. It is not in fw_cfg but in CMOS RAM.
+pub const BOOT_ONCE: Script =
+    Script { options: &["-boot", "order=cdn,once=a", "-no-fd-bootchk"], run: boot_once, differences: &[] };
+
+fn boot_once(pc: &mut dyn Pc) {
+    for (section, order) in [("once", [0x01, 0x01]), ("after a reset", [0x32, 0x41]), ("after another", [0x32, 0x41])] {
+        pc.section(section);
+        for (address, expected) in [0x3d, 0x38].into_iter().zip(order) {
+            pc.outb(0x70, address);
+            assert_eq!(pc.inb(0x71), expected, "CMOS {address:#x} {section}");
+        }
+        pc.outb(0xcf9, 0x06);
+    }
+}
+
 const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
 const DMA: u16 = 0x514;
