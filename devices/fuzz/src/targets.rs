@@ -32,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     target("rtc", &["-rtc", "driftfix=slew"], &["rtc"], &["mc146818rtc"]),
     target("hpet", PLAIN, &["hpet"], &["hpet"]),
     target("uart", &["-serial", "null"], &["serial"], &["isa-serial"]),
+    target("fdc", &["-drive", "if=floppy,format=raw,snapshot=on,file=IMAGE"], &["fdc"], &["isa-fdc"]),
+    target("parallel", &["-parallel", "null"], &["parallel"], &["isa-parallel"]),
     target("i8042", PLAIN, &["i8042"], &["i8042"]),
     target("piix4_pm", PLAIN, &["piix4-pm", "acpi-gpe0", "apm", "smbus"], &["PIIX4_PM"]),
     target("piix3", PLAIN, &["piix3"], &["PIIX3"]),

@@ -1,6 +1,7 @@
 //! The scripts, one file per device.
 
 pub mod debug;
+pub mod fdc;
 pub mod fw_cfg;
 pub mod hotplug;
 pub mod hpet;
@@ -10,6 +11,7 @@ pub mod i8254;
 pub mod i8257;
 pub mod i8259;
 pub mod ioapic;
+pub mod parallel;
 pub mod pc_testdev;
 pub mod pci_bridge;
 pub mod pci_serial;
