@@ -124,7 +124,7 @@ impl Rig {
             }
             Op::Flood { window, offset, value, times } => {
                 if let Some((space, address)) = self.place(*window, *offset) {
-                    for time in 0..*times & 0xfff {
+                    for time in 0..*times & 0x3ff {
                         self.write(space, address, &[value.wrapping_add(time as u8)]);
                     }
                 }

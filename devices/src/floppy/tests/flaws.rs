@@ -18,9 +18,12 @@ fn check(mut driver: Driver) {
     (0..4).for_each(|_| drop(driver.run(&[0x08])));
     driver.command(&[0x03, 0xdf, 0x02]);
     driver.outb(CCR, 0);
-    driver.command(&[0x07, 0]);
-    driver.wait(LONG);
-    driver.run(&[0x08]);
+    // Recalibrate gives up after 79 steps, which is not enough for a head that was sent far out.
+    for _ in 0..4 {
+        driver.command(&[0x07, 0]);
+        driver.wait(LONG);
+        driver.run(&[0x08]);
+    }
     assert_eq!(driver.read([0, 0, 1], 512).0[..2], [0, 0]);
 }
 
