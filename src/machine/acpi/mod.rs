@@ -30,6 +30,7 @@ pub use numa::fw_cfg_item;
 use std::ops::Range;
 
 use devices::chipset::piix4_pm::SleepStates;
+use devices::floppy::DriveKind;
 
 use super::layout::MemoryLayout;
 use crate::config::NumaConfig;
@@ -98,7 +99,7 @@ pub struct Devices {
     /// LPT1.
     pub lpt: bool,
     /// Floppy controller, and which of its drives there are.
-    pub fdc: Option<[bool; 2]>,
+    pub fdc: Option<[Option<DriveKind>; 2]>,
     /// Firmware configuration device.
     pub fw_cfg: bool,
     /// Port of the panic notifier.

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use acpi_tables::Aml;
+
 use super::*;
 use crate::config::NumaConfig;
 use crate::machine::board::port;
 use crate::machine::layout::Rules;
 use crate::machine::testing::{self, Scratch};
-use acpi_tables::Aml;
 
 const BASE: u32 = 0x000f_1000;
 const LEAN: Purpose = Purpose::DirectBoot { pirqs: [3, 5, 10, 11], slots: 0b1110 };
@@ -40,7 +41,7 @@ const ALL: Devices = Devices {
     vga: true,
     com: [true; 4],
     lpt: true,
-    fdc: Some([true, false]),
+    fdc: Some([Some(DriveKind::Mb144), Some(DriveKind::Mb120)]),
     fw_cfg: true,
     pvpanic: Some(0x505),
     smm: true,
@@ -363,7 +364,7 @@ fn says_what_qemu_says() {
     let (rsdp_at, rsdp) = qemu.find_in_bios_segment(b"RSD PTR ").expect("SeaBIOS places an RSDP");
     assert_eq!(rsdp_at % 16, 0);
     let theirs = walk(rsdp, &qemu.ram, 0, false);
-    let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([false, false]), ..ALL };
+    let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([None; 2]), ..ALL };
     let ours = tables(&place(&cpus(2), devices, Purpose::Firmware));
 
     for signature in ["HPET", "WAET"] {

@@ -68,7 +68,7 @@ fn exact_kind(kind: FloppyKind) -> Option<DriveKind> {
 
 impl Board {
     pub(super) fn add_fdc(&mut self, drives: FloppyDrives) {
-        self.acpi.fdc = Some(drives.each_ref().map(Option::is_some));
+        self.acpi.fdc = Some(drives.each_ref().map(|drive| drive.as_ref().map(FloppyDrive::kind)));
         let timers = self.queue.timers();
         let owner = timers.owner();
         let line = self.line(irq::FDC, "floppy controller");

@@ -1,7 +1,10 @@
 //! The PIIX3 and the devices behind it, which no bus enumerates.
 
 use acpi_tables::Aml;
-use acpi_tables::aml::{Arg, BufferData, FieldAccessType, FieldEntry, IO, OpRegion, OpRegionSpace, Path, Return};
+use acpi_tables::aml::{
+    Arg, BufferData, FieldAccessType, FieldEntry, IO, OpRegion, OpRegionSpace, Package, Path, Return,
+};
+use devices::floppy::DriveKind;
 
 use crate::machine::acpi::aml::{Dma8, IrqNoFlags, Raw, crs, device, hid, io, method, name, ports, registers, store};
 use crate::machine::acpi::{Inputs, Purpose};
@@ -56,19 +59,34 @@ fn unaligned(base: u16, length: u8) -> IO {
     IO::new(base, base, 0, length)
 }
 
-fn floppy_controller(drives: [bool; 2]) -> Raw {
+fn floppy_controller(drives: [Option<DriveKind>; 2]) -> Raw {
     // Floppy disk enumerate: four drives, then whether there is a tape drive (2: never).
-    let present = [drives[0].into(), drives[1].into(), 0, 0, 2u32];
+    let present = [drives[0].is_some().into(), drives[1].is_some().into(), 0, 0, 2u32];
     let present = present.iter().flat_map(|value| value.to_le_bytes()).collect();
     let (registers, input) = (unaligned(port::FDC, 4), unaligned(port::FDC_DIR, 1));
-    device(
-        "FDC0",
-        &[
-            hid("PNP0700"),
-            crs(&[&registers, &input, &IrqNoFlags(irq::FDC), &Dma8(dma::FDC)]),
-            name("_FDE", &BufferData::new(present)),
-        ],
-    )
+    let mut children = vec![hid("PNP0700"), crs(&[&registers, &input, &IrqNoFlags(irq::FDC), &Dma8(dma::FDC)])];
+    for (number, (path, kind)) in (0..).zip(["FLPA", "FLPB"].into_iter().zip(drives)) {
+        children.extend(kind.map(|kind| floppy_drive(path, number, kind)));
+    }
+    children.push(name("_FDE", &BufferData::new(present)));
+    device("FDC0", &children)
+}
+
+/// A drive as the BIOS call for drive parameters (INT 13h, function 08h) tells of it: the limits are those of all media
+/// that it takes.
+fn floppy_drive(path: &str, number: u8, kind: DriveKind) -> Raw {
+    let (last_cylinder, sectors) = match kind {
+        DriveKind::Mb120 => (0x52, 0x14),
+        DriveKind::Mb144 => (0x52, 0x18),
+        DriveKind::Mb288 => (0x4f, 0x30),
+    };
+    let last_head = 1;
+    // Step rate and head times, motor times, bytes in a sector, sectors in a track, gaps, filler, waits: of a 1.44 MB medium.
+    let parameters = [0xaf, 0x02, 0x25, 0x02, 0x12, 0x1b, 0xff, 0x6c, 0xf6, 0x0f, 0x08];
+    let mut information = vec![number, kind.cmos_type(), last_cylinder, sectors, last_head];
+    information.extend::<[u8; 11]>(parameters);
+    let information = information.iter().map(|byte| byte as &dyn Aml).collect();
+    device(path, &[name("_ADR", &number), name("_FDI", &Package::new(information))])
 }
 
 /// The port through which a guest says that it panicked, with the methods by which Linux' driver finds and uses it.

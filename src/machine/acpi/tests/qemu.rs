@@ -46,13 +46,20 @@ fn describes_the_devices_that_qemu_describes() {
     if !testing::installed("acpiexec") {
         return;
     }
-    let options = ["-smp", "2", "-serial", "null", "-vga", "std"];
+    let mut options = vec!["-smp", "2", "-serial", "null", "-vga", "std"];
+    options.extend(["-device", "floppy,drive-type=144", "-device", "floppy,drive-type=288"]);
     let Some(qemu) = testing::qemu_memory("acpi-objects", &options) else { return };
     let (_, rsdp) = qemu.find_in_bios_segment(b"RSD PTR ").expect("SeaBIOS places an RSDP");
     let theirs = walk(rsdp, &qemu.ram, 0, false);
 
     let layout = layout();
-    let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([false; 2]), pvpanic: None, ..ALL };
+    let devices = Devices {
+        com: [true, false, false, false],
+        lpt: false,
+        fdc: Some([Some(DriveKind::Mb144), Some(DriveKind::Mb288)]),
+        pvpanic: None,
+        ..ALL
+    };
     let inputs = Inputs {
         oem: Oem::default(),
         cpus: &cpus(2),
