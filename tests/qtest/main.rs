@@ -157,6 +157,7 @@ scripts! {
     port92: crate::scripts::port92::SCRIPT,
     pvpanic: crate::scripts::pvpanic::SCRIPT,
     reset_state: crate::scripts::reset_state::SCRIPT,
+    reset_state_of_a_large_machine: crate::scripts::reset_state::LARGE,
     rtc: crate::scripts::rtc::SCRIPT,
     smbus: crate::scripts::smbus::SCRIPT,
     uart: crate::scripts::uart::SCRIPT,

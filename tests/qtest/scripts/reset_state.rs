@@ -10,6 +10,28 @@ use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script { options: &["-m", "128", "-serial", "null"], run: dump, differences: DIFFERENCES };
 
+/// A machine with more of everything.
+pub const LARGE: Script = Script {
+    options: &[
+        "-m",
+        "5G",
+        "-smp",
+        "2",
+        "-serial",
+        "null",
+        "-serial",
+        "null",
+        "-serial",
+        "null",
+        "-serial",
+        "null",
+        "-parallel",
+        "null",
+    ],
+    run: dump,
+    differences: DIFFERENCES,
+};
+
 /// A read of QEMU's VMware port without a processor, whose registers are the arguments, ends QEMU.
 const VMPORT: RangeInclusive<u16> = 0x5658..=0x565b;
 
