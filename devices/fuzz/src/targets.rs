@@ -35,7 +35,7 @@ pub const TARGETS: &[Target] = &[
     target("fdc", &["-drive", "if=floppy,format=raw,snapshot=on,file=IMAGE"], &["fdc"], &["isa-fdc"]),
     target("parallel", &["-parallel", "null"], &["parallel"], &["isa-parallel"]),
     target("i8042", PLAIN, &["i8042"], &["i8042"]),
-    target("piix4_pm", PLAIN, &["piix4-pm", "acpi-gpe0", "apm", "smbus"], &["PIIX4_PM"]),
+    target("piix4_pm", PLAIN, &["piix4-pm", "acpi-gpe0", "apm", "pm-smbus"], &["PIIX4_PM"]),
     target("piix3", PLAIN, &["piix3"], &["PIIX3"]),
     target("i440fx", PLAIN, &[], &["i440FX"]),
     target("pci_config", PLAIN, &["pci-conf"], &["pci-config"]),
