@@ -32,6 +32,16 @@ impl OptionRom {
     }
 }
 
+mod state {
+    use serde::{Deserialize, Serialize};
+
+    pub const VERSION: u32 = 1;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct V1 {}
+}
+
 impl Device for OptionRom {
     fn name(&self) -> &'static str {
         "option-rom"
@@ -40,11 +50,13 @@ impl Device for OptionRom {
     fn reset(&mut self, _kind: ResetKind) {}
 
     fn save(&self) -> State {
-        State::of(1, &())
+        let Self(_) = self;
+        State::of(state::VERSION, &state::V1 {})
     }
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
-        state.decode(1)
+        let state::V1 {} = state.decode(state::VERSION)?;
+        Ok(())
     }
 
     fn inspect(&self, out: &mut Inspector) {
@@ -64,4 +76,34 @@ impl IoDevice for OptionRom {
     }
 
     fn write(&mut self, _region: u16, _offset: u64, _size: u8, _value: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::contract::{self, ResetValue, Subject};
+    use crate::base::shared;
+
+    #[test]
+    fn contract() {
+        contract::check(
+            || {
+                let rom = OptionRom::new(vec![0x55, 0xaa, 0x03]).expect("a ROM");
+                let regions = vec![rom.bar().region];
+                Subject { device: shared(rom), regions, irqs: Vec::new(), keep: Box::new(()) }
+            },
+            &[
+                ResetValue { region: 0, offset: 0, size: 4, value: 0x0003_aa55 },
+                ResetValue { region: 0, offset: 0x7f8, size: 8, value: 0 },
+            ],
+        );
+    }
+
+    /// PCI 2.1, 6.2.5.2: the register has address bits 31:11, and a ROM is at most 16 MiB.
+    #[test]
+    fn its_bar_is_a_power_of_two_from_2_kib_to_16_mib() {
+        let size = |len| OptionRom::new(vec![0xff; len]).map(|rom| rom.bar().region.len);
+        assert_eq!([size(1), size(0x801), size(16 << 20)], [Some(0x800), Some(0x1000), Some(16 << 20)]);
+        assert_eq!([size(0), size((16 << 20) + 1)], [None; 2]);
+    }
 }

@@ -343,3 +343,20 @@ fn contract() {
     };
     contract::check(make, &[]);
 }
+
+/// A function without windows of its own: nothing but its configuration space is state.
+#[test]
+fn the_bridge_itself_answers_no_access_and_keeps_its_state() {
+    let mut bridge = PciBridge::new(3, BusMaster::closed());
+    assert_eq!(bridge.name(), "pci-bridge");
+    bridge.write(0, 0, 4, 0x1234_5678);
+    assert_eq!(bridge.read(0, 0, 4), u64::MAX);
+    // Secondary bus 5 (PCI-to-PCI Bridge 1.1, 3.2.5.3).
+    bridge.config_mut().write(0x19, 1, 5);
+    let saved = bridge.save();
+    bridge.reset(ResetKind::System);
+    assert_eq!(bridge.config().read_u8(0x19), 0);
+    bridge.load(&saved).expect("loads");
+    assert_eq!((bridge.config().read_u8(0x19), bridge.save()), (5, saved));
+    assert!(bridge.load(&State { version: 99, data: serde_json::Value::Null }).is_err());
+}
