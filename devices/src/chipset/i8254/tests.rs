@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
 use crate::base::{IrqInput, IrqProbe, IrqSink, ManualClock, Shared, TimerQueue, lock, shared};
@@ -483,4 +485,80 @@ fn a_loaded_timer_goes_on_where_it_was() {
     assert_eq!(twin.irq.rising_edges(), 0);
     twin.at(1002);
     assert_eq!(twin.irq.rising_edges(), 1);
+}
+
+/// CVE-2015-3214 (QEMU) and CVE-2010-0309 (KVM): a read of the control word's port used it as the number of a counter, which is
+/// beyond the last one.
+#[test]
+fn reading_the_control_words_port_touches_no_counter() {
+    let rig = rig();
+    let bus = crate::base::Bus::new(crate::base::Space::Port);
+    bus.map(0x40, I8254::REGIONS[0], crate::base::Priority::Fixed, rig.pit.clone());
+    let before = lock(&rig.pit).save();
+    for size in 1..=4 {
+        let mut data = [0xee; 4];
+        bus.read(0x43, &mut data[..size]);
+        assert_eq!(data[0], 0);
+    }
+    assert_eq!(lock(&rig.pit).save(), before);
+}
+
+/// What a driver can do to a counter.
+#[derive(Clone, Debug)]
+enum Deed {
+    Control(u8),
+    Write(u8),
+    Gate(bool),
+    Wait(u8),
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        // All modes and accesses, binary and BCD; no latch command.
+        (0x10..0x40_u8).prop_map(Deed::Control),
+        (0..12_u8).prop_map(Deed::Write),
+        any::<bool>().prop_map(Deed::Gate),
+        (1..60_u8).prop_map(Deed::Wait),
+    ];
+    prop::collection::vec(deed, 1..40)
+}
+
+fn perform(counter: &mut Counter, deed: &Deed) {
+    match deed {
+        Deed::Control(word) => counter.control(ControlWord::from(*word)),
+        Deed::Write(value) => counter.write(*value),
+        Deed::Gate(gate) => counter.set_gate(*gate),
+        Deed::Wait(_) => {}
+    }
+}
+
+proptest! {
+    /// A counter that jumps from access to access is where one is that goes tick by tick, and tells as many rising edges
+    /// as can be seen there. The next edge it announces is the next one, or nothing comes before.
+    #[test]
+    fn jumping_is_as_good_as_ticking(deeds in deeds()) {
+        let mut jumping = Counter::new(true, 0);
+        let mut ticking = Counter::new(true, 0);
+        let mut now = 0;
+        for deed in &deeds {
+            perform(&mut jumping, deed);
+            perform(&mut ticking, deed);
+            let Deed::Wait(ticks) = deed else { continue };
+            let announced = jumping.next_edge();
+            prop_assert!(announced.is_none_or(|tick| tick > now));
+            let mut level = ticking.out();
+            let (mut seen, mut told) = (0, 0);
+            for tick in now + 1..=now + i64::from(*ticks) {
+                told += ticking.advance(tick);
+                let rises = ticking.out() && !level;
+                prop_assert!(!rises || announced.is_some_and(|announced| announced <= tick));
+                level = ticking.out();
+                seen += u64::from(rises);
+            }
+            now += i64::from(*ticks);
+            prop_assert_eq!(jumping.advance(now), told);
+            prop_assert_eq!(seen, told);
+            prop_assert_eq!((jumping.count(), jumping.out()), (ticking.count(), ticking.out()));
+        }
+    }
 }
