@@ -84,6 +84,27 @@ fn bzimage_up_powers_off_in_good_order() {
     end(guest, "poweroff");
 }
 
+/// 8259s, I/O APIC and PIT on the board; once by the I/O APIC, once by the 8259s alone, and after a reset.
+#[test]
+fn interrupt_controllers_outside_the_kernel() {
+    let options = ["-nographic", "-machine", "pc,kernel-irqchip=split"];
+    let Some(mut guest) = Guest::boot("bzImage-up", &format!("{FULL} noapic nolapic"), &options) else { return };
+    let interrupts = guest.run("cat /proc/interrupts");
+    guest.check(interrupts.contains("XT-PIC"), || format!("the 8259s are not used:\n{interrupts}"));
+    clocks::check_rtc(&mut guest, Base::Utc);
+    guest.send("reboot -f\n");
+    guest.expect_shell();
+    end(guest, "poweroff -f");
+
+    let options = [&options[..], &["-smp", "2"]].concat();
+    let Some(mut guest) = Guest::boot("bzImage-smp", FULL, &options) else { return };
+    check_processors(&mut guest, 2);
+    let interrupts = guest.run("cat /proc/interrupts");
+    guest.check(interrupts.contains("IO-APIC"), || format!("the I/O APIC is not used:\n{interrupts}"));
+    check_log(&mut guest, &[]);
+    end(guest, "poweroff -f");
+}
+
 #[test]
 fn vmlinux_smp_with_only_a_console() {
     let options = ["-nographic", "-smp", "2", "-rtc", "base=utc,clock=rt"];
