@@ -43,6 +43,8 @@ pub struct FloppyDevice {
     pub drive: Option<String>,
     /// What it is.
     pub kind: FloppyKind,
+    /// Its place in the boot order.
+    pub bootindex: Option<i32>,
 }
 
 /// What a floppy drive is, as QEMU's property spells it.

@@ -185,6 +185,7 @@ impl Board {
         let floppies = floppy::drives(config, backends)?;
         let floppy_types = floppies.each_ref().map(|drive| drive.as_ref().map_or(0, |drive| drive.kind().cmos_type()));
         board.add_fdc(floppies);
+        floppy::add_to_boot_order(&mut board.boot_order, config)?;
         let rtc_gate = board.add_rtc(rtc, &cmos::contents(&cmos, floppy_types), config, &system);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);

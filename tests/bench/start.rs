@@ -12,6 +12,7 @@ use crate::watch::Watched;
 const FIRST_INSTRUCTION: &str = "first-instruction";
 const POWER_OFF: &str = "power-off";
 const TOUR: &str = "tour";
+const BOOT_ATTEMPT: &str = "boot-attempt";
 
 /// QEMU's firmware alone can take seconds where ring 0 is emulated.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -55,6 +56,31 @@ pub fn measure(monitors: &Monitors, options: &Options, report: &mut Report) -> R
         )?;
         report.add(measurement, &[(qemu, natoma, None)]);
     }
+    measure_firmware(monitors, options, report)
+}
+
+/// How soon SeaBIOS has set the machine up and tries to boot.
+fn measure_firmware(monitors: &Monitors, options: &Options, report: &mut Report) -> Result<()> {
+    if !options.wants(BOOT_ATTEMPT) {
+        return Ok(());
+    }
+    let (natoma, qemu) = (Monitor::Natoma.name(), Monitor::Qemu.name());
+    let mut measurement = Measurement::new(BOOT_ATTEMPT, "ms");
+    let pcs: Vec<_> = monitors.all().into_iter().filter(|it| *it != Monitor::Bare).collect();
+    for_each(
+        &pcs,
+        options.runs,
+        |_| true,
+        |monitor| {
+            let mut command = monitors.command(monitor);
+            command.args(["-machine", "graphics=off", "-serial", "stdio", "-boot", "order=c"]);
+            let mut watched = Watched::spawn(command, LIMIT)?;
+            watched.line_with("Booting from")?;
+            measurement.push(monitor.name(), milliseconds(watched.elapsed()));
+            Ok(())
+        },
+    )?;
+    report.add(measurement, &[(qemu, natoma, Some(Bound::AtLeast(1.0)))]);
     Ok(())
 }
 

@@ -110,6 +110,7 @@ pub fn floppy(id: Option<String>, list: &KeyValues, unit: u8) -> FloppyDevice {
         unit,
         drive: list.text("drive").map(str::to_owned),
         kind: list.choice("drive-type").unwrap_or(FloppyKind::Auto),
+        bootindex: list.number("bootindex"),
     }
 }
 

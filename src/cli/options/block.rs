@@ -57,6 +57,7 @@ pub const FLOPPY: Variant = Variant {
         Key::new("bus", Kind::Choice(&["floppy-bus.0"]), "the controller it is connected to"),
         Key::new("unit", Kind::Number(0, 1), "which drive it is: 0 is A, 1 is B (default: the first free one)"),
         Key::new("drive", Kind::Text("ID"), "the -drive that holds its media (default: it is empty)"),
+        Key::new("bootindex", Kind::Number(0, i32::MAX as u64), "its place in the boot order"),
         Key::new("drive-type", KINDS, "what it is, in units of 10 KB (default auto: what its first medium needs)"),
         Key::missing("write-cache", &["auto", "on"], "a floppy drive has no cache"),
         Key::missing("share-rw", &["off"], "use -drive file.locking=off"),

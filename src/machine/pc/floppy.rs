@@ -8,6 +8,7 @@ use super::Board;
 use crate::config::{DeviceConfig, FLOPPY_DRIVES, FloppyDevice, FloppyKind, MachineConfig};
 use crate::host::Backends;
 use crate::machine::board::{dma, irq, port};
+use crate::machine::boot_order::BootOrder;
 
 /// Drives A and B.
 pub(super) type FloppyDrives = [Option<FloppyDrive>; FLOPPY_DRIVES];
@@ -64,6 +65,20 @@ fn exact_kind(kind: FloppyKind) -> Option<DriveKind> {
         FloppyKind::Mb288 => Some(DriveKind::Mb288),
         FloppyKind::Absent | FloppyKind::Auto => None,
     }
+}
+
+/// Adds the drives that have a place in the boot order, under the names that SeaBIOS has for them.
+///
+/// # Errors
+/// A place is taken.
+pub(super) fn add_to_boot_order(order: &mut BootOrder, config: &MachineConfig) -> Result<()> {
+    for device in &config.devices {
+        if let DeviceConfig::Floppy(FloppyDevice { unit, bootindex, .. }) = device {
+            let path = format!("/pci@i0cf8/isa@1/fdc@03f0/floppy@{unit}");
+            order.add(*bootindex, path).context("-device floppy")?;
+        }
+    }
+    Ok(())
 }
 
 impl Board {
