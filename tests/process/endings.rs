@@ -107,11 +107,13 @@ fn a_daemon_is_ready_when_its_parent_exits() {
     let directory = tempfile::tempdir().unwrap();
     // Relative names mean the directory natoma was started in, though a daemon leaves it.
     let mut command = natoma(&["-S", "-daemonize", "-pidfile", "pid", "-serial", "unix:socket,server=on,wait=off"]);
+    command.args(["-D", "log.%d"]);
     let parent = command.current_dir(&directory).output().unwrap();
     assert_eq!((parent.status.code(), parent.stderr.len()), (Some(0), 0), "{parent:?}");
     let pid_file = directory.path().join("pid");
     let pid = pid_of(&pid_file).expect("a pid file");
     UnixStream::connect(directory.path().join("socket")).unwrap();
+    assert!(directory.path().join(format!("log.{pid}")).exists(), "the log has the number of the process that stays");
     for fd in 0..3 {
         assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap(), Path::new("/dev/null"));
     }
