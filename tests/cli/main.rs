@@ -14,7 +14,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["disk.img"], "natoma: disk.img: natoma has no disks yet: boot a kernel with -kernel and -initrd"),
     (
         &["-drive", "file=disk.img"],
-        "natoma: -drive file=disk.img: this option is not supported yet; natoma has no disks yet: use -kernel and -initrd",
+        "natoma: -drive file=disk.img: without if= it is an IDE disk; natoma has no disks yet: use -kernel and -initrd (if=floppy and if=pflash exist)",
     ),
     (&["-nic", "user"], "natoma: -nic user: this is not supported yet; natoma has no network yet; -nic none works"),
     (
