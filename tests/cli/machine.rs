@@ -63,7 +63,7 @@ fn limits_of_the_host_are_named_with_the_option() {
         return;
     }
     check_failure(&["-smp", "4096"], &["-smp 4096", "at most"]);
-    check_failure(&["-m", "64T"], &["-m", "67108864 MiB", "use less (-m)"]);
+    check_failure(&["-m", "900G"], &["-m", "921600 MiB", "use less (-m)"]);
     // Memory that is only promised gets as far as the width of an address, which is 40 bits for the default processor.
     let promised = ["-object", "memory-backend-ram,id=ram,size=2T,reserve=off", "-machine", "memory-backend=ram"];
     check_failure(&[&promised[..], &["-m", "2T"]].concat(), &["-m", "40 physical address bits", "less RAM"]);
