@@ -816,7 +816,7 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         machine("-drive if=none,id=d,file=/i -device floppy,drive=d,unit=1,id=b -device floppy,drive-type=144");
     let device = |id: Option<&str>, unit, drive: Option<&str>, kind| {
         let [id, drive] = [id, drive].map(|text| text.map(str::to_owned));
-        DeviceConfig::Floppy(FloppyDevice { id, unit, drive, kind, bootindex: None })
+        DeviceConfig::Floppy(FloppyDevice { id, unit, drive, kind })
     };
     assert_eq!(
         config.devices,

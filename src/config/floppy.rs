@@ -13,11 +13,13 @@ pub struct FdcConfig {
     pub drives: [Option<FdcDrive>; FLOPPY_DRIVES],
     /// What an empty drive of kind [`FloppyKind::Auto`] is.
     pub fallback: FloppyKind,
+    /// Places of the drives in the boot order.
+    pub bootindex: [Option<i32>; FLOPPY_DRIVES],
 }
 
 impl Default for FdcConfig {
     fn default() -> Self {
-        Self { drives: [None, None], fallback: FloppyKind::Mb288 }
+        Self { drives: [None, None], fallback: FloppyKind::Mb288, bootindex: [None, None] }
     }
 }
 
@@ -43,8 +45,6 @@ pub struct FloppyDevice {
     pub drive: Option<String>,
     /// What it is.
     pub kind: FloppyKind,
-    /// Its place in the boot order.
-    pub bootindex: Option<i32>,
 }
 
 /// What a floppy drive is, as QEMU's property spells it.

@@ -72,6 +72,7 @@ pub struct Drives {
 pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageError> {
     let mut result = Drives::default();
     let kinds = globals.floppy_kinds();
+    result.fdc.bootindex = globals.floppy_bootindex();
     result.fdc.fallback = globals.floppy_fallback().unwrap_or(result.fdc.fallback);
     for given in settings.iter() {
         match given.option.name {
@@ -110,7 +111,6 @@ pub fn floppy(id: Option<String>, list: &KeyValues, unit: u8) -> FloppyDevice {
         unit,
         drive: list.text("drive").map(str::to_owned),
         kind: list.choice("drive-type").unwrap_or(FloppyKind::Auto),
-        bootindex: list.number("bootindex"),
     }
 }
 

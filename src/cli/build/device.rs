@@ -75,6 +75,12 @@ impl Globals {
         ["fdtypeA", "fdtypeB"].map(|key| fdc.choice(key).unwrap_or(FloppyKind::Auto))
     }
 
+    /// Places of the floppy drives in the boot order.
+    pub fn floppy_bootindex(&self) -> [Option<i32>; FLOPPY_DRIVES] {
+        let fdc = self.of("isa-fdc");
+        ["bootindexA", "bootindexB"].map(|key| fdc.number(key))
+    }
+
     /// What an empty floppy drive of no stated kind is.
     pub fn floppy_fallback(&self) -> Option<FloppyKind> {
         self.of("isa-fdc").choice("fallback")

@@ -72,11 +72,9 @@ fn exact_kind(kind: FloppyKind) -> Option<DriveKind> {
 /// # Errors
 /// A place is taken.
 pub(super) fn add_to_boot_order(order: &mut BootOrder, config: &MachineConfig) -> Result<()> {
-    for device in &config.devices {
-        if let DeviceConfig::Floppy(FloppyDevice { unit, bootindex, .. }) = device {
-            let path = format!("/pci@i0cf8/isa@1/fdc@03f0/floppy@{unit}");
-            order.add(*bootindex, path).context("-device floppy")?;
-        }
+    for (unit, bootindex) in config.fdc.bootindex.iter().enumerate() {
+        let path = format!("/pci@i0cf8/isa@1/fdc@03f0/floppy@{unit}");
+        order.add(*bootindex, path).context("-global isa-fdc")?;
     }
     Ok(())
 }
