@@ -89,7 +89,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         shadow.map_ram(&layout, image.firmware())?;
         flash.iter().try_for_each(|chip| chip.map(&slots))?;
         let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
-        let chips = Irqchip::make(&vm, &config.platform, &quirks, wide_apic_ids)?;
+        let chips = Irqchip::make(&vm, &config.platform, &quirks, image.firmware().is_some(), wide_apic_ids)?;
         let first = create_vcpu(&vm, &topology, 0)?;
         Ok((ram, vm, slots, shadow, chips, first))
     };
@@ -216,10 +216,12 @@ impl Irqchip {
         vm: &Arc<VmFd>,
         config: &PlatformConfig,
         quirks: &HostQuirks,
+        has_firmware: bool,
         wide_apic_ids: bool,
     ) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
         // Where firmware takes seconds, the ticks lost by then would come at once and keep other interrupts waiting.
-        let lost_ticks = match (config.pit_lost_ticks, quirks.is_suspect()) {
+        // To change that takes KVM milliseconds, which a kernel without firmware need not wait for.
+        let lost_ticks = match (config.pit_lost_ticks, quirks.is_suspect() && has_firmware) {
             (Some(LostTickPolicy::Discard), _) | (None, true) => LostTicks::Discard,
             (Some(LostTickPolicy::Delay | LostTickPolicy::Slew), _) | (None, false) => LostTicks::Delay,
         };
