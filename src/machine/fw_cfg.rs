@@ -1,6 +1,6 @@
 //! What the firmware is told of the machine by fw_cfg: QEMU's items and files, each with QEMU's contents.
 //!
-//! The ACPI tables are not here but in [`acpi`](super::acpi). Of the files of QEMU's machine `genroms/kvmvapic.bin` is left
+//! The ACPI tables are not here but in [`acpi`]. Of the files of QEMU's machine `genroms/kvmvapic.bin` is left
 //! out: it speeds up 32-bit Windows on processors without a virtual APIC.
 
 use std::ffi::OsStr;
