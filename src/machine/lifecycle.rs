@@ -232,7 +232,7 @@ impl Machine {
             }
             WatchdogAction::Shutdown => self.board.press_power_button(),
             WatchdogAction::InjectNmi => self.accelerator.inject_nmi()?,
-            WatchdogAction::Debug => eprintln!("natoma: the watchdog has fired"),
+            WatchdogAction::Debug => tell(format_args!("the watchdog has fired")),
             WatchdogAction::None => {}
         }
         self.go_on().map(|()| None)

@@ -163,9 +163,11 @@ impl I6300Esb {
         }
     }
 
+    /// Resets what is the watchdog's own. The header stays: a machine that goes on finds the registers where they were.
     fn reset_registers(&mut self) {
         self.config.restrict(config::WDT_LOCK, config::LOCK | config::ENABLE | config::FREE_RUNNING);
-        self.config.reset();
+        self.config.put(config::WDT_CONFIG, &[0; 2]);
+        self.config.put(config::WDT_LOCK, &[0]);
         self.preload = [reg::PRELOAD_MASK; 2];
         self.unlocked = 0;
         self.stage_1_status = false;
@@ -261,6 +263,7 @@ impl Device for I6300Esb {
     fn reset(&mut self, kind: ResetKind) {
         // The flag tells the next start what ended this one.
         self.timed_out &= kind != ResetKind::PowerOn;
+        self.config.reset();
         self.reset_registers();
     }
 

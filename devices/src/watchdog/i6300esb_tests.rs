@@ -175,6 +175,21 @@ fn reloading_starts_the_first_stage_again() {
 }
 
 #[test]
+fn firing_leaves_the_header_to_a_machine_that_goes_on() {
+    const COMMAND: u8 = 0x04;
+    const BAR0: u8 = 0x10;
+    let rig = rig();
+    rig.configure(BAR0 + 2, 0xfebf);
+    rig.configure(COMMAND, 2);
+    rig.configure(0x68, 3);
+    rig.step(u64::MAX / 2);
+    assert_eq!(rig.fired(), 1);
+    assert_eq!((rig.config(BAR0 + 2), rig.config(COMMAND)), (0xfebf, 2));
+    rig.configure(0x68, 4);
+    assert_eq!(rig.config(0x68), 4, "it is unlocked again");
+}
+
+#[test]
 fn a_disabled_watchdog_does_not_fire_and_a_locked_one_can_not_be_disabled() {
     let rig = rig();
     rig.configure(0x68, 2);

@@ -35,7 +35,8 @@ impl Framing {
             self.skipping = byte != b'\n';
             return None;
         }
-        if self.text.len() == LONGEST {
+        // A quotation mark in a string of apostrophes becomes two bytes.
+        if self.text.len() >= LONGEST {
             *self = Self { skipping: byte != b'\n', ..Self::default() };
             return Some(Frame::TooLong);
         }
@@ -145,6 +146,9 @@ mod tests {
         let long = format!("[{}\n{{}}", "1,".repeat(LONGEST));
         assert_eq!(texts(&long), ["too long", "{}"]);
         let long = format!("\"{}\n{{}}", "x".repeat(LONGEST * 2));
+        assert_eq!(texts(&long), ["too long", "{}"]);
+        // The quotation mark, two bytes in JSON, steps over the limit.
+        let long = format!("'{}\"{}\n{{}}", "x".repeat(LONGEST - 2), "x".repeat(LONGEST));
         assert_eq!(texts(&long), ["too long", "{}"]);
     }
 }
