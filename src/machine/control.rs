@@ -64,6 +64,8 @@ impl MonitorControl {
         }
         if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
             self.qom.get_or_init(|| qom::objects(config, machine.board()));
+            // A thread is told by its name, which it takes once it runs.
+            machine.wait_for_processors();
         }
     }
 
