@@ -1,6 +1,6 @@
 //! Running natoma, and waiting for what it does.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -64,9 +64,22 @@ impl Guard {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < LIMIT, "it does not end");
+            assert!(start.elapsed() < LIMIT, "it does not end\n{}", self.threads());
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// What each of its threads does, for a process that should have ended: name, signals, system call, and where it waits.
+    fn threads(&self) -> String {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).into_iter().flatten().flatten();
+        tasks.fold(String::new(), |text, task| {
+            let file = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let wanted = ["Name:", "State:", "SigPnd:", "ShdPnd:", "SigBlk:", "SigCgt:"];
+            let status = file("status");
+            let lines: Vec<_> =
+                status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name))).collect();
+            format!("{text}{}; call {}; waits in {}\n", lines.join(" "), file("syscall").trim(), file("wchan"))
+        })
     }
 }
 
