@@ -185,7 +185,8 @@ impl Counter {
         match self.mode.canonical() {
             Mode::InterruptOnTerminalCount | Mode::HardwareOneShot => phase >= self.initial,
             // A low gate raises OUT at once.
-            Mode::RateGenerator => !running || phase != self.initial - 1,
+            // An illegal count of 1 does not oscillate.
+            Mode::RateGenerator => !running || self.initial == 1 || phase != self.initial - 1,
             Mode::SoftwareStrobe | Mode::HardwareStrobe => phase != self.initial,
             _ => !running || phase < high_half(self.initial),
         }
