@@ -3,13 +3,13 @@
 //! The prompt and the names of commands are QEMU's, which scripts rely on. A command that changes the machine is
 //! answered when the change has happened: until then nothing that was typed behind it is looked at.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use devices::backend::char::{CharBackend, CharClient, CharEvent};
 
 use super::Control;
 use super::commands::{self, Outcome};
+use super::connection::Connection;
 use super::editor::Editor;
 
 const PROMPT: &[u8] = b"(qemu) ";
@@ -18,10 +18,7 @@ const INPUT: usize = 1024;
 
 /// One human monitor.
 pub struct HumanMonitor {
-    output: Box<dyn CharBackend>,
-    /// Output that the host has not taken yet. Nothing more is read while there is some.
-    pending: VecDeque<u8>,
-    input: VecDeque<u8>,
+    connection: Connection,
     editor: Editor,
     machine: Arc<dyn Control>,
     /// It shares its character device: whoever opens it comes back to the same monitor.
@@ -36,9 +33,7 @@ impl HumanMonitor {
     #[must_use]
     pub fn new(output: Box<dyn CharBackend>, machine: Arc<dyn Control>, shared: bool) -> Self {
         Self {
-            output,
-            pending: VecDeque::new(),
-            input: VecDeque::new(),
+            connection: Connection::new(output, INPUT),
             editor: Editor::default(),
             machine,
             shared,
@@ -56,24 +51,14 @@ impl HumanMonitor {
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        self.pending.extend(bytes);
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        while !self.pending.is_empty() {
-            let (front, _) = self.pending.as_slices();
-            match self.output.write(front) {
-                0 => return,
-                count => drop(self.pending.drain(..count)),
-            }
-        }
+        self.connection.send(bytes);
     }
 
     /// Looks at what was typed as far as possible.
     fn advance(&mut self) {
-        while !self.busy && self.pending.is_empty() {
-            let Some(byte) = self.input.pop_front() else { break };
+        while !self.busy
+            && let Some(byte) = self.connection.next_byte()
+        {
             let mut echo = Vec::new();
             let line = self.editor.key(byte, &mut echo);
             self.say(&echo);
@@ -86,9 +71,7 @@ impl HumanMonitor {
                 Outcome::Requested => self.busy = true,
             }
         }
-        if self.can_receive() > 0 {
-            self.output.input_wanted();
-        }
+        self.connection.ask_for_input(self.busy);
     }
 
     /// Somebody is there: the first time for them, or again.
@@ -108,14 +91,11 @@ impl HumanMonitor {
 
 impl CharClient for HumanMonitor {
     fn can_receive(&self) -> usize {
-        match self.busy || !self.pending.is_empty() {
-            true => 0,
-            false => INPUT.saturating_sub(self.input.len()),
-        }
+        self.connection.can_receive(self.busy)
     }
 
     fn receive(&mut self, data: &[u8]) {
-        self.input.extend(data);
+        self.connection.receive(data);
         self.advance();
     }
 
@@ -125,11 +105,10 @@ impl CharClient for HumanMonitor {
             CharEvent::Closed if !self.shared => {
                 // The next one starts afresh.
                 self.editor = Editor::default();
-                self.input.clear();
-                self.pending.clear();
+                self.connection.clear();
             }
             CharEvent::Writable => {
-                self.flush();
+                self.connection.flush();
                 self.advance();
             }
             CharEvent::Closed | CharEvent::Break | CharEvent::ModemInputs(_) => {}

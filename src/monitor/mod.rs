@@ -1,6 +1,7 @@
 //! Monitors: how people and programs control a running machine. They see it through [`Control`] only.
 
 mod commands;
+mod connection;
 mod editor;
 mod events;
 mod human;

@@ -9,7 +9,6 @@ mod framing;
 mod request;
 mod text;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use devices::backend::char::{CharBackend, CharClient, CharEvent};
@@ -19,6 +18,7 @@ use self::commands::{Answer, NEGOTIATE};
 use self::error::QmpError;
 use self::framing::{Frame, Framing};
 use self::request::Arguments;
+use super::connection::Connection;
 use super::{Control, Event};
 
 /// Input that is taken before it is looked at, in bytes.
@@ -28,10 +28,7 @@ const BACKLOG: usize = 1 << 20;
 
 /// One QMP monitor.
 pub struct QmpMonitor {
-    output: Box<dyn CharBackend>,
-    /// Output that the host has not taken yet. No command is looked at while there is some.
-    pending: VecDeque<u8>,
-    input: VecDeque<u8>,
+    connection: Connection,
     framing: Framing,
     machine: Arc<dyn Control>,
     /// Messages are written for people to read.
@@ -49,9 +46,7 @@ impl QmpMonitor {
     #[must_use]
     pub fn new(output: Box<dyn CharBackend>, machine: Arc<dyn Control>, pretty: bool) -> Self {
         Self {
-            output,
-            pending: VecDeque::new(),
-            input: VecDeque::new(),
+            connection: Connection::new(output, INPUT),
             framing: Framing::default(),
             machine,
             pretty,
@@ -63,7 +58,7 @@ impl QmpMonitor {
 
     /// Tells the client what happened.
     pub fn event(&mut self, event: Event) {
-        if self.negotiated && self.pending.len() < BACKLOG {
+        if self.negotiated && self.connection.backlog() < BACKLOG {
             self.send(&event.message());
         }
     }
@@ -77,26 +72,16 @@ impl QmpMonitor {
     }
 
     fn send(&mut self, message: &Value) {
-        let text = if self.pretty { format!("{message:#}").into_bytes() } else { text::line(message) };
-        self.pending.extend(text);
-        self.pending.extend(b"\r\n");
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        while !self.pending.is_empty() {
-            let (front, _) = self.pending.as_slices();
-            match self.output.write(front) {
-                0 => return,
-                count => drop(self.pending.drain(..count)),
-            }
-        }
+        let mut text = if self.pretty { format!("{message:#}").into_bytes() } else { text::line(message) };
+        text.extend(b"\r\n");
+        self.connection.send(&text);
     }
 
     /// Looks at the input as far as possible.
     fn advance(&mut self) {
-        while self.answer.is_none() && self.pending.is_empty() {
-            let Some(byte) = self.input.pop_front() else { break };
+        while self.answer.is_none()
+            && let Some(byte) = self.connection.next_byte()
+        {
             match self.framing.byte(byte) {
                 None => {}
                 Some(Frame::TooLong) => {
@@ -109,9 +94,7 @@ impl QmpMonitor {
                 Some(Frame::Text(text)) => self.execute(&text),
             }
         }
-        if self.can_receive() > 0 {
-            self.output.input_wanted();
-        }
+        self.connection.ask_for_input(self.answer.is_some());
     }
 
     fn execute(&mut self, text: &[u8]) {
@@ -153,14 +136,11 @@ impl QmpMonitor {
 
 impl CharClient for QmpMonitor {
     fn can_receive(&self) -> usize {
-        match self.answer.is_some() || !self.pending.is_empty() {
-            true => 0,
-            false => INPUT.saturating_sub(self.input.len()),
-        }
+        self.connection.can_receive(self.answer.is_some())
     }
 
     fn receive(&mut self, data: &[u8]) {
-        self.input.extend(data);
+        self.connection.receive(data);
         self.advance();
     }
 
@@ -174,13 +154,12 @@ impl CharClient for QmpMonitor {
             }
             CharEvent::Closed => {
                 // The next one starts afresh.
-                self.input.clear();
-                self.pending.clear();
+                self.connection.clear();
                 (self.framing, self.answer) = (Framing::default(), None);
                 (self.open, self.negotiated) = (false, false);
             }
             CharEvent::Writable => {
-                self.flush();
+                self.connection.flush();
                 self.advance();
             }
             CharEvent::Break | CharEvent::ModemInputs(_) => {}

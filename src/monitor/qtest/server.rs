@@ -1,6 +1,5 @@
 //! The protocol on a character device.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,6 +9,7 @@ use devices::backend::char::{CharBackend, CharClient, CharEvent};
 
 use super::Hardware;
 use super::protocol::{LONGEST_LINE, execute, interrupts};
+use crate::monitor::connection::Connection;
 
 /// Input that is taken before it is looked at, in bytes.
 const INPUT: usize = 64 << 10;
@@ -47,10 +47,7 @@ impl QtestLog {
 
 /// One end of a conversation.
 pub struct QtestServer {
-    output: Box<dyn CharBackend>,
-    /// Output that the host has not taken yet. No command is looked at while there is some.
-    pending: VecDeque<u8>,
-    input: VecDeque<u8>,
+    connection: Connection,
     line: Vec<u8>,
     /// The line is too long: what follows is skipped to its end.
     overlong: bool,
@@ -65,9 +62,7 @@ impl QtestServer {
     #[must_use]
     pub fn new(output: Box<dyn CharBackend>, hardware: Box<dyn Hardware>, log: QtestLog) -> Self {
         Self {
-            output,
-            pending: VecDeque::new(),
-            input: VecDeque::new(),
+            connection: Connection::new(output, INPUT),
             line: Vec::new(),
             overlong: false,
             hardware,
@@ -90,18 +85,7 @@ impl QtestServer {
         for line in text.lines() {
             self.log.write('S', line);
         }
-        self.pending.extend(text.as_bytes());
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        while !self.pending.is_empty() {
-            let (front, _) = self.pending.as_slices();
-            match self.output.write(front) {
-                0 => return,
-                count => drop(self.pending.drain(..count)),
-            }
-        }
+        self.connection.send(text.as_bytes());
     }
 
     fn tell_interrupts(&mut self) {
@@ -118,8 +102,9 @@ impl QtestServer {
 
     /// Looks at the input as far as possible.
     fn advance(&mut self) {
-        while self.answer.is_none() && self.pending.is_empty() {
-            let Some(byte) = self.input.pop_front() else { break };
+        while self.answer.is_none()
+            && let Some(byte) = self.connection.next_byte()
+        {
             if byte != b'\n' {
                 self.overlong |= self.line.len() == LONGEST_LINE;
                 if !self.overlong {
@@ -140,22 +125,17 @@ impl QtestServer {
                 false => self.answer = Some(answer),
             }
         }
-        if self.can_receive() > 0 {
-            self.output.input_wanted();
-        }
+        self.connection.ask_for_input(self.answer.is_some());
     }
 }
 
 impl CharClient for QtestServer {
     fn can_receive(&self) -> usize {
-        match self.answer.is_some() || !self.pending.is_empty() {
-            true => 0,
-            false => INPUT.saturating_sub(self.input.len()),
-        }
+        self.connection.can_receive(self.answer.is_some())
     }
 
     fn receive(&mut self, data: &[u8]) {
-        self.input.extend(data);
+        self.connection.receive(data);
         self.advance();
     }
 
@@ -165,13 +145,12 @@ impl CharClient for QtestServer {
             CharEvent::Closed => {
                 self.log.write('I', "CLOSED");
                 // The next one starts afresh.
-                self.input.clear();
+                self.connection.clear();
                 self.line.clear();
                 self.overlong = false;
-                self.pending.clear();
             }
             CharEvent::Writable => {
-                self.flush();
+                self.connection.flush();
                 self.advance();
             }
             CharEvent::Break | CharEvent::ModemInputs(_) => {}
