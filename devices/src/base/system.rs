@@ -1,5 +1,8 @@
 //! What devices ask of the machine as a whole.
 
+#[cfg(any(test, feature = "testing"))]
+use std::sync::Mutex;
+
 /// Why a reset is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetCause {
@@ -46,4 +49,16 @@ pub enum SystemRequest {
 pub trait SystemControl: Send + Sync {
     /// Posts a request.
     fn request(&self, request: SystemRequest);
+}
+
+/// A machine that keeps what it is asked for, in order.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Default)]
+pub struct Requests(pub Mutex<Vec<SystemRequest>>);
+
+#[cfg(any(test, feature = "testing"))]
+impl SystemControl for Requests {
+    fn request(&self, request: SystemRequest) {
+        super::lock(&self.0).push(request);
+    }
 }

@@ -137,20 +137,10 @@ mod state {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::base::contract::{self, ResetValue, Subject};
+    use crate::base::system::Requests;
     use crate::base::{Delivery, IrqInput, IrqSink, lock, shared};
-
-    #[derive(Default)]
-    struct Requests(Mutex<Vec<SystemRequest>>);
-
-    impl SystemControl for Requests {
-        fn request(&self, request: SystemRequest) {
-            lock(&self.0).push(request);
-        }
-    }
 
     struct Silent;
 

@@ -91,20 +91,10 @@ impl Device for Port92 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::base::contract::{self, ResetValue, Subject};
+    use crate::base::system::Requests;
     use crate::base::{lock, shared};
-
-    #[derive(Default)]
-    struct Requests(Mutex<Vec<SystemRequest>>);
-
-    impl SystemControl for Requests {
-        fn request(&self, request: SystemRequest) {
-            lock(&self.0).push(request);
-        }
-    }
 
     #[test]
     fn contract() {

@@ -177,20 +177,10 @@ mod state {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::base::contract::{self, ResetValue, Subject};
+    use crate::base::system::Requests;
     use crate::base::{lock, shared};
-
-    #[derive(Default)]
-    struct Requests(Mutex<Vec<SystemRequest>>);
-
-    impl SystemControl for Requests {
-        fn request(&self, request: SystemRequest) {
-            lock(&self.0).push(request);
-        }
-    }
 
     #[test]
     fn events_reach_the_machine() {

@@ -1,25 +1,15 @@
 //! The controller as drivers see it: through ports 60h and 64h.
 
-use std::sync::Mutex;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
+use crate::base::system::Requests;
 use crate::base::{IrqProbe, ManualClock, Shared, TimerQueue, lock, shared};
 
 const NOTHING: [u8; 0] = [];
 const OUTPUT_FULL: u8 = 0x01;
 const MOUSE_DATA: u8 = 0x20;
-
-#[derive(Default)]
-struct Requests(Mutex<Vec<SystemRequest>>);
-
-impl SystemControl for Requests {
-    fn request(&self, request: SystemRequest) {
-        lock(&self.0).push(request);
-    }
-}
 
 struct Rig {
     device: Shared<I8042>,

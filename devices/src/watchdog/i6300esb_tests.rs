@@ -1,23 +1,13 @@
 //! The watchdog as a driver sees it; expected values are from Intel 300641.
 
-use std::sync::Mutex;
-
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
+use crate::base::system::Requests;
 use crate::base::{Bus, ManualClock, Priority, Shared, Space, TimerQueue, lock, shared};
-
-#[derive(Default)]
-struct Fired(Mutex<Vec<SystemRequest>>);
-
-impl SystemControl for Fired {
-    fn request(&self, request: SystemRequest) {
-        lock(&self.0).push(request);
-    }
-}
 
 struct Rig {
     watchdog: Shared<I6300Esb>,
-    fired: Arc<Fired>,
+    fired: Arc<Requests>,
     queue: TimerQueue,
     clock: Arc<ManualClock>,
     bus: Bus,
@@ -28,7 +18,7 @@ fn rig() -> Rig {
     let queue = TimerQueue::new(clock.clone());
     let timers = queue.timers();
     let owner = timers.owner();
-    let fired = Arc::new(Fired::default());
+    let fired = Arc::new(Requests::default());
     let watchdog = shared(I6300Esb::new(clock, timers, Arc::clone(&fired) as _));
     queue.attach(owner, &watchdog);
     let bus = Bus::new(Space::Memory);

@@ -105,24 +105,14 @@ mod state {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::base::contract::{self, ResetValue, Subject};
+    use crate::base::system::Requests;
     use crate::base::{ManualClock, Shared, TimerQueue, lock, shared};
-
-    #[derive(Default)]
-    struct Fired(Mutex<Vec<SystemRequest>>);
-
-    impl SystemControl for Fired {
-        fn request(&self, request: SystemRequest) {
-            lock(&self.0).push(request);
-        }
-    }
 
     struct Rig {
         watchdog: Shared<Ib700>,
-        fired: Arc<Fired>,
+        fired: Arc<Requests>,
         queue: TimerQueue,
         clock: Arc<ManualClock>,
     }
@@ -132,7 +122,7 @@ mod tests {
         let queue = TimerQueue::new(clock.clone());
         let timers = queue.timers();
         let owner = timers.owner();
-        let fired = Arc::new(Fired::default());
+        let fired = Arc::new(Requests::default());
         let watchdog = shared(Ib700::new(clock, timers, Arc::clone(&fired) as _));
         queue.attach(owner, &watchdog);
         Rig { watchdog, fired, queue, clock: manual }

@@ -2,16 +2,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
+use crate::base::system::Requests;
 use crate::base::{IrqProbe, ManualClock, TimerQueue, lock, shared};
-
-#[derive(Default)]
-struct Requests(Mutex<Vec<SystemRequest>>);
-
-impl SystemControl for Requests {
-    fn request(&self, request: SystemRequest) {
-        lock(&self.0).push(request);
-    }
-}
 
 struct Board {
     time: Arc<ManualClock>,
