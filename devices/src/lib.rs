@@ -16,4 +16,5 @@ pub mod input;
 pub mod parallel;
 pub mod pci;
 pub mod serial;
+pub mod vmware;
 pub mod watchdog;

@@ -97,7 +97,7 @@ fn the_board_is_configured_by_machine_accel_and_their_sugar() {
     for line in [
         "-machine pc",
         "-M pc-i440fx-7.2",
-        "-machine type=pc,accel=kvm:tcg,usb=off,smm=auto,vmport=no,pit=on",
+        "-machine type=pc,accel=kvm:tcg,usb=off,smm=auto,vmport=auto,pit=on",
         "-accel tcg -accel kvm",
         "-enable-kvm",
         "-machine pc,acpi=auto,hpet=on,kernel-irqchip=on,max-ram-below-4g=4G",
@@ -107,6 +107,7 @@ fn the_board_is_configured_by_machine_accel_and_their_sugar() {
     for line in ["-no-acpi -no-hpet", "-machine acpi=off,hpet=off", "-M pc,hpet=on -machine hpet=no,acpi=off"] {
         assert_eq!(board(line), PlatformConfig { acpi: false, hpet: false, ..default.clone() }, "{line}");
     }
+    assert_eq!(board("-machine vmport=off"), PlatformConfig { vmport: false, ..default.clone() });
     for line in ["-machine kernel-irqchip=split", "-accel kvm,kernel-irqchip=split", "-M pc,kernel_irqchip=split"] {
         assert_eq!(board(line).kernel_irqchip, KernelIrqchip::Split, "{line}");
     }

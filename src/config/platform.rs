@@ -18,6 +18,8 @@ pub struct PlatformConfig {
     pub hpet: bool,
     /// The keyboard controller exists.
     pub i8042: bool,
+    /// VMware's port exists, with a mouse if the keyboard controller exists.
+    pub vmport: bool,
     /// The machine has a display. False with `-nographic`: firmware then uses the serial port as its console.
     pub graphics: bool,
     /// Devices that QEMU's `pc` has by default (display, network, parallel port, CD-ROM, floppy drive) exist.
@@ -49,6 +51,7 @@ impl Default for PlatformConfig {
             acpi: true,
             hpet: true,
             i8042: true,
+            vmport: true,
             graphics: true,
             default_devices: true,
             max_ram_below_4g: None,

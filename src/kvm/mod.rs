@@ -11,6 +11,7 @@ pub mod msr;
 pub mod open;
 pub mod pit;
 pub mod quirks;
+pub mod register_port;
 pub mod report;
 pub mod reset_state;
 mod run_page;

@@ -56,6 +56,34 @@ impl RunPage {
         usize::from(unsafe { field.read() })
     }
 
+    /// The number of elements of a port access. Valid as [`Self::io_size`].
+    #[must_use]
+    pub fn io_count(self) -> usize {
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw const (*self.0).__bindgen_anon_1.io.count };
+        // SAFETY: plain bytes of the page; the kernel does not write them while the vCPU is not running.
+        unsafe { field.read() as usize }
+    }
+
+    /// Gives the guest the low bytes of `value` as element `index` of what it reads from a port. After an exit for such a
+    /// read, on the vCPU's thread.
+    ///
+    /// # Panics
+    /// The access has no such element.
+    pub fn set_io_element(self, index: usize, value: u32) {
+        assert!(index < self.io_count());
+        let size = self.io_size();
+        let bytes = &value.to_le_bytes()[..size];
+        // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.
+        let field = unsafe { &raw const (*self.0).__bindgen_anon_1.io.data_offset };
+        // SAFETY: plain bytes of the page; the kernel does not write them while the vCPU is not running.
+        let offset = unsafe { field.read() } as usize + index * size;
+        // SAFETY: the mapping of the vCPU has the data of all elements from `data_offset` on, and this is one of them.
+        let element = unsafe { self.0.cast::<u8>().add(offset) };
+        // SAFETY: as above, and the kernel does not read them while the vCPU is not running.
+        unsafe { element.copy_from_nonoverlapping(bytes.as_ptr(), size) };
+    }
+
     /// Suberror and data of an internal error. Valid after such an exit, on the vCPU's thread.
     #[must_use]
     pub fn internal_error(self) -> (u32, Vec<u64>) {

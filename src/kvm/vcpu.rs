@@ -9,6 +9,7 @@ use super::address_space::AddressSpace;
 use super::cpuid::{GuestCpu, SetUpError, Topology};
 use super::msr::{self, Msr, MsrError, StateMsrs};
 use super::quirks::{Handled, HostQuirks, VcpuFixups};
+use super::register_port::{Direction, PlacedPort};
 use super::report::Report;
 use super::reset_state::{self, ResetState};
 use super::run_page::RunPage;
@@ -59,6 +60,8 @@ pub struct VcpuHost<'a> {
     pub topology: &'a Topology,
     /// Memory and ports.
     pub space: AddressSpace,
+    /// The port that wants to see registers.
+    pub register_port: Option<PlacedPort>,
     /// The machine.
     pub events: Arc<dyn VcpuEvents>,
     /// What has to be made good on this host.
@@ -89,6 +92,8 @@ pub struct Vcpu {
     fd: VcpuFd,
     page: RunPage,
     space: AddressSpace,
+    register_port: Option<PlacedPort>,
+    has_x2apic: bool,
     events: Arc<dyn VcpuEvents>,
     fixups: VcpuFixups,
     controllers: Option<Arc<dyn BoardControllers>>,
@@ -109,13 +114,15 @@ impl Vcpu {
     /// # Errors
     /// The kernel refuses a step.
     pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Result<Self, VcpuError> {
-        let VcpuHost { kvm, cpu, topology, space, events, quirks, controllers, msrs } = host;
+        let VcpuHost { kvm, cpu, topology, space, register_port, events, quirks, controllers, msrs } = host;
         cpu.set_up(&fd, topology, index)?;
         Ok(Self {
             index,
             page: RunPage::new(&mut fd),
             fd,
             space: space.clone(),
+            register_port: register_port.clone(),
+            has_x2apic: cpu.has_x2apic(),
             events: Arc::clone(events),
             fixups: VcpuFixups::new(Arc::clone(quirks)),
             controllers: controllers.clone(),
@@ -253,6 +260,12 @@ impl Vcpu {
     fn step(&mut self) -> Result<Next, String> {
         self.access_pending = false;
         match self.fd.run() {
+            Ok(VcpuExit::IoIn(port, _)) if is_at(self.register_port.as_ref(), port) => {
+                return self.exchange_registers(Direction::In);
+            }
+            Ok(VcpuExit::IoOut(port, _)) if is_at(self.register_port.as_ref(), port) => {
+                return self.exchange_registers(Direction::Out);
+            }
             Ok(VcpuExit::IoIn(port, data)) => {
                 let size = self.page.io_size().max(1);
                 for element in data.chunks_mut(size) {
@@ -337,6 +350,15 @@ impl Vcpu {
         Ok(Next::Continue)
     }
 
+    /// Serves an access to the port that wants to see registers.
+    fn exchange_registers(&mut self, direction: Direction) -> Result<Next, String> {
+        if let Some(port) = &self.register_port {
+            port.access(&self.fd, self.page, self.has_x2apic, direction)?;
+        }
+        self.access_pending = true;
+        Ok(Next::Continue)
+    }
+
     /// Gives the exit to those who make up for what KVM leaves out; `otherwise` decides if it is not theirs.
     fn fix_up(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<Next, String>) -> Result<Next, String> {
         match self.fixups.handle(&mut self.fd, &self.space) {
@@ -350,4 +372,8 @@ impl Vcpu {
         let (suberror, data) = self.page.internal_error();
         Err(format!("KVM reports internal error {suberror} with data {data:x?}"))
     }
+}
+
+fn is_at(placed: Option<&PlacedPort>, port: u16) -> bool {
+    placed.is_some_and(|placed| placed.port == port)
 }

@@ -95,6 +95,8 @@ pub mod port {
     pub const RESET_CONTROL: u16 = 0xcf9;
     /// Configuration mechanism #1: CONFADD, with CONFDATA at +4.
     pub const PCI_CONFIG: u16 = 0xcf8;
+    /// VMware's port.
+    pub const VMPORT: u16 = 0x5658;
     /// Registers for hot-plug of PCI devices.
     pub const PCI_HOTPLUG: u16 = 0xae00;
     /// Registers for hot-plug of processors.

@@ -13,6 +13,7 @@ mod isa_devices;
 mod parallel;
 mod pci_devices;
 pub mod sleep;
+pub mod vmport;
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -38,6 +39,7 @@ use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
 use devices::serial::Uart;
+use devices::vmware::VmPort;
 
 use self::chips::{Chips, InterruptControllers};
 use self::dma::IsaDma;
@@ -103,6 +105,7 @@ pub struct Board {
     queue: TimerQueue,
     power: Shared<Piix4Pm>,
     keyboard: Option<Shared<I8042>>,
+    vmport: Option<Shared<VmPort>>,
     fw_cfg: Shared<FwCfg>,
     /// What a reset makes of a boot order that was given for once.
     lasting_order: Option<LastingOrder>,
@@ -158,6 +161,7 @@ impl Board {
             queue,
             power,
             keyboard: None,
+            vmport: None,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
             lasting_order: None,
@@ -193,6 +197,9 @@ impl Board {
         let a20 = IrqInput::new(Arc::new(A20), 0);
         if config.platform.i8042 {
             board.add_i8042(&a20, &system);
+        }
+        if config.platform.vmport {
+            board.add_vmport(config);
         }
         board.add(&shared(Port92::new(a20.line("port 92h"), Arc::clone(&system))), &[(port::PORT92, Port92::REGION)]);
         board.add(&shared(PostCode::default()), &[(port::POST_CODE, PostCode::REGION)]);

@@ -19,10 +19,11 @@ const PARTS_OF_OTHERS: [&str; 6] =
 #[must_use]
 pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
     let mut qom = Qom::default();
-    let PlatformConfig { acpi, hpet, i8042, graphics, .. } = &config.platform;
+    let PlatformConfig { acpi, hpet, i8042, graphics, vmport, .. } = &config.platform;
     let properties = [("acpi", acpi), ("hpet", hpet), ("i8042", i8042), ("graphics", graphics)];
     let properties = properties.map(|(name, flag)| (name.to_owned(), Value::Bool(*flag)));
-    qom.add("/machine", "pc-i440fx-7.2-machine", properties);
+    let vmport = ("vmport".to_owned(), if *vmport { "on" } else { "off" }.into());
+    qom.add("/machine", "pc-i440fx-7.2-machine", properties.into_iter().chain([vmport]));
     qom.add("/machine/i440fx", "i440FX-pcihost", realized());
     qom.add("/machine/i440fx/pci.0", "PCI", realized());
     qom.add(IOAPIC, "ioapic", realized());

@@ -80,6 +80,44 @@ pub enum Op {
     Migrate,
     /// Somebody loads a state that was tampered with.
     Tamper(Tampering),
+    /// The guest calls a port that exchanges registers.
+    Call {
+        /// Which of the calls.
+        command: u8,
+        /// Its argument, in EBX.
+        argument: Argument,
+        /// What the other registers hold.
+        noise: u32,
+    },
+}
+
+/// The argument of a call: those of VMware's mouse, and others.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Argument {
+    /// Read the ID, which enables the mouse.
+    ReadId,
+    /// Disable the mouse.
+    Disable,
+    /// Ask for movement.
+    Relative,
+    /// Ask for positions.
+    Absolute,
+    /// Any other.
+    Other(u32),
+}
+
+impl Argument {
+    /// As it stands in EBX.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        match self {
+            Self::ReadId => 0x4541_4552,
+            Self::Disable => 0xf5,
+            Self::Relative => 0x4c45_5252,
+            Self::Absolute => 0x5342_4152,
+            Self::Other(value) => value,
+        }
+    }
 }
 
 /// What can happen at the host's end of a character device.
@@ -112,6 +150,8 @@ pub enum PersonalInput {
     Button(u8, bool),
     /// Presses the power button.
     Power,
+    /// Puts the pointer somewhere.
+    Point(u16, u16),
 }
 
 /// Size of an access.

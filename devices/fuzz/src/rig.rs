@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use devices::backend::char::{CharEvent, ModemInputs};
-use devices::base::{Inspector, Space, State, lock};
+use devices::base::{Caller, Inspector, Registers, Space, State, lock};
 use devices::input::{KeyCode, MouseButton};
 use natoma::cli::Request;
 use natoma::command_line;
@@ -27,6 +27,8 @@ const MIGRATIONS: u32 = 3;
 /// Configuration mechanism #1.
 const CONFIG_ADDRESS: u16 = 0xcf8;
 const CONFIG_DATA: u16 = 0xcfc;
+/// What is in EAX when a guest calls VMware's port.
+const VMPORT_MAGIC: u32 = 0x564d_5868;
 
 /// A board on which one device is tested.
 pub struct Rig {
@@ -46,6 +48,23 @@ fn image() -> &'static PathBuf {
         std::fs::rename(&own, &path).expect("a file of one's own can be renamed");
         path
     })
+}
+
+/// A processor that calls a port, and has nothing but registers.
+struct Processor(Registers);
+
+impl Caller for Processor {
+    fn registers(&mut self) -> &mut Registers {
+        &mut self.0
+    }
+
+    fn tsc_hz(&self) -> Option<u64> {
+        None
+    }
+
+    fn has_x2apic(&self) -> bool {
+        false
+    }
 }
 
 /// The board of a target, whose options are read once.
@@ -157,6 +176,14 @@ impl Rig {
                     self.load(device, &state);
                 }
             }
+            Op::Call { command, argument, noise } => {
+                if let Some(port) = self.machine.board().register_port() {
+                    let (noise, ebx) = (*noise, argument.value());
+                    let ecx = noise & !0xff | u32::from(*command);
+                    let registers = Registers { eax: VMPORT_MAGIC, ebx, ecx, edx: noise, esi: noise, edi: noise };
+                    lock(&port.device).access(&mut Processor(registers));
+                }
+            }
         }
     }
 
@@ -235,17 +262,18 @@ impl Rig {
 
     fn person(&mut self, input: &PersonalInput) {
         const BUTTONS: [MouseButton; 3] = [MouseButton::Left, MouseButton::Middle, MouseButton::Right];
-        let Some(keyboard) = self.machine.board().keyboard() else { return };
-        let mut keyboard = lock(keyboard);
+        let (keyboard, pointer) = (self.machine.board().keyboard(), self.machine.board().pointer());
         match input {
-            PersonalInput::Key(key, down) => keyboard.key(KeyCode::ALL[usize::from(*key) % KeyCode::ALL.len()], *down),
-            PersonalInput::Move(right, down) => keyboard.move_by(*right, *down),
-            PersonalInput::Scroll(down, right) => keyboard.scroll(*down, *right),
-            PersonalInput::Button(button, down) => keyboard.button(BUTTONS[usize::from(*button) % 3], *down),
-            PersonalInput::Power => {
-                drop(keyboard);
-                self.machine.press_power_button();
+            PersonalInput::Key(key, down) => {
+                if let Some(keyboard) = keyboard {
+                    lock(keyboard).key(KeyCode::ALL[usize::from(*key) % KeyCode::ALL.len()], *down);
+                }
             }
+            PersonalInput::Move(right, down) => pointer.move_by(*right, *down),
+            PersonalInput::Point(x, y) => pointer.move_to(*x, *y),
+            PersonalInput::Scroll(down, right) => pointer.scroll(*down, *right),
+            PersonalInput::Button(button, down) => pointer.button(BUTTONS[usize::from(*button) % 3], *down),
+            PersonalInput::Power => self.machine.press_power_button(),
         }
     }
 

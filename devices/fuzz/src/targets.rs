@@ -66,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     target("ib700", &["-device", "ib700", "-action", "watchdog=none"], &["ib700"], &["ib700"]),
     target("pvpanic", &["-device", "pvpanic"], &["pvpanic"], &["pvpanic"]),
     target("pvpanic_pci", &["-device", "pvpanic-pci"], &["pvpanic"], &["pvpanic-pci"]),
+    target("vmport", PLAIN, &["vmport", "i8042"], &["vmport", "i8042"]),
     target("pc_testdev", &["-device", "pc-testdev"], &["pc-testdev"], &["pc-testdev"]),
 ];
 

@@ -5,6 +5,7 @@
 //! each device behind one mutex ([`Shared`]) and connects it; a device sees neither threads nor addresses.
 
 pub mod bus;
+pub mod caller;
 pub mod clock;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -22,6 +23,7 @@ pub mod timer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bus::{Bus, MappingId, Priority};
+pub use caller::{Caller, RegisterPort, Registers};
 pub use clock::{Clock, ManualClock, Rate, TimeSource};
 pub use dma::{BusMaster, Dma, DmaError, GuestRam};
 pub use guest_log::GuestLog;

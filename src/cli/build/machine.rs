@@ -50,6 +50,7 @@ pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
         acpi: machine.choice::<String>("acpi").is_none_or(|acpi| acpi != "off"),
         hpet: machine.flag("hpet").unwrap_or(defaults.hpet),
         i8042: machine.flag("i8042").unwrap_or(defaults.i8042),
+        vmport: machine.choice::<String>("vmport").is_none_or(|vmport| vmport != "off"),
         graphics: machine.flag("graphics").unwrap_or(defaults.graphics) && !settings.has("nographic"),
         default_devices: !settings.has("nodefaults"),
         max_ram_below_4g,

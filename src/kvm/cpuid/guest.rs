@@ -118,6 +118,12 @@ impl GuestCpu {
         self.features[Word::Leaf1Edx] as u32
     }
 
+    /// Whether the local APIC has the x2APIC mode.
+    #[must_use]
+    pub fn has_x2apic(&self) -> bool {
+        self.features.has(features::X2APIC)
+    }
+
     /// Bits of a physical address: 32 to 52.
     #[must_use]
     pub fn physical_bits(&self) -> u32 {

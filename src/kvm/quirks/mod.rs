@@ -17,7 +17,7 @@
 mod guest_debug;
 mod handler_traps;
 pub mod hypercall;
-mod micro_vm;
+pub(super) mod micro_vm;
 pub mod pm32_interrupt;
 mod probe;
 pub mod ring3_syscall;

@@ -150,6 +150,7 @@ impl Prepared {
             cpu: &cpu,
             topology: &topology,
             space: AddressSpace::clone(space),
+            register_port: board.register_port(),
             events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
             quirks,
             controllers: irqchip.board_controllers(),

@@ -23,4 +23,5 @@ pub mod reset_state;
 pub mod rtc;
 pub mod smbus;
 pub mod uart;
+pub mod vmport;
 pub mod watchdog;
