@@ -59,7 +59,7 @@ pub struct VcpuHandle {
 #[derive(Clone)]
 pub struct VcpuParker(Vec<(Arc<Control>, libc::pthread_t)>);
 
-/// Makes a vCPU leave the guest and enter it again, so that it sees what has changed.
+/// Makes a vCPU leave the guest and enter it again, so that it sees what has changed; or do something in between.
 pub struct VcpuKicker {
     control: Arc<Control>,
     thread: libc::pthread_t,
@@ -140,31 +140,14 @@ impl VcpuHandle {
         Some(VcpuKicker { control: Arc::clone(&self.control), thread: self.thread.as_ref()?.as_pthread_t() })
     }
 
-    /// Has something done with the vCPU on its own thread, between two instructions of the guest, before it runs again.
-    /// `false` if the thread has ended.
+    /// As [`VcpuKicker::post`].
     pub fn post(&self, job: impl FnOnce(&mut Vcpu) + Send + 'static) -> bool {
-        let mut orders = lock(&self.control.orders);
-        if orders.page.is_none() {
-            return false;
-        }
-        orders.jobs.push_back(Box::new(job));
-        if let Some(thread) = &self.thread {
-            kick(&self.control, &orders, thread.as_pthread_t());
-        }
-        drop(orders);
-        self.control.changed.notify_all();
-        true
+        self.kicker().is_some_and(|kicker| kicker.post(job))
     }
 
-    /// Has something done as [`Self::post`] does, and waits for the result. `None` if the thread has ended.
+    /// As [`VcpuKicker::with`].
     pub fn with<R: Send + 'static>(&self, job: impl FnOnce(&mut Vcpu) -> R + Send + 'static) -> Option<R> {
-        let (sender, receiver) = mpsc::channel();
-        self.post(move |vcpu| {
-            // The receiver waits below and can't be gone.
-            let _ = sender.send(job(vcpu));
-        });
-        // Nobody sends if the thread ends before, as it drops the jobs left.
-        receiver.recv().ok()
+        self.kicker()?.with(job)
     }
 }
 
@@ -186,6 +169,32 @@ impl VcpuKicker {
         if here != self.thread {
             kick(&self.control, &lock(&self.control.orders), self.thread);
         }
+    }
+
+    /// Has something done with the vCPU on its own thread, between two instructions of the guest, before it runs again.
+    /// `false` if the thread has ended.
+    pub fn post(&self, job: impl FnOnce(&mut Vcpu) + Send + 'static) -> bool {
+        let mut orders = lock(&self.control.orders);
+        if orders.page.is_none() {
+            return false;
+        }
+        orders.jobs.push_back(Box::new(job));
+        kick(&self.control, &orders, self.thread);
+        drop(orders);
+        self.control.changed.notify_all();
+        true
+    }
+
+    /// Has something done as [`Self::post`] does, and waits for the result. `None` if the thread has ended. Not for vCPU
+    /// threads, nor with a device locked.
+    pub fn with<R: Send + 'static>(&self, job: impl FnOnce(&mut Vcpu) -> R + Send + 'static) -> Option<R> {
+        let (sender, receiver) = mpsc::channel();
+        self.post(move |vcpu| {
+            // The receiver waits below and can't be gone.
+            let _ = sender.send(job(vcpu));
+        });
+        // Nobody sends if the thread ends before, as it drops the jobs left.
+        receiver.recv().ok()
     }
 }
 

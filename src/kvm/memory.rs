@@ -107,6 +107,12 @@ impl MemorySlots {
         view[..next].last().filter(|slot| slot.range.contains(&address)).cloned()
     }
 
+    /// All slots in order of address.
+    #[must_use]
+    pub fn all(&self) -> Arc<Vec<Slot>> {
+        self.view.load_full()
+    }
+
     /// Makes exactly `wanted` visible within `window`, by as few changes as possible: slots there that are no part of what
     /// is wanted go, what is missing comes, the rest is not touched. Slots may not cross the edges of the window, and
     /// wanted ones may not overlap.

@@ -135,6 +135,6 @@ fn tell_firmware(
 impl Assembly {
     fn finish(self, config: &MachineConfig, accelerator: Box<dyn Accelerator>) -> Machine {
         let rtc_timers = self.rtc_timers.map(|timers| Arc::new(Mutex::new(timers)));
-        Machine::new(accelerator, self.board, self.time, rtc_timers, config.run.actions)
+        Machine::new(accelerator, self.board, self.space, self.time, rtc_timers, config.run.actions)
     }
 }

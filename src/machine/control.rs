@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use devices::base::lock;
+use devices::input::MouseButton;
 use uuid::Uuid;
 
-use super::interrupt_report::ReadInterrupts;
+use super::inspection::Inspection;
 use super::lifecycle::{Machine, Status};
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::qom;
@@ -14,7 +15,7 @@ use crate::config::{Accel, DeviceType, MachineConfig, MonitorMode, Smp};
 use crate::host::chardev::{Chardevs, Ringbufs};
 use crate::host::process;
 use crate::monitor::qom::Qom;
-use crate::monitor::{Command, Control, Cpu};
+use crate::monitor::{Command, Control, Cpu, Medium, View};
 
 /// What monitors may know, and how they reach the main loop.
 pub struct MonitorControl {
@@ -26,7 +27,7 @@ pub struct MonitorControl {
     uses_kvm: bool,
     memory_size: u64,
     qom: OnceLock<Qom>,
-    interrupts: OnceLock<ReadInterrupts>,
+    inspection: OnceLock<Inspection>,
     device_types: LazyLock<Vec<DeviceType>>,
     chardevs: Vec<(String, String)>,
     ringbufs: Ringbufs,
@@ -50,7 +51,7 @@ impl MonitorControl {
             uses_kvm: config.platform.accel == Accel::Kvm,
             memory_size: config.memory.size(),
             qom: OnceLock::new(),
-            interrupts: OnceLock::new(),
+            inspection: OnceLock::new(),
             device_types: LazyLock::new(device_types),
             chardevs: chardevs.descriptions(),
             ringbufs: chardevs.ringbufs(),
@@ -59,14 +60,19 @@ impl MonitorControl {
 
     /// What the machine consists of, if there is anybody who may ask.
     pub fn set_machine(&self, config: &MachineConfig, machine: &Machine) {
-        if let Some(interrupts) = machine.interrupts() {
-            self.interrupts.get_or_init(|| interrupts);
+        if config.monitors.is_empty() {
+            return;
         }
+        self.inspection.get_or_init(|| machine.inspection(config));
         if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
             self.qom.get_or_init(|| qom::objects(config, machine.board()));
             // A thread is told by its name, which it takes once it runs.
             machine.wait_for_processors();
         }
+    }
+
+    fn inspection(&self) -> Result<&Inspection> {
+        self.inspection.get().context("the machine is still being made")
     }
 
     /// The state the machine is in now.
@@ -84,6 +90,7 @@ impl Control for MonitorControl {
             Command::Reset => UserRequest::Reset,
             Command::PowerButton => UserRequest::PowerButton,
             Command::Wakeup => UserRequest::Wakeup,
+            Command::Nmi => UserRequest::Nmi,
         };
         self.mailbox.post(Message::User(request));
     }
@@ -117,8 +124,36 @@ impl Control for MonitorControl {
         (0..self.smp.cpus).map(cpu).collect()
     }
 
-    fn interrupts(&self) -> Option<Result<String>> {
-        self.interrupts.get().map(|read| read().map(|report| report.to_string()))
+    fn view(&self, view: View) -> Result<String> {
+        self.inspection()?.view(view)
+    }
+
+    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> Result<()> {
+        self.inspection()?.change_medium(drive, medium)
+    }
+
+    fn set_boot_order(&self, order: &str) -> Result<()> {
+        self.inspection()?.set_boot_order(order)
+    }
+
+    fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> Result<()> {
+        let pointer = &self.inspection()?.board.pointer;
+        if (right, down) != (0, 0) {
+            pointer.move_by(right, down);
+        }
+        if wheel != 0 {
+            pointer.scroll(wheel, 0);
+        }
+        Ok(())
+    }
+
+    fn press_buttons(&self, buttons: u8) -> Result<()> {
+        const BUTTONS: [MouseButton; 3] = [MouseButton::Left, MouseButton::Middle, MouseButton::Right];
+        let pointer = &self.inspection()?.board.pointer;
+        for (bit, button) in BUTTONS.into_iter().enumerate() {
+            pointer.button(button, buttons >> bit & 1 != 0);
+        }
+        Ok(())
     }
 
     fn uses_kvm(&self) -> bool {

@@ -7,11 +7,13 @@ use devices::base::{ResetKind, SystemRequest, WakeCause};
 
 use super::accel::Accelerator;
 use super::guest_time::GuestTime;
+use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
 use super::pc::Board;
 use super::timers::QueueRunner;
-use crate::config::{Actions, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
+use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
+use crate::kvm::address_space::AddressSpace;
 use crate::kvm::vcpu::SystemEvent;
 use crate::monitor::{Cause, Event};
 use crate::tell::tell;
@@ -73,6 +75,7 @@ pub struct Machine {
     /// Dropped first: processors call the devices.
     accelerator: Box<dyn Accelerator>,
     board: Board,
+    space: AddressSpace,
     time: GuestTime,
     /// The queue of an RTC that goes by the host's clock.
     rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
@@ -87,11 +90,12 @@ impl Machine {
     pub(super) fn new(
         accelerator: Box<dyn Accelerator>,
         board: Board,
+        space: AddressSpace,
         time: GuestTime,
         rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
         actions: Actions,
     ) -> Self {
-        Self { accelerator, board, time, rtc_timers, actions, status: Status::Prelaunch, events: Vec::new() }
+        Self { accelerator, board, space, time, rtc_timers, actions, status: Status::Prelaunch, events: Vec::new() }
     }
 
     /// The board with its devices.
@@ -116,8 +120,20 @@ impl Machine {
         std::mem::take(&mut self.events)
     }
 
+    /// Memory and ports as processors see them.
+    #[must_use]
+    pub fn space(&self) -> &AddressSpace {
+        &self.space
+    }
+
+    /// What people look at; `config` is what the machine was made from.
+    pub(super) fn inspection(&self, config: &MachineConfig) -> Inspection {
+        let processors = self.accelerator.processors();
+        Inspection::new(config, self.board.view(), self.space.clone(), processors, self.interrupts())
+    }
+
     /// What reads the interrupt controllers.
-    pub(super) fn interrupts(&self) -> Option<ReadInterrupts> {
+    fn interrupts(&self) -> Option<ReadInterrupts> {
         match self.board.interrupt_controllers.clone() {
             Some(controllers) => Some(Box::new(move || Ok(controllers.report()))),
             None => self.accelerator.kernel_interrupts(),
@@ -318,6 +334,7 @@ impl Machine {
                 self.reset(Cause::MonitorReset)?;
                 Ok(None)
             }
+            Message::User(UserRequest::Nmi) => self.accelerator.inject_nmi().map(|()| None),
             Message::User(UserRequest::Wakeup) => self.wake(WakeCause::PowerButton).map(|()| None),
             Message::User(UserRequest::PowerButton) if self.status == Status::Suspended => {
                 self.events.push(Event::Powerdown);

@@ -45,6 +45,8 @@ pub enum UserRequest {
     PowerButton,
     /// Wake the machine, if it sleeps.
     Wakeup,
+    /// Send every processor a non-maskable interrupt.
+    Nmi,
     /// End because of this signal.
     Signal(i32),
 }

@@ -13,6 +13,7 @@ mod isa_devices;
 mod parallel;
 mod pci_devices;
 pub mod sleep;
+pub mod view;
 pub mod vmport;
 
 use std::ops::Range;
@@ -35,6 +36,7 @@ use devices::chipset::rtc::registers::CMOS_SIZE;
 use devices::chipset::rtc::{LostTicks, Rtc};
 use devices::debug::{DebugExit, Debugcon, PostCode};
 use devices::firmware::FwCfg;
+use devices::floppy::Fdc;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
@@ -106,6 +108,8 @@ pub struct Board {
     power: Shared<Piix4Pm>,
     keyboard: Option<Shared<I8042>>,
     vmport: Option<Shared<VmPort>>,
+    fdc: Option<Shared<Fdc>>,
+    rtc: Option<Shared<Rtc>>,
     fw_cfg: Shared<FwCfg>,
     /// What a reset makes of a boot order that was given for once.
     lasting_order: Option<LastingOrder>,
@@ -162,6 +166,8 @@ impl Board {
             power,
             keyboard: None,
             vmport: None,
+            fdc: None,
+            rtc: None,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
             lasting_order: None,
@@ -269,6 +275,7 @@ impl Board {
         queue.attach(owner, &rtc);
         self.add(&rtc, &[(port::RTC, Rtc::REGION)]);
         self.lasting_order = LastingOrder::new(&rtc, &config.boot.order);
+        self.rtc = Some(rtc);
         gate
     }
 

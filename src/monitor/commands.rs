@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Command, Control};
+use super::{Command, Control, View, hardware};
 use crate::suggest::did_you_mean;
 
 /// Most bytes that `ringbuf_read` takes at once.
@@ -36,13 +36,49 @@ pub(super) enum Outcome {
 
 const COMMANDS: &[Spec] = &[
     Spec {
+        names: &["boot_set"],
+        arguments: "ORDER",
+        help: "choose what is booted from at the next start (a, b, c, d, n)",
+        action: Action::Tell(hardware::boot_set),
+    },
+    Spec {
+        names: &["change"],
+        arguments: "[-f] DRIVE FILE [FORMAT [MODE]]",
+        help: "put another medium into a drive",
+        action: Action::Tell(hardware::change),
+    },
+    Spec {
         names: &["cont", "c"],
         arguments: "",
         help: "let the machine go on",
         action: Action::Request(Command::Continue),
     },
+    Spec {
+        names: &["eject"],
+        arguments: "[-f] DRIVE",
+        help: "take the medium out of a drive",
+        action: Action::Tell(hardware::eject),
+    },
     Spec { names: &["help", "?"], arguments: "[COMMAND]", help: "describe the commands", action: Action::Tell(help) },
     Spec { names: &["info"], arguments: "[ITEM]", help: "tell about the machine", action: Action::Tell(info) },
+    Spec {
+        names: &["mouse_button"],
+        arguments: "STATE",
+        help: "hold buttons of the mouse (1 left, 2 middle, 4 right)",
+        action: Action::Tell(hardware::mouse_button),
+    },
+    Spec {
+        names: &["mouse_move"],
+        arguments: "DX DY [DZ]",
+        help: "move the mouse, and turn its wheel",
+        action: Action::Tell(hardware::mouse_move),
+    },
+    Spec {
+        names: &["nmi"],
+        arguments: "",
+        help: "send every CPU a non-maskable interrupt",
+        action: Action::Request(Command::Nmi),
+    },
     Spec { names: &["quit", "q"], arguments: "", help: "end natoma at once", action: Action::Request(Command::Quit) },
     Spec {
         names: &["ringbuf_read"],
@@ -69,39 +105,81 @@ const COMMANDS: &[Spec] = &[
         help: "wake the machine from suspend to RAM",
         action: Action::Request(Command::Wakeup),
     },
+    Spec {
+        names: &["x"],
+        arguments: "[/FMT] ADDRESS",
+        help: "show memory at a linear address of the first CPU",
+        action: Action::Tell(hardware::dump_linear),
+    },
+    Spec {
+        names: &["xp"],
+        arguments: "[/FMT] ADDRESS",
+        help: "show memory at a physical address",
+        action: Action::Tell(hardware::dump_physical),
+    },
 ];
 
 /// One item of `info`.
 struct Item {
     name: &'static str,
     help: &'static str,
-    tell: fn(&dyn Control) -> String,
+    tell: fn(&dyn Control, &[&str]) -> String,
 }
 
 const ITEMS: &[Item] = &[
-    Item { name: "chardev", help: "the character devices", tell: chardevs },
-    Item { name: "cpus", help: "the virtual CPUs", tell: |machine| format!("{} virtual CPUs\n", machine.cpus()) },
-    Item { name: "kvm", help: "whether KVM is used", tell: kvm },
+    Item {
+        name: "block",
+        help: "the drives and what is in them",
+        tell: |machine, _| hardware::view(machine, View::Media),
+    },
+    Item { name: "chardev", help: "the character devices", tell: |machine, _| chardevs(machine) },
+    Item { name: "cpus", help: "the virtual CPUs", tell: |machine, _| hardware::cpus(machine) },
+    Item {
+        name: "irq",
+        help: "how often interrupts came",
+        tell: |machine, _| hardware::view(machine, View::InterruptCounts),
+    },
+    Item { name: "kvm", help: "whether KVM is used", tell: |machine, _| kvm(machine) },
+    Item { name: "lapic", help: "the local APIC of a CPU (0 if none is given)", tell: hardware::local_apic },
+    Item {
+        name: "mtree",
+        help: "what is where in the address spaces",
+        tell: |machine, _| hardware::view(machine, View::Memory),
+    },
     Item {
         name: "name",
         help: "the name of the guest",
-        tell: |machine| machine.name().map(|name| format!("{name}\n")).unwrap_or_default(),
+        tell: |machine, _| machine.name().map(|name| format!("{name}\n")).unwrap_or_default(),
     },
-    Item { name: "pic", help: "the interrupt controllers", tell: interrupts },
-    Item { name: "status", help: "whether the machine runs", tell: status },
-    Item { name: "uuid", help: "the UUID of the guest", tell: |machine| format!("{}\n", machine.uuid()) },
+    Item { name: "pci", help: "the functions on the PCI buses", tell: |machine, _| hardware::view(machine, View::Pci) },
+    Item {
+        name: "pic",
+        help: "the interrupt controllers",
+        tell: |machine, _| hardware::view(machine, View::InterruptControllers),
+    },
+    Item {
+        name: "qtree",
+        help: "the devices by bus, with their registers",
+        tell: |machine, _| hardware::view(machine, View::Devices),
+    },
+    Item { name: "registers", help: "the registers of a CPU, or with -a of all", tell: hardware::registers },
+    Item { name: "roms", help: "firmware and option ROMs", tell: |machine, _| hardware::view(machine, View::Roms) },
+    Item { name: "status", help: "whether the machine runs", tell: |machine, _| status(machine) },
+    Item { name: "uuid", help: "the UUID of the guest", tell: |machine, _| format!("{}\n", machine.uuid()) },
     Item {
         name: "version",
         help: "the version of natoma",
-        tell: |_| format!("natoma {}\n", env!("CARGO_PKG_VERSION")),
+        tell: |_, _| format!("natoma {}\n", env!("CARGO_PKG_VERSION")),
     },
 ];
 
 /// Carries out a command line.
 pub(super) fn execute(line: &str, machine: &dyn Control) -> Outcome {
     let mut words = line.split_whitespace();
-    let Some(name) = words.next() else { return Outcome::Text(String::new()) };
-    let arguments: Vec<_> = words.collect();
+    let Some(word) = words.next() else { return Outcome::Text(String::new()) };
+    // A format may follow its command at once: x/8xb.
+    let (name, format) = word.split_at(word.find('/').unwrap_or(word.len()));
+    let arguments: Vec<_> = Some(format).filter(|format| !format.is_empty()).into_iter().chain(words).collect();
     match find(name) {
         Some(Spec { action: Action::Request(command), .. }) if arguments.is_empty() => {
             machine.request(*command);
@@ -141,21 +219,13 @@ fn info(machine: &dyn Control, arguments: &[&str]) -> String {
         return ITEMS.iter().fold(String::new(), |text, item| format!("{text}info {:<10} {}\n", item.name, item.help));
     };
     match ITEMS.iter().find(|item| item.name == *name) {
-        Some(item) => (item.tell)(machine),
+        Some(item) => (item.tell)(machine, &arguments[1..]),
         None => unknown("item", name, ITEMS.iter().map(|item| item.name)),
     }
 }
 
 fn kvm(machine: &dyn Control) -> String {
     format!("kvm support: {}\n", if machine.uses_kvm() { "enabled" } else { "disabled" })
-}
-
-fn interrupts(machine: &dyn Control) -> String {
-    match machine.interrupts() {
-        Some(Ok(text)) => text,
-        Some(Err(error)) => format!("info pic: {error:#}\n"),
-        None => "info pic: the machine is still being made\n".into(),
-    }
 }
 
 fn status(machine: &dyn Control) -> String {

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::config::DeviceType;
     use crate::monitor::qom::Qom;
-    use crate::monitor::{Command, Cpu};
+    use crate::monitor::{Command, Cpu, Medium, View};
     use devices::backend::char::MemoryChar;
     use devices::base::lock;
     use std::sync::Mutex;
@@ -154,8 +154,27 @@ mod tests {
             Vec::new()
         }
 
-        fn interrupts(&self) -> Option<anyhow::Result<String>> {
-            None
+        fn view(&self, view: View) -> anyhow::Result<String> {
+            Ok(format!("{view:?}\n"))
+        }
+
+        fn change_medium(&self, drive: &str, medium: Option<Medium>) -> anyhow::Result<()> {
+            match drive {
+                "floppy0" => Ok(()),
+                other => anyhow::bail!("Device '{other}' not found{}", if medium.is_some() { "!" } else { "" }),
+            }
+        }
+
+        fn set_boot_order(&self, _order: &str) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> anyhow::Result<()> {
+            anyhow::bail!("moved by {right} {down} {wheel}")
+        }
+
+        fn press_buttons(&self, buttons: u8) -> anyhow::Result<()> {
+            anyhow::bail!("pressed {buttons}")
         }
 
         fn uses_kvm(&self) -> bool {

@@ -4,6 +4,7 @@ mod commands;
 mod connection;
 mod editor;
 mod events;
+mod hardware;
 mod human;
 mod qmp;
 pub mod qom;
@@ -31,6 +32,82 @@ pub enum Command {
     PowerButton,
     /// Wake the machine from S3.
     Wakeup,
+    /// Send every processor a non-maskable interrupt.
+    Nmi,
+}
+
+/// A part of the machine that a person looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The registers of the interrupt controllers.
+    InterruptControllers,
+    /// How often interrupts came.
+    InterruptCounts,
+    /// The local APIC of a processor.
+    LocalApic(u32),
+    /// The registers of a processor.
+    Registers(u32),
+    /// The functions on the PCI buses.
+    Pci,
+    /// All devices by bus.
+    Devices,
+    /// The address spaces.
+    Memory,
+    /// Firmware and option ROMs.
+    Roms,
+    /// Drives and what is in them.
+    Media,
+    /// The contents of memory.
+    Dump(Dump),
+}
+
+/// A stretch of memory, and how it is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// Where it begins.
+    pub address: u64,
+    /// How many numbers are shown.
+    pub count: u32,
+    /// Bytes of each: 1, 2, 4 or 8.
+    pub size: u8,
+    /// How each is written.
+    pub format: DumpFormat,
+    /// Whose linear address it is; `None`: it is guest-physical.
+    pub processor: Option<u32>,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a variant says all there is to say about a number")]
+pub enum DumpFormat {
+    Hex,
+    Octal,
+    Unsigned,
+    Signed,
+    Character,
+}
+
+/// A medium to be put into a drive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Medium {
+    /// The image file.
+    pub path: String,
+    /// It is known to be raw; otherwise its contents are looked at.
+    pub raw: bool,
+    /// Whether the guest may write to it.
+    pub writing: Writing,
+}
+
+/// Whether a guest may write to a medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writing {
+    /// If it could to the one before.
+    #[default]
+    Retain,
+    /// No.
+    Forbidden,
+    /// Yes.
+    Allowed,
 }
 
 /// A virtual CPU.
@@ -69,8 +146,35 @@ pub trait Control: Send + Sync {
     /// Whether KVM runs them.
     fn uses_kvm(&self) -> bool;
 
-    /// The registers of the interrupt controllers, as a person reads them; `None` before there are any.
-    fn interrupts(&self) -> Option<anyhow::Result<String>>;
+    /// Tells about a part of the machine, as a person reads it.
+    ///
+    /// # Errors
+    /// There is no such part, or not yet, or the host refuses.
+    fn view(&self, view: View) -> anyhow::Result<String>;
+
+    /// Puts a medium into a drive, or takes the one out that is in it.
+    ///
+    /// # Errors
+    /// There is no such drive, its medium can't be changed, or the image can't be opened.
+    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> anyhow::Result<()>;
+
+    /// Sets where firmware looks for an operating system at the next start, by letters as `-boot order=` has them.
+    ///
+    /// # Errors
+    /// A letter names no device.
+    fn set_boot_order(&self, order: &str) -> anyhow::Result<()>;
+
+    /// The user's mouse moves by counts to the right and downwards, and its wheel by clicks towards the user.
+    ///
+    /// # Errors
+    /// There is no machine yet.
+    fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> anyhow::Result<()>;
+
+    /// The buttons of the user's mouse that are held from now on: bit 0 is left, 1 middle, 2 right.
+    ///
+    /// # Errors
+    /// There is no machine yet.
+    fn press_buttons(&self, buttons: u8) -> anyhow::Result<()>;
 
     /// Bytes of RAM.
     fn memory_size(&self) -> u64;

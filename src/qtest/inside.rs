@@ -4,6 +4,7 @@ use devices::backend::char::CharEvent;
 use devices::base::{Space, lock};
 
 use super::QtestMachine;
+use crate::kvm::address_space::AddressSpace;
 use crate::machine::mailbox::{Message, UserRequest};
 use crate::machine::pc::Board;
 use crate::monitor::qtest::Hardware;
@@ -13,6 +14,12 @@ impl QtestMachine {
     #[must_use]
     pub fn board(&self) -> &Board {
         self.machine.board()
+    }
+
+    /// Memory and ports as a processor would see them.
+    #[must_use]
+    pub fn space(&self) -> &AddressSpace {
+        self.machine.space()
     }
 
     /// The windows that devices have now: space, first and last address, name.

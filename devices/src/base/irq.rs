@@ -34,12 +34,14 @@ pub struct IrqInput {
     pin: u32,
     /// Labels of the lines that are asserted now.
     asserted: Mutex<Vec<&'static str>>,
+    /// How often it has risen.
+    rises: AtomicU64,
 }
 
 impl IrqInput {
     /// Input `pin` of `sink`.
     pub fn new(sink: Arc<dyn IrqSink>, pin: u32) -> Arc<Self> {
-        Arc::new(Self { sink, pin, asserted: Mutex::default() })
+        Arc::new(Self { sink, pin, asserted: Mutex::default(), rises: AtomicU64::new(0) })
     }
 
     /// A new line to this input, de-asserted. `label` names its source in inspections.
@@ -51,6 +53,12 @@ impl IrqInput {
     #[must_use]
     pub fn level(&self) -> bool {
         !lock(&self.asserted).is_empty()
+    }
+
+    /// How often it has gone from low to high.
+    #[must_use]
+    pub fn rises(&self) -> u64 {
+        self.rises.load(Ordering::Relaxed)
     }
 
     /// The labels of the lines that assert it now.
@@ -70,6 +78,9 @@ impl IrqInput {
         let after = !asserted.is_empty();
         if before == after {
             return if after { Delivery::Coalesced } else { Delivery::Ignored };
+        }
+        if after {
+            self.rises.fetch_add(1, Ordering::Relaxed);
         }
         self.sink.set_level(self.pin, after)
     }

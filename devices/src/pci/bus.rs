@@ -268,6 +268,13 @@ impl PciBus {
         occupied(&seats).map(|(address, seat)| (address, seat.name.clone())).collect()
     }
 
+    /// Shows the function at `address`, locked, to `look`.
+    pub fn look_at<R>(&self, address: PciAddress, look: impl FnOnce(&dyn PciFunction) -> R) -> Option<R> {
+        let seat = self.seat(address)?;
+        let function = lock(&seat.function);
+        Some(look(&*function))
+    }
+
     /// Reads `size` bytes (1, 2 or 4) of configuration space. Nobody answers with ones.
     #[must_use]
     pub fn config_read(&self, address: PciAddress, offset: u8, size: u8) -> u32 {

@@ -21,6 +21,7 @@ use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::{self, ChipState};
 use crate::kvm::control::{self, VcpuHandle, VcpuParker};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
+use crate::kvm::inspect::Processors;
 use crate::kvm::irq::GsiSink;
 use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
@@ -316,6 +317,10 @@ impl Accelerator for KvmAccelerator {
             let _ = vcpu.with(|vcpu| vcpu.fd().kvmclock_ctrl());
         }
         Ok(())
+    }
+
+    fn processors(&self) -> Option<Processors> {
+        Some(Processors::new(self.vcpus.iter().filter_map(VcpuHandle::kicker).collect()))
     }
 
     fn kernel_interrupts(&self) -> Option<ReadInterrupts> {

@@ -23,6 +23,7 @@ use super::pc::chips::Chips;
 use super::shadow::ShadowSlots;
 use crate::boot::e820::E820Entry;
 use crate::config::MachineConfig;
+use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
 
 /// What a board is put up on.
@@ -75,6 +76,9 @@ pub trait Accelerator: Send {
     /// # Errors
     /// The host refuses.
     fn thaw(&mut self) -> Result<()>;
+
+    /// What looks into the processors; `None` if there are none.
+    fn processors(&self) -> Option<Processors>;
 
     /// What reads the interrupt controllers in the kernel; `None` if they are on the board.
     fn kernel_interrupts(&self) -> Option<ReadInterrupts>;

@@ -15,6 +15,7 @@ use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
+use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
 use crate::machine::boot::open_firmware;
 use crate::machine::build::Assembly;
@@ -121,6 +122,10 @@ impl Accelerator for NoProcessors {
 
     fn thaw(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn processors(&self) -> Option<Processors> {
+        None
     }
 
     fn kernel_interrupts(&self) -> Option<ReadInterrupts> {

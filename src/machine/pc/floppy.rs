@@ -89,5 +89,6 @@ impl Board {
         let fdc = shared(Fdc::new(self.queue.clock().clone(), timers, line, channel, drives));
         self.wind(owner, &fdc);
         self.add(&fdc, &[(port::FDC_SRB, Fdc::REGION), (port::FDC_DIR, Fdc::DIR_REGION)]);
+        self.fdc = Some(fdc);
     }
 }

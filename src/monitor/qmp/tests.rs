@@ -8,7 +8,7 @@ use devices::base::lock;
 use super::*;
 use crate::config::{DeviceProperty, DeviceType};
 use crate::monitor::qom::Qom;
-use crate::monitor::{Cause, Command, Cpu};
+use crate::monitor::{Cause, Command, Cpu, Medium, View};
 
 struct Machine {
     requests: Mutex<Vec<Command>>,
@@ -42,8 +42,27 @@ impl Control for Machine {
         vec![Cpu { thread_id: 7, socket: 0, core: 0, thread: 0 }]
     }
 
-    fn interrupts(&self) -> Option<anyhow::Result<String>> {
-        None
+    fn view(&self, view: View) -> anyhow::Result<String> {
+        Ok(format!("{view:?}\n"))
+    }
+
+    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> anyhow::Result<()> {
+        match drive {
+            "floppy0" => Ok(()),
+            other => anyhow::bail!("Device '{other}' not found{}", if medium.is_some() { "!" } else { "" }),
+        }
+    }
+
+    fn set_boot_order(&self, _order: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> anyhow::Result<()> {
+        anyhow::bail!("moved by {right} {down} {wheel}")
+    }
+
+    fn press_buttons(&self, buttons: u8) -> anyhow::Result<()> {
+        anyhow::bail!("pressed {buttons}")
     }
 
     fn uses_kvm(&self) -> bool {
