@@ -11,6 +11,7 @@ use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
 use super::pc::Board;
+use super::qom;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
 use crate::kvm::address_space::AddressSpace;
@@ -129,7 +130,8 @@ impl Machine {
     /// What people look at; `config` is what the machine was made from.
     pub(super) fn inspection(&self, config: &MachineConfig) -> Inspection {
         let processors = self.accelerator.processors();
-        Inspection::new(config, self.board.view(), self.space.clone(), processors, self.interrupts())
+        let path = qom::floppy_controller(config, &self.board);
+        Inspection::new(config, self.board.view(), &path, self.space.clone(), processors, self.interrupts())
     }
 
     /// What reads the interrupt controllers.

@@ -34,8 +34,7 @@ pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
 
     let cpu = format!("{}-x86_64-cpu", config.cpu.model);
     let cpus = (0..config.smp.cpus).map(|_| cpu.as_str());
-    let parts = board.parts().filter(|name| !PARTS_OF_OTHERS.contains(name));
-    for (index, name) in cpus.chain(parts).enumerate() {
+    for (index, name) in cpus.chain(parts(board)).enumerate() {
         qom.add(&format!("{UNATTACHED}/device[{index}]"), name, realized());
     }
 
@@ -60,6 +59,18 @@ pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
         qom.add(&format!("/chardevs/{}", chardev.id), "chardev", []);
     }
     qom
+}
+
+/// The parts of the board that have no name of their own, but for the processors, which come first.
+fn parts(board: &Board) -> impl Iterator<Item = &str> {
+    board.parts().filter(|name| !PARTS_OF_OTHERS.contains(name))
+}
+
+/// The path of the board's floppy controller.
+#[must_use]
+pub fn floppy_controller(config: &MachineConfig, board: &Board) -> String {
+    let place = parts(board).position(|name| name == "isa-fdc").unwrap_or_default();
+    format!("{UNATTACHED}/device[{}]", config.smp.cpus as usize + place)
 }
 
 /// Every object here is complete.

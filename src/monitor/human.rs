@@ -253,6 +253,56 @@ mod tests {
     }
 
     #[test]
+    fn the_hardware_can_be_looked_into() {
+        let mut fixture = Fixture::new();
+        for (command, answer) in [
+            ("info pci", "Pci\n"),
+            ("info qtree", "Devices\n"),
+            ("info mtree", "Memory\n"),
+            ("info roms", "Roms\n"),
+            ("info block", "Media\n"),
+            ("info irq", "InterruptCounts\n"),
+            ("info pic", "InterruptControllers\n"),
+            ("info lapic", "LocalApic(0)\n"),
+            ("info lapic 1", "LocalApic(1)\n"),
+            ("info registers", "\nCPU#0\nRegisters(0)\n"),
+            ("info registers 1", "\nCPU#1\nRegisters(1)\n"),
+            ("info registers -a", "\nCPU#0\nRegisters(0)\n\nCPU#1\nRegisters(1)\n"),
+            ("info registers x", "Error: 'x' is no number of a CPU: invalid digit found in string\n"),
+            ("xp/2xb 16", "Dump(Dump { address: 16, count: 2, size: 1, format: Hex, processor: None })\n"),
+            ("x /2dg 0x10", "Dump(Dump { address: 16, count: 2, size: 8, format: Signed, processor: Some(0) })\n"),
+            ("xp", "Error: give an address\n"),
+        ] {
+            assert_eq!(fixture.ask(command), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn media_boot_order_and_mouse_are_changed_by_hand() {
+        let mut fixture = Fixture::new();
+        for (command, answer) in [
+            ("eject floppy0", ""),
+            ("eject -f floppy0", ""),
+            ("eject cd", "Error: Device 'cd' not found\n"),
+            ("change floppy0 a.img", ""),
+            ("change -f floppy0 a.img raw read-only", ""),
+            ("change cd a.img", "Error: Device 'cd' not found!\n"),
+            ("boot_set dan", "boot device list now set to dan\n"),
+            ("mouse_move 3 -4", "Error: moved by 3 -4 0\n"),
+            ("mouse_move 0 0 1", "Error: moved by 0 0 -1\n"),
+            ("mouse_button 5", "Error: pressed 5\n"),
+            ("mouse_button 8", "Error: '8' is no state of three buttons\n"),
+        ] {
+            assert_eq!(fixture.ask(command), answer, "{command}");
+        }
+        for incomplete in ["eject", "change floppy0", "boot_set", "mouse_move 1", "mouse_button", "mouse_move a b"] {
+            assert!(!fixture.ask(incomplete).is_empty(), "{incomplete}");
+        }
+        fixture.monitor.receive(b"nmi\n");
+        assert_eq!(lock(&fixture.machine.0).0, [Command::Nmi]);
+    }
+
+    #[test]
     fn unknown_words_meet_the_closest_known_one() {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.ask("qiut"), "unknown command: 'qiut'; did you mean 'quit'?\n");

@@ -7,22 +7,25 @@ use anyhow::{Context, Result, anyhow, bail};
 use devices::base::{Shared, lock};
 use devices::floppy::Fdc;
 
-use crate::config::{Access, CacheMode, DeviceConfig, Drive, Image, MachineConfig};
+use crate::config::{
+    Access, CacheMode, DeviceConfig, Drive, FloppyDevice, FloppyKind, Image, ImageFormat, MachineConfig,
+};
 use crate::host::block;
 use crate::monitor::{Medium, Writing};
 
-/// Who has a drive.
-enum User {
-    /// A floppy drive: its number, and its id if it has one.
-    Floppy(u8, Option<String>),
-    /// A device whose medium stays as it is, or nobody.
-    Other,
-}
-
+/// A drive.
 struct Entry {
     id: String,
-    user: User,
+    /// The floppy drive that has it; `None`: a device whose medium stays as it is, or nobody.
+    floppy: Option<Floppy>,
     image: Option<Image>,
+}
+
+/// A floppy drive.
+struct Floppy {
+    unit: u8,
+    /// What the object is called that has it.
+    path: String,
 }
 
 /// The drives of a machine.
@@ -32,20 +35,25 @@ pub(super) struct Media {
 }
 
 impl Media {
-    pub(super) fn new(config: &MachineConfig, fdc: Option<Shared<Fdc>>) -> Self {
-        let drives = config.drives.iter().map(|Drive { id, image }| Entry {
-            id: id.clone(),
-            user: user(config, id),
-            image: image.clone(),
-        });
-        Self { fdc, drives: Mutex::new(drives.collect()) }
+    /// The drives of a machine whose floppy controller is called `fdc_path`.
+    pub(super) fn new(config: &MachineConfig, fdc: Option<Shared<Fdc>>, fdc_path: &str) -> Self {
+        let mut floppies = floppies(config, fdc_path);
+        let mut drives = Vec::new();
+        for Drive { id, image } in &config.drives {
+            let place = floppies.iter().position(|(drive, _)| drive == id);
+            let floppy = place.map(|place| floppies.remove(place).1);
+            drives.push(Entry { id: id.clone(), floppy, image: image.clone() });
+        }
+        // Those that had no drive of the host at the start.
+        drives.extend(floppies.into_iter().map(|(id, floppy)| Entry { id, floppy: Some(floppy), image: None }));
+        Self { fdc, drives: Mutex::new(drives) }
     }
 
     /// Tells what is where.
     pub(super) fn describe(&self) -> String {
         let drives = lock(&self.drives);
         let mut text = String::new();
-        for (number, Entry { id, user, image }) in drives.iter().enumerate() {
+        for (number, Entry { id, floppy, image }) in drives.iter().enumerate() {
             if number > 0 {
                 text.push('\n');
             }
@@ -57,11 +65,7 @@ impl Media {
                 }
                 None => writeln!(text, "{id}: [not inserted]"),
             };
-            if let User::Floppy(unit, device) = user {
-                let path = match device {
-                    Some(id) => format!("/machine/peripheral/{id}"),
-                    None => format!("floppy drive {}", if *unit == 0 { 'A' } else { 'B' }),
-                };
+            if let Some(Floppy { path, .. }) = floppy {
                 let _ = writeln!(text, "    Attached to:      {path}");
                 let _ = writeln!(text, "    Removable device: not locked, tray closed");
             }
@@ -83,12 +87,9 @@ impl Media {
     /// There is no such drive, its medium can't be changed, or the image can't be opened; then the drive keeps what it has.
     pub(super) fn change(&self, name: &str, medium: Option<Medium>) -> Result<()> {
         let mut drives = lock(&self.drives);
-        let is_meant = |entry: &&mut Entry| match &entry.user {
-            User::Floppy(_, Some(device)) if device == name => true,
-            _ => entry.id == name,
-        };
-        let entry = drives.iter_mut().find(is_meant).ok_or_else(|| anyhow!("Device '{name}' not found"))?;
-        let (User::Floppy(unit, _), Some(fdc)) = (&entry.user, &self.fdc) else {
+        let entry = drives.iter_mut().find(|entry| entry.id == name);
+        let entry = entry.ok_or_else(|| anyhow!("Device '{name}' not found"))?;
+        let (Some(Floppy { unit, .. }), Some(fdc)) = (&entry.floppy, &self.fdc) else {
             bail!("Device '{name}' is not removable");
         };
         let unit = *unit;
@@ -105,7 +106,7 @@ impl Media {
             Writing::Allowed => Access::ReadWrite,
         };
         let before = entry.image.clone().unwrap_or_else(|| Image::new(&path));
-        let format = raw.then_some(crate::config::ImageFormat::Raw);
+        let format = raw.then_some(ImageFormat::Raw);
         let image = Image { path: path.into(), format, access, snapshot: false, ..before };
         let opened = block::open(&image).with_context(|| format!("change {name}"))?;
         if !lock(fdc).insert(unit, opened) {
@@ -116,19 +117,24 @@ impl Media {
     }
 }
 
-/// Who has drive `id`.
-fn user(config: &MachineConfig, id: &str) -> User {
+/// The floppy drives of a configuration, each with the id of the drive of the host that it has, or its own name.
+fn floppies(config: &MachineConfig, fdc_path: &str) -> Vec<(String, Floppy)> {
+    let mut floppies = Vec::new();
     for (unit, drive) in (0..).zip(&config.fdc.drives) {
-        if drive.as_ref().is_some_and(|drive| drive.drive == id) {
-            return User::Floppy(unit, None);
+        if let Some(drive) = drive {
+            floppies.push((drive.drive.clone(), Floppy { unit, path: fdc_path.to_owned() }));
         }
     }
     for device in &config.devices {
-        if let DeviceConfig::Floppy(floppy) = device
-            && floppy.drive.as_deref() == Some(id)
+        if let DeviceConfig::Floppy(FloppyDevice { id, unit, drive, kind }) = device
+            && *kind != FloppyKind::Absent
         {
-            return User::Floppy(floppy.unit, floppy.id.clone());
+            let (name, path) = match id {
+                Some(id) => (id.clone(), format!("/machine/peripheral/{id}")),
+                None => (format!("floppy{unit}"), fdc_path.to_owned()),
+            };
+            floppies.push((drive.clone().unwrap_or(name), Floppy { unit: *unit, path }));
         }
     }
-    User::Other
+    floppies
 }

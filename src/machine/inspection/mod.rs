@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::interrupt_report::ReadInterrupts;
 use super::pc::view::BoardView;
-use crate::config::MachineConfig;
+use crate::config::{Accel, MachineConfig};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::inspect::Processors;
 use crate::monitor::{Dump, Medium, View};
@@ -39,19 +39,20 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Looks into the machine that was made as `config` says.
+    /// Looks into the machine that was made as `config` says. `fdc_path` is what its floppy controller is called.
     #[must_use]
     pub fn new(
         config: &MachineConfig,
         board: BoardView,
+        fdc_path: &str,
         space: AddressSpace,
         processors: Option<Processors>,
         interrupts: Option<ReadInterrupts>,
     ) -> Self {
         Self {
-            media: Media::new(config, board.fdc.clone()),
+            media: Media::new(config, board.fdc.clone(), fdc_path),
             check_floppy: config.boot.order.check_floppy,
-            uses_kvm: config.platform.accel == crate::config::Accel::Kvm,
+            uses_kvm: config.platform.accel == Accel::Kvm,
             board,
             space,
             processors,
@@ -161,5 +162,105 @@ impl Inspection {
         }
         self.board.set_boot_order(order, self.check_floppy);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::Request;
+    use crate::command_line;
+    use crate::monitor::{DumpFormat, Writing};
+    use crate::qtest::QtestMachine;
+
+    fn machine(options: &[&str]) -> (QtestMachine, Inspection) {
+        let fixed = ["-nodefaults", "-accel", "qtest", "-rtc", "clock=vm"];
+        let Request::Run(config) = command_line::parse(fixed.iter().chain(options).map(OsString::from)).unwrap().request else {
+            panic!("these options describe a machine");
+        };
+        let pc = QtestMachine::from_config(&config).unwrap();
+        let inspection = Inspection::new(&config, pc.board().view(), "/fdc", pc.space().clone(), None, None);
+        (pc, inspection)
+    }
+
+    #[test]
+    fn interrupts_are_counted_at_both_controllers() {
+        let (mut pc, inspection) = machine(&[]);
+        for (input, times) in [(5, 2), (20, 1)] {
+            for _ in 0..times {
+                pc.set_input("ioapic", "unnamed-gpio-in", input, true).unwrap();
+                pc.set_input("ioapic", "unnamed-gpio-in", input, false).unwrap();
+            }
+        }
+        let text = inspection.view(View::InterruptCounts).unwrap();
+        assert_eq!(text, "IRQ statistics for isa-i8259:\n 5: 2\nIRQ statistics for ioapic:\n 5: 2\n20: 1\n");
+    }
+
+    #[test]
+    fn the_boot_order_is_where_firmware_looks() {
+        let (mut pc, inspection) = machine(&[]);
+        let mut cmos = |index| {
+            pc.outb(0x70, index);
+            pc.inb(0x71)
+        };
+        // QEMU's codes: 1 floppy, 2 disk, 3 CD-ROM, 4 network.
+        inspection.set_boot_order("dna").unwrap();
+        assert_eq!([cmos(0x3d), cmos(0x38)], [0x43, 0x10]);
+        for bad in ["e", "z", "aa", "abcd", "A"] {
+            assert!(inspection.set_boot_order(bad).is_err(), "{bad}");
+        }
+        assert_eq!([cmos(0x3d), cmos(0x38)], [0x43, 0x10]);
+    }
+
+    #[test]
+    fn memory_is_shown_as_processors_see_it() {
+        let (mut pc, inspection) = machine(&["-m", "2"]);
+        pc.write_memory(0x1000, b"natoma");
+        let dump = Dump { address: 0x1000, count: 2, size: 2, format: DumpFormat::Hex, processor: None };
+        assert_eq!(inspection.view(View::Dump(dump)).unwrap(), "0000000000001000: 0x616e 0x6f74\n");
+        // Nobody is at the end of the address space, and nothing comes behind it.
+        let last = Dump { address: u64::MAX, count: 2, size: 8, ..dump };
+        assert!(inspection.view(View::Dump(last)).unwrap().starts_with("ffffffffffffffff: "));
+        let error = inspection.view(View::Dump(Dump { processor: Some(0), ..dump })).unwrap_err().to_string();
+        assert!(error.contains("no processors"), "{error}");
+        assert!(inspection.view(View::Registers(0)).is_err() && inspection.view(View::LocalApic(0)).is_err());
+    }
+
+    #[test]
+    fn media_come_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = |name: &str, kib: u64| {
+            let path = directory.path().join(name);
+            std::fs::File::create(&path).unwrap().set_len(kib << 10).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (first, second) = (image("first", 1440), image("second", 720));
+        let drive = format!("file={first},format=raw,if=floppy");
+        let (mut pc, inspection) = machine(&["-drive", &drive, "-device", "floppy,unit=1,id=b"]);
+        let describe = || inspection.view(View::Media).unwrap();
+        let attached = "    Attached to:      /fdc\n    Removable device: not locked, tray closed\n";
+        let empty = "b: [not inserted]\n    Attached to:      /machine/peripheral/b\n    Removable device: not locked, tray \
+                     closed\n";
+        assert_eq!(describe(), format!("floppy0: {first} (raw)\n{attached}    Cache mode:       writeback\n\n{empty}"));
+        inspection.change_medium("floppy0", None).unwrap();
+        assert_eq!(describe(), format!("floppy0: [not inserted]\n{attached}\n{empty}"));
+
+        let medium = |path: &str, writing| Some(Medium { path: path.to_owned(), raw: true, writing });
+        inspection.change_medium("floppy0", medium(&second, Writing::Forbidden)).unwrap();
+        assert!(describe().starts_with(&format!("floppy0: {second} (raw, read-only)\n")), "{}", describe());
+        // The guest is told: disk change, in the digital input register of a drive that turns (82077AA, 2.1.8).
+        pc.outb(0x3f2, 0x1c);
+        assert_eq!(pc.inb(0x3f7) & 0x80, 0x80);
+        inspection.change_medium("b", medium(&first, Writing::Retain)).unwrap();
+        assert!(describe().contains(&format!("\nb: {first} (raw)\n")), "{}", describe());
+
+        // What can't be opened leaves everything as it is.
+        let before = describe();
+        assert!(inspection.change_medium("floppy0", medium("/no/such/file", Writing::Allowed)).is_err());
+        let error = inspection.change_medium("floppy7", None).unwrap_err().to_string();
+        assert_eq!(error, "Device 'floppy7' not found");
+        assert_eq!(describe(), before);
     }
 }

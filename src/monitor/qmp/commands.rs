@@ -133,8 +133,10 @@ fn query_machines() -> Value {
 
 fn human_monitor_command(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let line = arguments.string("command-line")?;
-    // There is one CPU to look through at most.
-    arguments.optional_unsigned("cpu-index")?;
+    if arguments.optional_unsigned("cpu-index")?.is_some_and(|cpu| cpu != 0) {
+        let message = "natoma looks through CPU 0 only: name another one in the command, as in 'info registers 1'";
+        return Err(QmpError::generic(message));
+    }
     arguments.end()?;
     Ok(match human::execute(&line, machine) {
         Outcome::Text(text) => Answer::Now(text.replace('\n', "\r\n").into()),
