@@ -26,6 +26,34 @@ fn the_monitor_on_standard_input_follows_commands_in_order() {
 }
 
 #[test]
+fn the_monitor_looks_into_processors_and_devices() {
+    if !has_kvm() {
+        return;
+    }
+    let mut command = natoma(&["-S", "-monitor", "stdio", "-smp", "2"]);
+    let mut natoma = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut input = natoma.0.stdin.take().unwrap();
+    let commands = "info registers 1\ninfo registers 2\ninfo lapic\nx/1xb 0x1000\nxp/1xb 0x1000\ninfo pci\nnmi\nquit\n";
+    input.write_all(commands.as_bytes()).unwrap();
+    let mut output = String::new();
+    natoma.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    for part in [
+        // The second processor waits at the reset vector.
+        "info registers 1\r\n\r\nCPU#1\r\nEAX=00000000 EBX=00000000",
+        "\r\nEIP=0000fff0 EFL=00000002 [-------] CPL=0",
+        "\r\nCS =f000 ffff0000 0000ffff 00009b00\r\n",
+        "info registers 2\r\nError: there is no CPU 2\r\n",
+        "dumping local APIC state for CPU 0 \r\n",
+        "xp/1xb 0x1000\r\n0000000000001000: 0x",
+        "Bus  0, device   1, function 3:\r\n    Bridge: PCI device 8086:7113\r\n",
+        "(qemu) nmi\r\n(qemu) quit",
+    ] {
+        assert!(output.contains(part), "no {part:?} in {output:?}");
+    }
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
+#[test]
 fn ctrl_a_c_switches_between_console_and_monitor() {
     if !has_kvm() {
         return;

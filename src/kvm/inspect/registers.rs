@@ -28,13 +28,14 @@ pub(super) struct Registers {
     events: kvm_vcpu_events,
     state: kvm_mp_state,
     xcr0: u64,
-    vectors: XsaveArea,
+    /// `None` if KVM has more of them than it can tell in the form that is asked for (AMX).
+    vectors: Option<XsaveArea>,
 }
 
 impl Registers {
     pub(super) fn read(fd: &VcpuFd) -> Result<Self> {
         let mut vectors = XsaveArea::default();
-        fd.xsave(&mut vectors).context("can't read the vector registers")?;
+        let known = fd.xsave(&mut vectors).is_ok();
         Ok(Self {
             regs: fd.get_regs().context("can't read the registers")?,
             sregs: fd.get_sregs().context("can't read the system registers")?,
@@ -43,7 +44,7 @@ impl Registers {
             events: fd.get_vcpu_events().context("can't read what events are pending")?,
             state: fd.get_mp_state().context("can't read whether the processor is halted")?,
             xcr0: fd.xcr0().context("can't read XCR0")?,
-            vectors,
+            vectors: known.then_some(vectors),
         })
     }
 
@@ -143,8 +144,8 @@ impl Registers {
     }
 
     fn floating_point(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kvm_fpu { fpr, fcw, fsw, ftwx, .. } = &self.fpu;
-        let (top, mxcsr) = (fsw >> 11 & 7, self.vectors.mxcsr());
+        let kvm_fpu { fpr, fcw, fsw, ftwx, mxcsr, .. } = &self.fpu;
+        let top = fsw >> 11 & 7;
         writeln!(f, "FCW={fcw:04x} FSW={fsw:04x} [ST={top}] FTW={ftwx:02x} MXCSR={mxcsr:08x}")?;
         for (number, register) in fpr.iter().enumerate() {
             let value = u128::from_le_bytes(*register);
@@ -154,20 +155,33 @@ impl Registers {
         Ok(())
     }
 
+    /// Vector register `number`, or what is known of it.
+    fn vector(&self, number: usize) -> [u8; 64] {
+        if let Some(vectors) = &self.vectors {
+            return vectors.vector(number);
+        }
+        let mut value = [0; 64];
+        if let Some(xmm) = self.fpu.xmm.get(number) {
+            value[..xmm.len()].copy_from_slice(xmm);
+        }
+        value
+    }
+
     fn vectors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, words, count) = match (self.xcr0, self.wide()) {
+        let xcr0 = if self.vectors.is_some() { self.xcr0 } else { 0 };
+        let (name, words, count) = match (xcr0, self.wide()) {
             (xcr0, wide) if xcr0 & AVX512 == AVX512 => ("ZMM", 8, if wide { 32 } else { 8 }),
             (xcr0, wide) if xcr0 & AVX == AVX => ("YMM", 4, if wide { 16 } else { 8 }),
             (_, wide) => ("XMM", 2, if wide { 16 } else { 8 }),
         };
-        if name == "ZMM" {
+        if let Some(vectors) = self.vectors.as_ref().filter(|_| name == "ZMM") {
             for number in 0..8 {
                 let end = if number % 4 == 3 { '\n' } else { ' ' };
-                write!(f, "Opmask{number:02}={:016x}{end}", self.vectors.opmask(number))?;
+                write!(f, "Opmask{number:02}={:016x}{end}", vectors.opmask(number))?;
             }
         }
         for number in 0..count {
-            let value = self.vectors.vector(number);
+            let value = self.vector(number);
             let (parts, _) = value.as_chunks();
             let parts = parts[..words].iter().rev().map(|part| format!("{:016x}", u64::from_le_bytes(*part)));
             // Two of the short ones share a line.
@@ -243,11 +257,11 @@ mod tests {
             regs: kvm_regs { rip: 0xfff0, rflags: 2, rdx: 0x663, ..Default::default() },
             sregs,
             debug: kvm_debugregs { dr6: 0xffff_0ff0, dr7: 0x400, ..Default::default() },
-            fpu: kvm_fpu { fcw: 0x37f, ..Default::default() },
+            fpu: kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() },
             events: kvm_vcpu_events::default(),
             state: kvm_mp_state::default(),
             xcr0: 1,
-            vectors: XsaveArea::default(),
+            vectors: Some(XsaveArea::default()),
         }
     }
 
@@ -324,5 +338,19 @@ mod tests {
         assert_eq!(lines[12], "TR =0000 0000000000000000 0000ffff 00008b00 DPL=0 TSS64-busy");
         assert_eq!(lines[13], "GDT=     0000000000000000 0000ffff");
         assert!(text.contains("XMM14="), "{text}");
+
+        let mut area = XsaveArea::default();
+        area.set_vector(1, &std::array::from_fn(|byte| if byte < 16 { byte as u8 } else { 0 }));
+        (state.vectors, state.xcr0) = (Some(area), 0x7);
+        let text = state.to_string();
+        assert!(
+            text.contains("\nYMM01=0000000000000000 0000000000000000 0f0e0d0c0b0a0908 0706050403020100\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nYMM15="), "{text}");
+        // Where only the older half is known, it is shown.
+        (state.vectors, state.fpu.xmm[1][0]) = (None, 0x5a);
+        let text = state.to_string();
+        assert!(text.contains(" XMM01=0000000000000000 000000000000005a\n"), "{text}");
     }
 }

@@ -8,25 +8,29 @@ use crate::kvm::address_space::AddressSpace;
 use crate::kvm::memory::{Backing, Slot};
 use crate::machine::pc::view::BoardView;
 
-/// What QEMU calls the memory of a slot.
-fn name(slot: &Slot) -> (&'static str, &'static str) {
-    match (&slot.backing, slot.readonly) {
-        (Backing::Ram, false) => ("ram", "pc.ram"),
-        (Backing::Ram, true) => ("rom", "pc.ram"),
-        (Backing::Host { .. }, false) => ("ram", "system.flash"),
-        (Backing::Host { .. }, true) => ("rom", "pc.bios"),
+/// What QEMU calls the memory of a slot. `windows` are those of the devices in memory space.
+fn name(slot: &Slot, windows: &[(u64, u64, &'static str)]) -> (&'static str, &'static str) {
+    let kind = if slot.readonly { "rom" } else { "ram" };
+    let flash = windows
+        .iter()
+        .find(|(first, last, name)| (first..=last).contains(&&slot.range.start) && name.starts_with("system.flash"));
+    match (&slot.backing, flash) {
+        (Backing::Ram, _) => (kind, "pc.ram"),
+        (Backing::Host { .. }, Some((.., name))) => (kind, name),
+        (Backing::Host { .. }, None) => (kind, "pc.bios"),
     }
 }
 
 /// Both address spaces, flat: what is seen at each address now.
 pub(super) fn tree(board: &BoardView, space: &AddressSpace) -> String {
     let slots = space.slots.all();
+    let windows = board.memory.ranges();
     let backed = slots.iter().map(|slot| {
-        let (kind, name) = name(slot);
+        let (kind, name) = name(slot, &windows);
         (slot.range.start, slot.range.end - 1, kind, name)
     });
     let io = |(first, last, name)| (first, last, "i/o", name);
-    let mut memory: Vec<_> = backed.chain(board.memory.ranges().into_iter().map(io)).collect();
+    let mut memory: Vec<_> = backed.chain(windows.iter().copied().map(io)).collect();
     memory.sort_by_key(|(first, ..)| *first);
     let ports = board.ports.ranges().into_iter().map(io).collect();
     let mut text = String::new();
@@ -44,8 +48,9 @@ pub(super) fn tree(board: &BoardView, space: &AddressSpace) -> String {
 /// Firmware's own memory, and the ROMs that it is given to run.
 pub(super) fn roms(board: &BoardView, space: &AddressSpace) -> String {
     let mut text = String::new();
+    let windows = board.memory.ranges();
     for slot in space.slots.all().iter().filter(|slot| matches!(slot.backing, Backing::Host { .. })) {
-        let (kind, name) = name(slot);
+        let (kind, name) = name(slot, &windows);
         let (address, size) = (slot.range.start, slot.range.end - slot.range.start);
         let _ = writeln!(text, "addr={address:016x} size={size:#08x} mem={kind} name=\"{name}\"");
     }

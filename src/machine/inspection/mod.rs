@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::interrupt_report::ReadInterrupts;
 use super::pc::view::BoardView;
-use crate::config::{Accel, MachineConfig};
+use crate::config::MachineConfig;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::inspect::Processors;
 use crate::monitor::{Dump, Medium, View};
@@ -35,7 +35,6 @@ pub struct Inspection {
     pub interrupts: Option<ReadInterrupts>,
     media: Media,
     check_floppy: bool,
-    uses_kvm: bool,
 }
 
 impl Inspection {
@@ -52,7 +51,6 @@ impl Inspection {
         Self {
             media: Media::new(config, board.fdc.clone(), fdc_path),
             check_floppy: config.boot.order.check_floppy,
-            uses_kvm: config.platform.accel == Accel::Kvm,
             board,
             space,
             processors,
@@ -89,9 +87,9 @@ impl Inspection {
     /// How often each input has risen. Those that the kernel's own timer raises it does not tell of.
     fn interrupt_counts(&self) -> String {
         let mut text = String::new();
-        let names = match self.uses_kvm {
-            true => [("kvm-i8259", ISA_IRQS), ("kvm-ioapic", usize::MAX)],
-            false => [("isa-i8259", ISA_IRQS), ("ioapic", usize::MAX)],
+        let names = match self.board.has_interrupt_controllers {
+            true => [("isa-i8259", ISA_IRQS), ("ioapic", usize::MAX)],
+            false => [("kvm-i8259", ISA_IRQS), ("kvm-ioapic", usize::MAX)],
         };
         for (name, inputs) in names {
             // Writing to a String can't fail.
@@ -177,7 +175,9 @@ mod tests {
 
     fn machine(options: &[&str]) -> (QtestMachine, Inspection) {
         let fixed = ["-nodefaults", "-accel", "qtest", "-rtc", "clock=vm"];
-        let Request::Run(config) = command_line::parse(fixed.iter().chain(options).map(OsString::from)).unwrap().request else {
+        let Request::Run(config) =
+            command_line::parse(fixed.iter().chain(options).map(OsString::from)).unwrap().request
+        else {
             panic!("these options describe a machine");
         };
         let pc = QtestMachine::from_config(&config).unwrap();

@@ -20,6 +20,8 @@ pub struct BoardView {
     pub memory: Arc<Bus>,
     /// The root PCI bus.
     pub pci: Arc<PciBus>,
+    /// Whether the interrupt controllers are among the devices, or in the kernel.
+    pub has_interrupt_controllers: bool,
     /// The interrupt inputs.
     pub gsis: Vec<Arc<IrqInput>>,
     /// The floppy controller.
@@ -45,6 +47,7 @@ impl Board {
             ports: Arc::clone(&self.ports),
             memory: Arc::clone(&self.memory),
             pci: Arc::clone(&self.pci),
+            has_interrupt_controllers: self.interrupt_controllers.is_some(),
             gsis: self.gsis.clone(),
             fdc: self.fdc.clone(),
             fw_cfg: Arc::clone(&self.fw_cfg),
