@@ -177,11 +177,11 @@ impl Rig {
                 }
             }
             Op::Call { command, argument, noise } => {
-                if let Some(port) = self.machine.board().register_port() {
+                if let Some((_, port)) = self.machine.board().register_port() {
                     let (noise, ebx) = (*noise, argument.value());
                     let ecx = noise & !0xff | u32::from(*command);
                     let registers = Registers { eax: VMPORT_MAGIC, ebx, ecx, edx: noise, esi: noise, edi: noise };
-                    lock(&port.device).access(&mut Processor(registers));
+                    lock(&port).access(&mut Processor(registers));
                 }
             }
         }

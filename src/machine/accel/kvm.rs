@@ -27,6 +27,7 @@ use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
 use crate::kvm::pit::{self, KernelPit, StoppedPit};
 use crate::kvm::quirks::HostQuirks;
+use crate::kvm::register_port::PlacedPort;
 use crate::kvm::split::BoardControllers;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
 use crate::kvm::{open, vm};
@@ -151,7 +152,7 @@ impl Prepared {
             cpu: &cpu,
             topology: &topology,
             space: AddressSpace::clone(space),
-            register_port: board.register_port(),
+            register_port: board.register_port().map(|(port, device)| PlacedPort { port, device }),
             events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
             quirks,
             controllers: irqchip.board_controllers(),

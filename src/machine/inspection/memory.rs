@@ -13,7 +13,7 @@ fn name(slot: &Slot, windows: &[(u64, u64, &'static str)]) -> (&'static str, &'s
     let kind = if slot.readonly { "rom" } else { "ram" };
     let flash = windows
         .iter()
-        .find(|(first, last, name)| (first..=last).contains(&&slot.range.start) && name.starts_with("system.flash"));
+        .find(|(first, last, name)| (*first..=*last).contains(&slot.range.start) && name.starts_with("system.flash"));
     match (&slot.backing, flash) {
         (Backing::Ram, _) => (kind, "pc.ram"),
         (Backing::Host { .. }, Some((.., name))) => (kind, name),

@@ -1,14 +1,13 @@
 //! VMware's port, and the way of the user's pointer to the mice of the board.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use devices::base::{Shared, lock, shared};
+use devices::base::{RegisterPort, Shared, lock, shared};
 use devices::input::{I8042, MouseButton};
 use devices::vmware::{Identity, VmMouse, VmPort};
 
 use super::Board;
 use crate::config::MachineConfig;
-use crate::kvm::register_port::PlacedPort;
 use crate::machine::board::port;
 
 impl Board {
@@ -21,11 +20,11 @@ impl Board {
         self.vmport = Some(device);
     }
 
-    /// The port that wants to see the registers of processors, if there is one.
+    /// The port that wants to see the registers of processors, if there is one: its number, and what is behind it.
     #[must_use]
-    pub fn register_port(&self) -> Option<PlacedPort> {
+    pub fn register_port(&self) -> Option<(u16, Arc<Mutex<dyn RegisterPort>>)> {
         let device = Arc::clone(self.vmport.as_ref()?);
-        Some(PlacedPort { port: port::VMPORT, device })
+        Some((port::VMPORT, device))
     }
 
     /// Where movements of the user's mouse go.
@@ -126,7 +125,8 @@ mod tests {
     /// A call of VMware's port, as a guest makes it; EAX after it.
     fn call(pc: &QtestMachine, ecx: u32, ebx: u32) -> u32 {
         let mut processor = Processor(Registers { eax: 0x564d_5868, ebx, ecx, ..Registers::default() });
-        lock(&pc.board().register_port().unwrap().device).access(&mut processor);
+        let (_, device) = pc.board().register_port().unwrap();
+        lock(&device).access(&mut processor);
         processor.0.eax
     }
 
