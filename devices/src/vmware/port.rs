@@ -102,8 +102,9 @@ impl VmPort {
                     hz as u32
                 }
                 None => {
-                    caller.registers().ebx = UNKNOWN;
-                    UNKNOWN
+                    let registers = caller.registers();
+                    registers.ebx = UNKNOWN;
+                    registers.eax
                 }
             },
             command::GET_VCPU_INFO if caller.has_x2apic() => VCPU_LEGACY_X2APIC,

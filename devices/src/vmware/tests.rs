@@ -108,7 +108,7 @@ fn frequencies_and_features_are_the_processors() {
     let registers = Registers { eax: MAGIC, ecx: command::GET_HZ.into(), ..Registers::default() };
     let mut processor = Processor { registers, tsc_hz: None, x2apic: false };
     port.access(&mut processor);
-    assert_eq!((processor.registers.eax, processor.registers.ebx), (u32::MAX, u32::MAX));
+    assert_eq!((processor.registers.eax, processor.registers.ebx), (MAGIC, u32::MAX));
     processor.registers = Registers { eax: MAGIC, ecx: command::GET_VCPU_INFO.into(), ..Registers::default() };
     port.access(&mut processor);
     assert_eq!(processor.registers.eax, 0);

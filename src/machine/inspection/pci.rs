@@ -166,7 +166,8 @@ pub(super) fn class_name(config: &PciConfig) -> String {
         0x0902 => "Mouse",
         0x0c03 => "USB controller",
         0x0c05 => "SMBus",
-        _ => return format!("Class {class:04x}"),
+        // Decimal, as in QEMU.
+        _ => return format!("Class {class:04}"),
     };
     name.to_owned()
 }
@@ -202,6 +203,7 @@ mod tests {
              memory range [0x00000000, 0x000fffff]\n      prefetchable memory range [0x00000000, 0x000fffff]\n"
         ));
         assert!(behind.contains("      id \"b\"\n"));
+        assert!(text.contains("    Class 2176: PCI device 8086:25ab\n"), "{text}");
         assert!(text.contains("      BAR0: 32 bit memory at 0xe0000000 [0xe000000f].\n      id \"dog\"\n"), "{text}");
     }
 }
