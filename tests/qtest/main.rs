@@ -161,5 +161,4 @@ scripts! {
     rtc: crate::scripts::rtc::SCRIPT,
     smbus: crate::scripts::smbus::SCRIPT,
     uart: crate::scripts::uart::SCRIPT,
-    vmport: crate::scripts::vmport::SCRIPT,
 }

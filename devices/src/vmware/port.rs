@@ -5,7 +5,8 @@
 //! frequencies, facts of the processor, and the mouse ([`VmMouse`]). Any other command gives ones in EAX. The other calls of
 //! VMware's hypervisor, and its second port (5659h), are not there, as in QEMU.
 //!
-//! An access without registers (qtest, another bus master) reads ones and writes nothing.
+//! An access without registers (qtest) reads ones and writes nothing. QEMU does so with `-accel qtest`, and crashes where there is no
+//! processor otherwise.
 
 use super::mouse::{VmMouse, VmMouseState};
 use crate::base::{

@@ -23,5 +23,4 @@ pub mod reset_state;
 pub mod rtc;
 pub mod smbus;
 pub mod uart;
-pub mod vmport;
 pub mod watchdog;
