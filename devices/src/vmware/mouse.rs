@@ -127,7 +127,7 @@ impl VmMouse {
     /// Answers VMMOUSE_STATUS: words that wait in the low half, errors in the high one.
     pub(super) fn status(&self) -> u32 {
         let waiting = self.queue.len() as u32;
-        if self.enabled { waiting } else { ERROR << 16 | waiting }
+        if self.enabled { waiting } else { (ERROR << 16) | waiting }
     }
 
     /// Obeys VMMOUSE_COMMAND; `false` if there is no such operation.

@@ -215,7 +215,7 @@ fn a_driver_that_asks_for_too_much_disables_the_mouse() {
         }
         let after = call(&mut port, command::VMMOUSE_DATA, words);
         assert_eq!((after.eax, after.ebx), (MAGIC, words));
-        assert_eq!(status(&mut port), 0xffff_0000 | 4 * waiting);
+        assert_eq!(status(&mut port), 0xffff_0000 + 4 * waiting);
         // Reading the ID enables it again, behind what still waits.
         operate(&mut port, READ_ID);
         assert_eq!(status(&mut port), 4 * waiting + 1);
