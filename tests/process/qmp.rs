@@ -27,6 +27,17 @@ impl Client {
         Self::new(stream.unwrap())
     }
 
+    /// Waits for a client of natoma's kind.
+    fn accept(listener: &UnixListener) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let mut stream = None;
+        wait_until("natoma's connection", || {
+            stream = listener.accept().ok();
+            stream.is_some()
+        });
+        Self::new(stream.unwrap().0)
+    }
+
     fn say(&mut self, text: &str) {
         writeln!(self.0.get_mut(), "{text}").unwrap();
     }
@@ -69,7 +80,7 @@ fn a_client_of_libqtests_kind_is_served() {
     let mut command = natoma(&["-qtest", &qtest, "-qtest-log", "/dev/null", "-chardev", &chardev]);
     command.args(["-mon", "chardev=char0,mode=control", "-accel", "qtest"]);
     let mut natoma = Guard::start(&mut command);
-    let [mut qtest, mut qmp] = listeners.map(|listener| Client::new(listener.accept().unwrap().0));
+    let [mut qtest, mut qmp] = listeners.each_ref().map(Client::accept);
     qmp.negotiate();
 
     qtest.say("endianness");

@@ -2,15 +2,21 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::pc::Pc;
+
+/// No command takes this long on the slowest of machines, nor does a process to start.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A process that is driven by the protocol on its standard input and output, and ends with this value.
 pub struct Process {
     child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    /// The other end of both. Pipes would let nobody wait for a limited time.
+    stream: BufReader<UnixStream>,
     /// Bit n is the level of interrupt input n.
     levels: u32,
     intercepts: bool,
@@ -42,20 +48,28 @@ impl Process {
     }
 
     fn spawn(command: &mut Command, is_natoma: bool) -> Self {
-        let command = command.args(["-qtest", "stdio", "-qtest-log", "none"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut process = Self { child, input, output, levels: 0, intercepts: false, has_clock: false, is_natoma };
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        let [input, output] = [theirs.try_clone().unwrap(), theirs].map(|end| Stdio::from(OwnedFd::from(end)));
+        let command = command.args(["-qtest", "stdio", "-qtest-log", "none"]).stdin(input).stdout(output);
+        let child = command.spawn().unwrap();
+        // The command keeps their end open: the end of the process would not be seen.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let stream = BufReader::new(stream);
+        let mut process = Self { child, stream, levels: 0, intercepts: false, has_clock: false, is_natoma };
         process.has_clock = process.command("clock_step 0").starts_with("OK");
         process
     }
 
     /// Sends a command and returns its answer. Interrupts that are told before it are noted.
     pub fn command(&mut self, command: &str) -> String {
-        writeln!(self.input, "{command}").unwrap_or_else(|error| panic!("{command}: {error}"));
+        writeln!(self.stream.get_mut(), "{command}").unwrap_or_else(|error| panic!("{command}: {error}"));
         loop {
             let mut line = String::new();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "the process ended at: {command}");
+            let read = self.stream.read_line(&mut line);
+            let length = read.unwrap_or_else(|error| panic!("{command}: no answer, waited up to {LIMIT:?}: {error}"));
+            assert!(length > 0, "the process ended at: {command}");
             let line = line.trim_end();
             let Some(interrupt) = line.strip_prefix("IRQ ") else { return line.to_owned() };
             let (change, number) = interrupt.split_once(' ').unwrap();
