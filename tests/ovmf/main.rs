@@ -3,6 +3,9 @@
 //!
 //! QEMU 7.2 on such a host ends a step earlier, with an internal error of KVM at `fwait`.
 
+mod variables;
+
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -48,6 +51,11 @@ impl Drop for Machine {
     }
 }
 
+/// The program under test.
+fn natoma() -> OsString {
+    std::env::var_os("NATOMA_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_natoma").into())
+}
+
 #[test]
 fn ovmf_starts_from_its_flash_chip() {
     if !Path::new("/dev/kvm").exists() {
@@ -61,8 +69,7 @@ fn ovmf_starts_from_its_flash_chip() {
     let directory = tempfile::tempdir().expect("a directory");
     let variables = directory.path().join("variables");
     fs::copy(VARIABLES, &variables).expect("a copy of the variables");
-    let program = std::env::var_os("NATOMA_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_natoma").into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(natoma());
     command.args(["-nodefaults", "-display", "none", "-m", "128", "-d", "trace:access"]);
     command.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={CODE}"));
     command.arg("-drive").arg(format!("if=pflash,format=raw,file={}", variables.display()));
