@@ -1,6 +1,6 @@
 //! The I/O APIC: 24 interrupt inputs that become messages to local APICs.
 //!
-//! Follows the 82093AA data sheet; version 20h adds the EOI register of later chips (ICH datasheets), as QEMU's model does.
+//! Follows the 82093AA data sheet, with the EOI register of later chips (ICH datasheets, version 20h), as QEMU's model does.
 //! In memory at FEC00000h on a PC.
 //!
 //! Emulated: id, version, arbitration id, redirection table with all delivery and destination modes, edges and levels,
@@ -9,7 +9,7 @@
 //! contradict the wiring. Delivery status is always idle: a message takes no time. An ExtINT entry sends its
 //! message; the vector comes from the 8259 by the processor's INTR wire.
 //!
-//! The chip is a leaf: [`Inputs`] are driven under other devices' locks. A saved state holds the levels of the inputs,
+//! The chip is a leaf: its inputs are driven under other devices' locks. A saved state holds the levels of the inputs,
 //! and is to be loaded after the states of the devices that drive them.
 
 mod registers;
@@ -21,35 +21,18 @@ use std::sync::Arc;
 use registers::{Redirection, index, offset};
 
 use crate::base::msi::{ApicBus, Msi};
-use crate::base::{
-    AccessRule, Delivery, Device, Inspector, IoDevice, IrqSink, Region, ResetKind, Shared, State, StateError, lock,
-};
+use crate::base::{AccessRule, Delivery, Device, Inspector, IoDevice, Region, ResetKind, State, StateError};
 
 /// Inputs.
 pub const PINS: usize = 24;
 
-/// Which chip it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// 11h, the 82093AA.
-    V11,
-    /// 20h: has an EOI register.
-    V20,
-}
-
-impl Version {
-    fn number(self) -> u8 {
-        match self {
-            Self::V11 => 0x11,
-            Self::V20 => 0x20,
-        }
-    }
-}
+/// The version register: the one that has an EOI register.
+const VERSION: u8 = 0x20;
 
 /// What the chip holds, to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoapicRegisters {
-    /// 11h or 20h.
+    /// 20h.
     pub version: u8,
     /// Its id.
     pub id: u8,
@@ -64,12 +47,13 @@ pub struct IoapicRegisters {
 /// The chip.
 pub struct Ioapic {
     bus: Arc<dyn ApicBus>,
-    version: Version,
     id: u8,
     selected: u8,
     entries: [Redirection; PINS],
     /// Levels at the inputs, one bit each.
     lines: u32,
+    /// The ends that the bus was last told to watch.
+    watched: [Option<Msi>; PINS],
 }
 
 impl Ioapic {
@@ -78,8 +62,8 @@ impl Ioapic {
 
     /// A chip in its reset state, on the bus of the local APICs.
     #[must_use]
-    pub fn new(version: Version, bus: Arc<dyn ApicBus>) -> Self {
-        Self { bus, version, id: 0, selected: 0, entries: [Redirection::RESET; PINS], lines: 0 }
+    pub fn new(bus: Arc<dyn ApicBus>) -> Self {
+        Self { bus, id: 0, selected: 0, entries: [Redirection::RESET; PINS], lines: 0, watched: [None; PINS] }
     }
 
     /// What it holds.
@@ -87,7 +71,7 @@ impl Ioapic {
     pub fn registers(&self) -> IoapicRegisters {
         let level = (0..).zip(self.entries).fold(0, |pins, (pin, entry)| pins | u32::from(entry.is_level()) << pin);
         IoapicRegisters {
-            version: self.version.number(),
+            version: VERSION,
             id: self.id,
             selected: self.selected,
             requests: self.lines & level,
@@ -145,7 +129,7 @@ impl Ioapic {
         match self.selected {
             // The arbitration id follows the id whenever that is written.
             index::ID | index::ARBITRATION => u32::from(self.id) << 24,
-            index::VERSION => (PINS as u32 - 1) << 16 | u32::from(self.version.number()),
+            index::VERSION => (PINS as u32 - 1) << 16 | u32::from(VERSION),
             _ => self.redirection().map_or(0, |(pin, high)| {
                 let entry = u64::from(self.entries[pin]);
                 if high { (entry >> 32) as u32 } else { entry as u32 }
@@ -157,36 +141,32 @@ impl Ioapic {
         if self.selected == index::ID {
             self.id = (value >> 24) as u8 & 0x0f;
         } else if let Some((pin, high)) = self.redirection() {
-            let before = self.entries[pin];
-            let mut entry = before.written(high, value);
+            let mut entry = self.entries[pin].written(high, value);
             if !entry.is_level() {
                 entry.set_remote_irr(false);
             }
             self.entries[pin] = entry;
-            self.tell_bus(pin, before);
+            self.tell_bus(pin);
             self.service(pin);
         }
     }
 
-    /// What the bus has to know of an entry.
-    fn watched(entry: Redirection) -> Option<Msi> {
-        (entry.is_level() && !entry.masked()).then(|| message(entry))
-    }
-
-    fn tell_bus(&self, pin: usize, before: Redirection) {
-        let watched = Self::watched(self.entries[pin]);
-        // What was sent from a pin that has been masked since still ends.
-        let kept = watched.is_none() && self.entries[pin].remote_irr();
-        if watched != Self::watched(before) && !kept {
+    /// Tells the bus which end of a pin's interrupts matters from now on. A mask alone changes nothing: what was sent
+    /// before it still ends, and systems mask and unmask around each interrupt.
+    fn tell_bus(&mut self, pin: usize) {
+        let entry = self.entries[pin];
+        let sends = Some(message(entry));
+        let in_use = !entry.masked() || entry.remote_irr() || self.watched[pin] == sends;
+        let watched = sends.filter(|_| entry.is_level() && in_use);
+        if watched != self.watched[pin] {
+            self.watched[pin] = watched;
             self.bus.watch_end(pin as u8, watched);
         }
     }
 
     fn replace(&mut self, entries: [Redirection; PINS]) {
-        let before = std::mem::replace(&mut self.entries, entries);
-        for (pin, before) in before.into_iter().enumerate() {
-            self.tell_bus(pin, before);
-        }
+        self.entries = entries;
+        (0..PINS).for_each(|pin| self.tell_bus(pin));
     }
 }
 
@@ -216,18 +196,9 @@ impl IoDevice for Ioapic {
         match (offset & 0xff, size) {
             (offset::IOREGSEL, _) => self.selected = value as u8,
             (offset::IOWIN, 4) => self.write_selected(value as u32),
-            (offset::EOI, 4) if self.version == Version::V20 => self.end_of_interrupt(value as u8),
+            (offset::EOI, 4) => self.end_of_interrupt(value as u8),
             _ => {}
         }
-    }
-}
-
-/// The inputs as the wires see them: pin n is input n.
-pub struct Inputs(pub Shared<Ioapic>);
-
-impl IrqSink for Inputs {
-    fn set_level(&self, pin: u32, level: bool) -> Delivery {
-        u8::try_from(pin).map_or(Delivery::Ignored, |pin| lock(&self.0).set_input(pin, level))
     }
 }
 
@@ -258,7 +229,7 @@ impl Device for Ioapic {
     }
 
     fn save(&self) -> State {
-        let Self { bus: _, version: _, id, selected, entries, lines } = self;
+        let Self { bus: _, id, selected, entries, lines, watched: _ } = self;
         let entries = entries.map(u64::from);
         State::of(state::VERSION, &state::V1 { id: *id, selected: *selected, entries, lines: *lines })
     }
@@ -274,6 +245,10 @@ impl Device for Ioapic {
         let entries = entries.map(Redirection::from);
         if let Some(bad) = entries.into_iter().find(|entry| !entry.is_possible()) {
             return Err(StateError::invalid("entries", format!("{:#018x} can't be written", u64::from(bad))));
+        }
+        let unsent = |entry: &Redirection| entry.is_level() && !entry.masked() && !entry.remote_irr();
+        if let Some((pin, _)) = (0..).zip(&entries).find(|(pin, entry)| lines >> pin & 1 != 0 && unsent(entry)) {
+            return Err(StateError::invalid("entries", format!("pin {pin} asks for an interrupt that was not sent")));
         }
         (self.id, self.selected, self.lines) = (id, selected, lines);
         self.replace(entries);

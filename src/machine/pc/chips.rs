@@ -7,7 +7,7 @@ use devices::base::{Delivery, IrqInput, IrqLine, IrqSink, Priority, Shared, lock
 use devices::chipset::hpet::LegacyReplacement;
 use devices::chipset::i8254::{I8254, LostTicks};
 use devices::chipset::i8259::I8259;
-use devices::chipset::ioapic::{Ioapic, Version};
+use devices::chipset::ioapic::Ioapic;
 
 use super::{Board, TIMER_IRQ};
 use crate::machine::board::{irq, port};
@@ -37,7 +37,7 @@ impl InterruptControllers {
     /// its messages to `apics`.
     #[must_use]
     pub fn new(intr: IrqLine, apics: Arc<dyn ApicBus>) -> Self {
-        Self { pic: shared(I8259::new(intr)), ioapic: shared(Ioapic::new(Version::V20, apics)) }
+        Self { pic: shared(I8259::new(intr)), ioapic: shared(Ioapic::new(apics)) }
     }
 
     /// What they hold.

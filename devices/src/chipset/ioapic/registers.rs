@@ -7,7 +7,7 @@ pub mod offset {
     #![allow(missing_docs)]
     pub const IOREGSEL: u64 = 0x00;
     pub const IOWIN: u64 = 0x10;
-    /// In version 20h and above.
+    /// Not in the 82093AA.
     pub const EOI: u64 = 0x40;
 }
 
