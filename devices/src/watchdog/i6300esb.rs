@@ -7,7 +7,7 @@
 //!
 //! The first stage sets its status bit, but raises no interrupt: the chip sends it by pins that a PC of the 440FX does not have
 //! (QEMU does not send it either). As in QEMU the timed-out flag also shows in bit 12 of the reload register, where old
-//! Linux drivers look for it.
+//! Linux drivers look for it and clear it, and the unlocking sequence may be written by accesses of any size.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ mod config {
     /// WDT_LOCK keeps its value until the next reset.
     pub const LOCK: u8 = 1 << 0;
     pub const ENABLE: u8 = 1 << 1;
-    /// Free running: no second stage that fires, but the first again and again.
+    /// Free running: the stages follow each other without end and without a status, unless the second one fires.
     pub const FREE_RUNNING: u8 = 1 << 2;
 }
 
@@ -45,7 +45,7 @@ mod reg {
     pub const RELOAD_COUNTERS: u16 = 1 << 8;
     /// The second stage ran out before the last reset; write 1 to clear.
     pub const TIMED_OUT: u16 = 1 << 9;
-    /// Where old Linux drivers look for it.
+    /// Where old Linux drivers look for it, and clear it.
     pub const TIMED_OUT_OLD: u16 = 1 << 12;
     pub const UNLOCK: [u16; 2] = [0x80, 0x86];
     /// The first stage ran out; write 1 to clear.
@@ -119,8 +119,7 @@ impl I6300Esb {
     fn start(&mut self, second_stage: bool, from: u64) {
         let fast = self.config.read_u16(config::WDT_CONFIG) & config::PRE_SEL != 0;
         let shift = if fast { SHIFT_1_MHZ } else { SHIFT_1_KHZ };
-        let ticks = u64::from(self.preload[usize::from(second_stage)]) << shift;
-        let deadline = from.saturating_add(PCI_CLOCK.ns_at(ticks));
+        let deadline = from.saturating_add(stage_length(self.preload[usize::from(second_stage)], shift));
         self.run(Some(Running { second_stage, deadline }));
     }
 
@@ -157,7 +156,7 @@ impl I6300Esb {
                 if value as u16 & reg::RELOAD_COUNTERS != 0 && self.running.is_some() {
                     self.start(false, self.clock.now());
                 }
-                self.timed_out &= value as u16 & reg::TIMED_OUT == 0;
+                self.timed_out &= value as u16 & (reg::TIMED_OUT | reg::TIMED_OUT_OLD) == 0;
             }
             _ => {}
         }
@@ -174,6 +173,19 @@ impl I6300Esb {
         self.run(None);
     }
 
+    /// Checks the stage of a saved state.
+    fn check_running(&self, Running { second_stage, deadline }: Running) -> Result<(), StateError> {
+        let invalid = |why| Err(StateError::invalid("running", why));
+        let longest = stage_length(reg::PRELOAD_MASK, SHIFT_1_KHZ);
+        if deadline == UNSEEN && second_stage {
+            return invalid("the end of a second stage is always seen");
+        }
+        if deadline != UNSEEN && deadline > self.clock.now().saturating_add(longest) {
+            return invalid("the stage is longer than any");
+        }
+        Ok(())
+    }
+
     fn register(&self, offset: u64) -> u32 {
         match offset {
             reg::PRELOAD_1 => self.preload[0],
@@ -183,6 +195,11 @@ impl I6300Esb {
             _ => 0,
         }
     }
+}
+
+/// Nanoseconds that a stage with this preload value takes.
+fn stage_length(preload: u32, shift: u32) -> u64 {
+    PCI_CLOCK.ns_at(u64::from(preload) << shift)
 }
 
 impl TimerClient for I6300Esb {
@@ -220,9 +237,9 @@ impl IoDevice for I6300Esb {
     }
 
     fn write(&mut self, _region: u16, offset: u64, size: u8, value: u64) {
-        // A register is written as a whole; what a narrower access could hold of one is no register.
+        // A protected register is written as a whole: what a narrower access could hold of one is no register.
         let value = value as u32;
-        if offset == reg::RELOAD && size >= 2 {
+        if offset == reg::RELOAD {
             let step = usize::from(self.unlocked);
             if reg::UNLOCK.get(step).is_some_and(|key| u32::from(*key) == value) {
                 self.unlocked += 1;
@@ -292,6 +309,10 @@ impl Device for I6300Esb {
         if usize::from(unlocked) > reg::UNLOCK.len() {
             return Err(StateError::invalid("unlocked", format!("{unlocked} is more than the sequence has")));
         }
+        let running = running.map(|(second_stage, deadline)| Running { second_stage, deadline });
+        if let Some(running) = running {
+            self.check_running(running)?;
+        }
         self.config.load(&config)?;
         let locked = self.lock_bits() & config::LOCK != 0;
         let writable = config::LOCK | config::ENABLE | config::FREE_RUNNING;
@@ -300,7 +321,7 @@ impl Device for I6300Esb {
         self.unlocked = unlocked;
         self.stage_1_status = stage_1_status;
         self.timed_out = timed_out;
-        self.run(running.map(|(second_stage, deadline)| Running { second_stage, deadline }));
+        self.run(running);
         Ok(())
     }
 
@@ -336,5 +357,4 @@ mod state {
 }
 
 #[cfg(test)]
-#[path = "i6300esb_tests.rs"]
 mod tests;

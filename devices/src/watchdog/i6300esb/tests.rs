@@ -102,6 +102,11 @@ fn a_preload_needs_the_unlocking_sequence_and_only_one_write_passes() {
     rig.unlock();
     rig.writew(4, 0x456);
     assert_eq!(rig.readl(4), 0xf_ffff, "half a register");
+    for key in [0x80, 0x86] {
+        rig.bus.write(0x0c, &[key]);
+    }
+    rig.writel(4, 0x789);
+    assert_eq!(rig.readl(4), 0x789, "QEMU takes bytes of the sequence");
     rig.unlock();
     rig.writel(4, 0x456);
     assert_eq!(rig.readl(4), 0x456);
@@ -133,7 +138,8 @@ fn both_stages_run_out_by_the_pci_clock() {
         lock(&rig.watchdog).reset(ResetKind::System);
         assert_eq!(rig.readw(0x0c), 0x1200, "the flag survives the reset that it caused");
         rig.unlock();
-        rig.writew(0x0c, 0x200);
+        // The data sheet's bit, and that of old Linux drivers.
+        rig.writew(0x0c, if pre_sel == 0 { 0x200 } else { 0x1000 });
         assert_eq!(rig.readw(0x0c), 0);
     }
 }
@@ -243,6 +249,14 @@ fn states_that_can_not_be_are_refused() {
         let mut bad = good.clone();
         bad.data[field] = value;
         assert!(lock(&rig.watchdog).load(&bad).is_err(), "{field}");
+    }
+    rig.configure(0x68, 2);
+    let good = lock(&rig.watchdog).save();
+    // The longest stage takes 2^35 / 33 MHz, 1041 s.
+    for running in [(false, 1_042_000_000_000), (true, 1_042_000_000_000), (true, u64::MAX)] {
+        let mut bad = good.clone();
+        bad.data["running"] = serde_json::json!(running);
+        assert!(lock(&rig.watchdog).load(&bad).is_err(), "{running:?}");
     }
 }
 
