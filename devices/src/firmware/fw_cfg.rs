@@ -6,7 +6,8 @@
 //! end; the way to write through the data port, which QEMU gave up, does not exist. The device reaches RAM only: a
 //! descriptor or a buffer elsewhere is an error of the transfer.
 //!
-//! One descriptor moves at most 4 GiB, and stops at the first address that is not RAM.
+//! A transfer stops at the first address that is not RAM. Unlike in QEMU one that asks for more zeros than any reader of an
+//! item could want is an error: the processor could not be stopped while 4 GiB of them are written.
 
 mod items;
 pub mod registers;
@@ -21,6 +22,8 @@ use registers::{DESCRIPTOR_LEN, DMA_ADDRESS, DMA_SIGNATURE, FEATURES, SELECTOR_A
 
 pub use items::FileError;
 
+/// Bytes past the end of an item that one transfer may ask for.
+const MOST_ZEROS: usize = 4 << 20;
 /// Where zeros come from.
 static ZEROS: [u8; 4096] = [0; 4096];
 
@@ -165,6 +168,9 @@ impl FwCfg {
         let rest = self.rest();
         let known = rest.get(..len).unwrap_or(rest);
         let (copied, mut missing) = (known.len(), len - known.len());
+        if missing > MOST_ZEROS {
+            return Err(TransferError::FarPastEnd);
+        }
         self.dma.write(address, known)?;
         self.offset += copied;
         let mut at = address.wrapping_add(copied as u64);
@@ -203,6 +209,8 @@ enum TransferError {
     ReadOnly,
     #[error("a write past the end of the item")]
     PastEnd,
+    #[error("a read of more than {MOST_ZEROS} bytes past the end of the item")]
+    FarPastEnd,
 }
 
 impl IoDevice for FwCfg {

@@ -234,8 +234,7 @@ impl Items {
         }
     }
 
-    /// The part of a writable file that a write of `len` bytes at `offset` replaces, and who is told; `None`: the guest
-    /// may not.
+    /// The contents of a file that the guest may write, and who is told of a change; `None` for anything else.
     pub(super) fn writable(&mut self, selector: u16) -> Option<(&mut Vec<u8>, &mut Written)> {
         let Place::File(file) = self.place(selector)? else { return None };
         match &mut self.files.get_mut(file)?.contents {

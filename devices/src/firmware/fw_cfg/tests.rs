@@ -297,13 +297,14 @@ fn cve_2016_1714_selectors_outside_the_table() {
     }
 }
 
-/// A transfer that overwrites its own descriptor, and one of 4 GiB: both end.
+/// A transfer that overwrites its own descriptor, one of 4 GiB, and one past the end of RAM: all end.
 #[test]
 fn hostile_descriptors_end() {
     let bench = Bench::new(|_| {});
     assert_eq!(bench.dma(SELECT | READ, 64, DESCRIPTOR - 16), 0);
     assert_eq!(bench.memory(DESCRIPTOR - 16), *b"QEMU");
-    assert_eq!(bench.dma(SELECT | READ, u32::MAX, 0), ERROR, "RAM ends first");
+    assert_eq!(bench.dma(SELECT | READ, u32::MAX, 0), ERROR, "4 GiB of zeros");
+    assert_eq!(bench.dma(SELECT | READ, 0x2_0000, 0), ERROR, "RAM ends first");
     assert_eq!(bench.dma(!(WRITE | READ), u32::MAX, u64::MAX), 0);
 }
 
@@ -315,4 +316,17 @@ fn inspect_lists_the_files() {
     lock(&bench.device).inspect(&mut report);
     let text = report.to_string();
     assert!(text.contains("selector = 0x0019") && text.contains("etc/p = 4096"), "{text}");
+}
+
+/// Descriptors of 4 GiB, one after the other, kept a processor of a machine with much RAM from being stopped.
+#[test]
+fn zeros_without_end_are_an_error_before_anything_is_written() {
+    let bench = Bench::new(|device| device.add_file("opt/x", vec![7; 4]).unwrap());
+    bench.ram.write_slice(&[0x55; 16], GuestAddress(0)).unwrap();
+    for selector in [0x3fff_u32, 0x20] {
+        assert_eq!(bench.dma(selector << 16 | SELECT | READ, 0x1000_0000, 0), ERROR, "{selector:#x}");
+        assert_eq!(bench.memory::<16>(0), [0x55; 16], "{selector:#x}");
+    }
+    assert_eq!(bench.dma(0x20 << 16 | SELECT | READ, 6, 0), 0);
+    assert_eq!(bench.memory::<8>(0), [7, 7, 7, 7, 0, 0, 0x55, 0x55]);
 }
