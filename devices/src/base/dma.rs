@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 /// The guest's RAM.
 pub type GuestRam = Arc<GuestMemoryMmap<()>>;
@@ -124,6 +124,20 @@ impl Dma {
         self.ram.write_obj(value, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
     }
 
+    /// How many of the `len` bytes at `address` are alike: of one block of RAM, or no RAM. At least 1, unless `len` is 0.
+    #[must_use]
+    pub fn extent(&self, address: u64, len: usize) -> usize {
+        let last = match self.ram.find_region(GuestAddress(address)) {
+            Some(region) => Some(region.last_addr().0),
+            None => {
+                let starts = self.ram.iter().map(|region| region.start_addr().0);
+                starts.filter(|start| *start > address).min().map(|next| next - 1)
+            }
+        };
+        let room = last.map_or(u64::MAX, |last| (last - address).saturating_add(1));
+        len.min(usize::try_from(room).unwrap_or(usize::MAX))
+    }
+
     fn check(&self) -> Result<(), DmaError> {
         if self.gate.is_open() { Ok(()) } else { Err(DmaError::Disabled) }
     }
@@ -144,5 +158,25 @@ mod tests {
         assert_eq!(dma.read_value::<u16>(0xffe).unwrap(), 0x1234);
         assert!(matches!(dma.read_value::<u32>(0xffe), Err(DmaError::NotRam { address: 0xffe, len: 4 })));
         assert!(dma.write(u64::MAX, &[0; 2]).is_err());
+    }
+
+    #[test]
+    fn the_extent_ends_where_ram_begins_or_ends() {
+        let block = |start, len| (GuestAddress(start), len);
+        let ram =
+            GuestMemoryMmap::from_ranges(&[block(0, 0x1000), block(0x1000, 0x1000), block(0x4000, 0x1000)]).unwrap();
+        let dma = Dma::new(Arc::new(ram), BusMaster::always());
+        for (address, len, extent) in [
+            (0, 0x10, 0x10),
+            (0xff0, 0x20, 0x10),
+            (0x1ff0, 0x20, 0x10),
+            (0x2000, 0x10_0000, 0x2000),
+            (0x3fff, 2, 1),
+            (0x5000, usize::MAX, usize::MAX),
+            (u64::MAX, 7, 7),
+            (0, 0, 0),
+        ] {
+            assert_eq!(dma.extent(address, len), extent, "{address:#x} {len:#x}");
+        }
     }
 }

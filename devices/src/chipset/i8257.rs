@@ -278,11 +278,11 @@ impl I8257 {
         let back = if decrement { bytes.len() - unit } else { 0 };
         let start = (u64::from(page) << 16) + (u64::from(address) << self.width.shift()) - back as u64;
         match data {
-            Data::ToMemory(data) if decrement => self.store(start, unit, &reversed(&data[bytes], unit)),
-            Data::ToMemory(data) => self.store(start, unit, &data[bytes]),
+            Data::ToMemory(data) if decrement => self.store(start, &reversed(&data[bytes], unit)),
+            Data::ToMemory(data) => self.store(start, &data[bytes]),
             Data::FromMemory(buf) => {
                 let buf = &mut buf[bytes];
-                self.fetch(start, unit, buf);
+                self.fetch(start, buf);
                 if decrement {
                     let forward = reversed(buf, unit);
                     buf.copy_from_slice(&forward);
@@ -292,23 +292,23 @@ impl I8257 {
     }
 
     /// What is not RAM is left out.
-    fn store(&self, address: u64, unit: usize, data: &[u8]) {
-        if self.memory.write(address, data).is_err() {
-            for (at, data) in (address..).step_by(unit).zip(data.chunks(unit)) {
-                // Nobody is there to take it.
-                let _ = self.memory.write(at, data);
-            }
+    fn store(&self, mut address: u64, mut data: &[u8]) {
+        while !data.is_empty() {
+            let (run, rest) = data.split_at(self.memory.extent(address, data.len()));
+            // Elsewhere nobody is there to take it.
+            let _ = self.memory.write(address, run);
+            (address, data) = (address + run.len() as u64, rest);
         }
     }
 
     /// What is not RAM reads as ones.
-    fn fetch(&self, address: u64, unit: usize, buf: &mut [u8]) {
-        if self.memory.read(address, buf).is_err() {
-            for (at, buf) in (address..).step_by(unit).zip(buf.chunks_mut(unit)) {
-                if self.memory.read(at, buf).is_err() {
-                    buf.fill(u8::MAX);
-                }
+    fn fetch(&self, mut address: u64, mut buf: &mut [u8]) {
+        while !buf.is_empty() {
+            let (run, rest) = buf.split_at_mut(self.memory.extent(address, buf.len()));
+            if self.memory.read(address, run).is_err() {
+                run.fill(u8::MAX);
             }
+            (address, buf) = (address + run.len() as u64, rest);
         }
     }
 }
@@ -422,6 +422,12 @@ impl Device for I8257 {
             if value >> CHANNELS != 0 {
                 return Err(StateError::invalid(field, format!("{value:#x} names channels that do not exist")));
             }
+        }
+        // A channel that was never programmed has zeroes.
+        let foreign =
+            |(number, channel): (u8, &state::Channel)| ![0, number].contains(&Mode::from(channel.mode).channel());
+        if (0..).zip(&channels).any(foreign) {
+            return Err(StateError::invalid("channels", "the mode of a channel names another one"));
         }
         self.channels = channels.map(|channel| Channel {
             address: Counter { base: channel.base_address, current: channel.current_address },

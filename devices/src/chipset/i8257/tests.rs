@@ -263,6 +263,30 @@ fn outside_ram_reads_ones_and_writes_vanish() {
     assert_eq!(rig.channel().write_memory(&[0; 2]), moved(2, true));
 }
 
+/// A transfer crosses holes in RAM, in both directions of counting.
+#[test]
+fn holes_are_passed_over() {
+    let part = |start, len| (GuestAddress(start), len);
+    let ram = GuestMemoryMmap::from_ranges(&[part(0, 0x2000), part(0x4000, 0x1000), part(0x5000, 0x1000)]).unwrap();
+    let ram: GuestRam = Arc::new(ram);
+    for (mode, address) in [(0, 0x1000), (0x20, 0x6fff)] {
+        let chip = shared(I8257::new(Width::Bits8, Dma::new(Arc::clone(&ram), BusMaster::always())));
+        let rig = Rig { ram: Arc::clone(&ram), chip, width: Width::Bits8 };
+        rig.program(WRITE | mode, 0, address, 0x5fff);
+        assert_eq!(rig.channel().write_memory(&[0x5a; 0x6000]), moved(0x6000, true));
+        rig.program(READ | mode, 0, address, 0x5fff);
+        let mut buf = vec![0; 0x6000];
+        assert_eq!(rig.channel().read_memory(&mut buf), moved(0x6000, true));
+        if mode != 0 {
+            buf.reverse();
+        }
+        for (page, byte) in [0x5a, 0xff, 0xff, 0x5a, 0x5a, 0xff].into_iter().enumerate() {
+            assert!(buf[page << 12..][..0x1000].iter().all(|found| *found == byte), "{mode:#x} page {page}");
+        }
+        ram.write_slice(&[0; 0x1000], GuestAddress(0x4000)).unwrap();
+    }
+}
+
 #[test]
 fn a_software_request_runs_over_an_idle_bus_in_block_mode_only() {
     let rig = rig(Width::Bits8);
@@ -300,6 +324,9 @@ fn a_state_with_impossible_channels_is_refused() {
         bad.data[field] = 0x10.into();
         assert!(lock(&rig.chip).load(&bad).is_err(), "{field}");
     }
+    let mut bad = saved.clone();
+    bad.data["channels"][2]["mode"] = 0x47.into();
+    assert!(lock(&rig.chip).load(&bad).is_err(), "the mode of channel 3");
 }
 
 #[test]
