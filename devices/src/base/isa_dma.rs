@@ -84,10 +84,7 @@ impl MemoryDma {
         *inner = DmaMemory { memory, position: 0, direction, requested: inner.requested };
     }
 
-    /// Looks at the channel.
-    ///
-    /// # Panics
-    /// Never while `look` keeps to looking: it must not use the channel.
+    /// Looks at the channel. `look` must not use the channel: that would wait for itself for ever.
     pub fn with<R>(&self, look: impl FnOnce(&mut DmaMemory) -> R) -> R {
         look(&mut lock(&self.0))
     }

@@ -13,7 +13,7 @@ pub struct Msi {
 }
 
 impl Msi {
-    /// Where messages go that are addressed to nobody: destination 0, physical.
+    /// The lowest address of a message: physical destination 0, the processor with that APIC id.
     pub const BASE: u64 = 0xfee0_0000;
     /// Bit of an address: the destination is logical.
     pub const LOGICAL: u64 = 1 << 2;

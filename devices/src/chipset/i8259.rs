@@ -10,7 +10,7 @@
 //! ICW3 says. Not emulated: MCS-80 mode (a PC can't take its CALL instructions; vectors are those of 8086 mode), buffered
 //! mode (it concerns a pin).
 //!
-//! The pair is a leaf: [`Inputs`] are driven under other devices' locks. A saved state holds the levels of the inputs,
+//! The pair is a leaf: its inputs are driven under other devices' locks. A saved state holds the levels of the inputs,
 //! and is to be loaded after the states of the devices that drive them.
 
 mod chip;
@@ -21,10 +21,7 @@ mod tests;
 use chip::{Chip, Expect};
 use registers::Icw4;
 
-use crate::base::{
-    AccessRule, Delivery, Device, Inspector, IoDevice, IrqLine, IrqSink, Region, ResetKind, Shared, State, StateError,
-    lock,
-};
+use crate::base::{AccessRule, Delivery, Device, Inspector, IoDevice, IrqLine, Region, ResetKind, State, StateError};
 
 const MASTER: usize = 0;
 const SLAVE: usize = 1;
@@ -180,15 +177,6 @@ impl IoDevice for I8259 {
     }
 }
 
-/// The inputs as the wires see them: pin n is input n.
-pub struct Inputs(pub Shared<I8259>);
-
-impl IrqSink for Inputs {
-    fn set_level(&self, pin: u32, level: bool) -> Delivery {
-        u8::try_from(pin).map_or(Delivery::Ignored, |input| lock(&self.0).set_input(input, level))
-    }
-}
-
 mod state {
     use serde::{Deserialize, Serialize};
 
@@ -291,6 +279,9 @@ fn load_chip(state: &state::Chip, elcr_writable: u8) -> Result<Chip, StateError>
         4 => Expect::Icw4,
         other => return Err(StateError::invalid("expected_icw", format!("there is no ICW{other} to wait for"))),
     };
+    if (expect == Expect::Icw3 && single) || (expect == Expect::Icw4 && !icw4_needed) {
+        return Err(StateError::invalid("expected_icw", format!("ICW1 has not announced an ICW{expected_icw}")));
+    }
     if highest > 7 {
         return Err(StateError::invalid("highest", format!("{highest} is not one of 8 levels")));
     }

@@ -176,6 +176,14 @@ impl Device for Parallel {
         if control & CONTROL_ALWAYS != CONTROL_ALWAYS {
             return Err(StateError::invalid("control", format!("{control:#x}: bits 7 and 6 are always set")));
         }
+        // All that this printer ever changes.
+        let changing = Status::new().with_timeout(true).with_not_ack(true).with_not_busy(true).into_bits();
+        if (status ^ RESET_STATUS.into_bits()) & !changing != 0 {
+            return Err(StateError::invalid(
+                "status",
+                format!("{status:#04x} has signals that this printer never gives"),
+            ));
+        }
         self.data = data;
         self.status = Status::from(status);
         self.control = Control::from(control);

@@ -144,7 +144,10 @@ fn a_waiting_byte_is_saved_and_an_impossible_control_refused() {
     let mut twin = Port::new();
     twin.device.load(&saved).unwrap();
     assert_eq!(twin.host.take_output(), b"a");
-    let mut bad = saved;
-    bad.data["control"] = 0.into();
-    assert!(twin.device.load(&bad).is_err());
+    // Bits that the register does not have, an error, no paper, off line.
+    for (field, value) in [("control", 0x00), ("status", 0xdb), ("status", 0xd1), ("status", 0xf9), ("status", 0xc9)] {
+        let mut bad = saved.clone();
+        bad.data[field] = value.into();
+        assert!(twin.device.load(&bad).is_err(), "{field} {value:#x}");
+    }
 }

@@ -81,6 +81,10 @@ impl Device for Ib700 {
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         let state::V1 { deadline } = state.decode(state::VERSION)?;
+        let latest = self.clock.now().saturating_add(LONGEST_SECONDS * NS_PER_SEC);
+        if deadline.is_some_and(|deadline| deadline > latest) {
+            return Err(StateError::invalid("deadline", format!("it is more than {LONGEST_SECONDS} seconds ahead")));
+        }
         self.set(deadline);
         Ok(())
     }
@@ -141,6 +145,17 @@ mod tests {
             rig.queue.step(&rig.clock, 90_000_000_000);
             assert_eq!(lock(&rig.fired.0).len(), 1);
         }
+    }
+
+    #[test]
+    fn a_deadline_that_no_choice_gives_is_refused() {
+        let rig = rig();
+        rig.queue.step(&rig.clock, 5_000_000_000);
+        let mut state = lock(&rig.watchdog).save();
+        state.data["deadline"] = 35_000_000_000_u64.into();
+        assert!(lock(&rig.watchdog).load(&state).is_ok());
+        state.data["deadline"] = 35_000_000_001_u64.into();
+        assert!(lock(&rig.watchdog).load(&state).is_err());
     }
 
     #[test]

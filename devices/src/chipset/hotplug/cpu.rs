@@ -319,6 +319,15 @@ impl Device for CpuHotplug {
         if command > command::ARCH_ID {
             return Err(StateError::invalid("command", format!("{command} is none")));
         }
+        if let Some(index) = cpus.iter().zip(&self.cpus).position(|(saved, own)| saved.present != own.present) {
+            let there = |present| if present { "is" } else { "is not" };
+            let why = format!(
+                "processor {index} {} there, on the machine it {}",
+                there(cpus[index].present),
+                there(!cpus[index].present)
+            );
+            return Err(StateError::invalid("cpus", why));
+        }
         if cpus.iter().any(|cpu| !cpu.present && (cpu.inserting || cpu.removing || cpu.firmware_eject)) {
             return Err(StateError::invalid("cpus", "has an event of a processor that is not there"));
         }

@@ -203,7 +203,9 @@ fn refuses_states_of_other_machines() {
     let fewer = with(&|data| data["cpus"] = serde_json::json!([]));
     let unknown = with(&|data| data["command"] = 4.into());
     let ghost = with(&|data| data["cpus"][2]["removing"] = true.into());
-    for bad in [fewer, ghost, unknown] {
+    let more = with(&|data| data["cpus"][2]["present"] = true.into());
+    let without = with(&|data| data["cpus"][1]["present"] = false.into());
+    for bad in [fewer, ghost, unknown, more, without] {
         board.registers.load(&bad).expect_err("must be refused");
         assert_eq!(board.registers.save(), good);
     }
