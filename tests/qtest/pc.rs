@@ -31,6 +31,12 @@ pub trait Pc {
     /// Names what follows in transcripts and reports.
     fn section(&mut self, _name: &str) {}
 
+    /// Begins to leave accesses out of transcripts, or ends to: what the script makes of their answers is then a [`Self::finding`].
+    fn leave_out(&mut self, _yes: bool) {}
+
+    /// What the script has found out, as a step of transcripts.
+    fn finding(&mut self, _what: &str, _answer: &[u8]) {}
+
     fn inb(&mut self, port: u16) -> u8 {
         self.input(port, 1) as u8
     }

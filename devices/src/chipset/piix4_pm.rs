@@ -6,7 +6,8 @@
 //! sit at a fixed place (AFE0h) outside the function's I/O block.
 //!
 //! Not emulated: system management interrupts (an APM control write that would raise one is counted; KVM may have no
-//! SMM), the global standby timer and device monitors (their registers are storage).
+//! SMM), the global standby timer and device monitors: in the I/O block nobody answers for them, as in QEMU, and in configuration
+//! space their registers are storage.
 
 use bitfield_struct::bitfield;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ use crate::pci::{PciConfig, PciConfigBuilder, PciConfigState, PciFunction};
 const PM_TIMER: Rate = Rate::hz(3_579_545);
 /// Width of the timer; its status bit is set whenever the highest bit toggles.
 const PM_TIMER_BITS: u32 = 24;
+
+/// What the bytes of the I/O block read as that belong to no register.
+const NOT_DECODED: u8 = 0xff;
 
 /// The I/O block that PMBA places.
 pub const PM_BLOCK: Region = Region::ports(0, "piix4-pm", 64, AccessRule::native(1, 4));
@@ -298,7 +302,7 @@ impl Piix4Pm {
             reg::PMEN..reg::PMCNTRL => byte(self.enable.into_bits().into(), offset - reg::PMEN),
             reg::PMCNTRL..reg::PMCNTRL_END => byte(self.control.into_bits().into(), offset - reg::PMCNTRL),
             reg::PMTMR..reg::PMTMR_END => byte(pm_timer, offset - reg::PMTMR),
-            _ => 0,
+            _ => NOT_DECODED,
         }
     }
 

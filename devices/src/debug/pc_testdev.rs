@@ -4,7 +4,7 @@
 //! - A dword port that asks the host to drop its mapping of a guest page. Nothing a guest can observe follows from it but the
 //!   time of its next access; here it is counted and nothing is dropped.
 //! - 24 ports that drive one ISA interrupt each: what is written is the level. The numbers are those of the interrupts; 16 to
-//!   23 lead nowhere on the ISA bus.
+//!   23 lead nowhere on the ISA bus. They and the dword port read as 0.
 //! - 64 KiB of memory that is not RAM: every access leaves the guest.
 
 use crate::base::{AccessRule, Device, Inspector, IoDevice, IrqLine, Region, ResetKind, State, StateError};
@@ -25,7 +25,7 @@ impl PcTestdev {
     /// The latch at any size.
     pub const LATCH: Region = Region::ports(0, "pc-testdev-ioport", 4, AccessRule::BYTE);
     /// The page to be flushed.
-    pub const FLUSH: Region = Region::ports(1, "pc-testdev-flush-page", 4, AccessRule::native(4, 4).guest(4, 4));
+    pub const FLUSH: Region = Region::ports(1, "pc-testdev-flush-page", 4, AccessRule::native(1, 4));
     /// The latch again.
     pub const LATCH_BYTES: Region = Region::ports(2, "pc-testdev-ioport-byte", 4, AccessRule::BYTE);
     /// The interrupts.
@@ -44,12 +44,12 @@ impl IoDevice for PcTestdev {
     fn read(&mut self, region: u16, offset: u64, _size: u8) -> u64 {
         let offset = offset as usize;
         let byte = match region {
-            id if id == Self::LATCH.id || id == Self::LATCH_BYTES.id => self.latch.get(offset).copied(),
-            id if id == Self::MEMORY.id => self.memory.get(offset).copied(),
+            id if id == Self::LATCH.id || id == Self::LATCH_BYTES.id => self.latch.get(offset),
+            id if id == Self::MEMORY.id => self.memory.get(offset),
             // The others can only be written.
             _ => None,
         };
-        byte.map_or(u64::MAX, u64::from)
+        byte.copied().unwrap_or_default().into()
     }
 
     fn write(&mut self, region: u16, offset: u64, _size: u8, value: u64) {
@@ -168,6 +168,7 @@ mod tests {
         assert_eq!(read(&memory, 0xff00_fff8, 8), 0x1122_3344_5566_7788);
         assert_eq!(read(&memory, 0xff00_0000, 4), 0);
         ports.write(0xe4, &0x10_0000_u32.to_le_bytes());
+        assert_eq!((read(&ports, 0xe4, 4), read(&ports, 0xe5, 1), read(&ports, 0x2000, 1)), (0, 0, 0), "only written");
     }
 
     #[test]
@@ -192,6 +193,6 @@ mod tests {
                 vec![PcTestdev::LATCH, PcTestdev::FLUSH, PcTestdev::LATCH_BYTES, PcTestdev::IRQ, PcTestdev::MEMORY];
             Subject { device, regions, irqs, keep: Box::new(()) }
         };
-        contract::check(make, &[ResetValue { region: 3, offset: 0, size: 1, value: u64::MAX }]);
+        contract::check(make, &[ResetValue { region: 3, offset: 0, size: 1, value: 0 }]);
     }
 }

@@ -1,7 +1,7 @@
 //! Floppy disk controller 82078 (Intel 290475) with one empty drive.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::{InProcess, Pc};
 
 pub const SCRIPT: Script = Script {
@@ -9,29 +9,35 @@ pub const SCRIPT: Script = Script {
     run: walk,
     differences: &[
         Difference {
-            section: "registers",
-            access: "inb 0x3f3",
+            places: &[at("registers", "inb 0x3f3", 0x7)],
             reason: "TDR: bits 1 and 0 select a tape drive (data sheet, 2.1.4); QEMU has bit 2 instead",
         },
         Difference {
-            section: "dump of registers",
-            access: "inb 0x3f5",
+            places: &[at("dump of registers, byte 8", "inb 0x3f5", 0x40)],
             reason: "CONFIGURE after a reset is 20h, without implied seeks (data sheet, CONFIGURE); QEMU's has them",
         },
         Difference {
-            section: "set-up",
-            access: "inb 0x3f5",
-            reason: "DUMPREG gives the bytes of SPECIFY back, and no last sector before there was a transfer; QEMU shifts \
-                     the bytes and makes a sector up",
+            places: &[
+                at("dump of registers, byte 5", "inb 0x3f5", 0x01),
+                at("dump after set-up, byte 4", "inb 0x3f5", 0xd2),
+                at("dump after set-up, byte 5", "inb 0x3f5", 0x01),
+            ],
+            reason: "DUMPREG gives the bytes of SPECIFY back; QEMU shifts the first, and shows the DMA gate of DOR as the lowest bit of \
+                     the second",
         },
         Difference {
-            section: "status of the drives",
-            access: "inb 0x3f5",
+            places: &[
+                at("dump of registers, byte 6", "inb 0x3f5", 0xff),
+                at("dump after set-up, byte 6", "inb 0x3f5", 0xff),
+            ],
+            reason: "there is no last sector of a track before there was a transfer; QEMU makes one up",
+        },
+        Difference {
+            places: &[at("status of the drives", "inb 0x3f5", 0x50)],
             reason: "a drive that is not there is neither protected nor over track 0",
         },
         Difference {
-            section: "reset",
-            access: "inb 0x3f4",
+            places: &[at("reset", "inb 0x3f4", 0x80)],
             reason: "held in reset the chip takes no command; reading MSR ends QEMU's reset",
         },
     ],
@@ -61,6 +67,17 @@ fn result(pc: &mut dyn Pc) -> Vec<u8> {
     bytes
 }
 
+/// DUMPREG, with a section for each byte.
+fn registers(pc: &mut dyn Pc, section: &str) -> [u8; 10] {
+    pc.section(section);
+    command(pc, &[0x0e]);
+    std::array::from_fn(|byte| {
+        pc.section(&format!("{section}, byte {byte}"));
+        assert_eq!(pc.inb(MSR) & 0xd0, 0xd0);
+        pc.inb(FIFO)
+    })
+}
+
 fn walk(pc: &mut dyn Pc) {
     pc.section("registers");
     pc.irq(IRQ);
@@ -84,10 +101,7 @@ fn walk(pc: &mut dyn Pc) {
     command(pc, &[0x08]);
     assert_eq!(result(pc), [0x80], "no interrupt is pending");
 
-    pc.section("dump of registers");
-    command(pc, &[0x0e]);
-    let dump = result(pc);
-    assert_eq!(dump.len(), 10);
+    let dump = registers(pc, "dump of registers");
     if pc.is_natoma() {
         assert_eq!(dump[8], 0x20);
     }
@@ -97,13 +111,13 @@ fn walk(pc: &mut dyn Pc) {
     command(pc, &[0x13, 0x00, 0x47, 0x20]);
     command(pc, &[0x94]);
     assert_eq!(result(pc), [0x10], "LOCK");
-    command(pc, &[0x0e]);
-    let dump = result(pc);
+    let dump = registers(pc, "dump after set-up");
     assert_eq!(dump[8..], [0x47, 0x20]);
     if pc.is_natoma() {
         assert_eq!(dump[4..7], [0xdf, 0x02, 0x00]);
     }
     assert_eq!(dump[7] & 0x80, 0x80);
+    pc.section("UNLOCK");
     command(pc, &[0x14]);
     assert_eq!(result(pc), [0x00], "UNLOCK");
 

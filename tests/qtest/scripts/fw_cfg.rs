@@ -1,19 +1,16 @@
 //! fw_cfg: every item and file that firmware finds in it (QEMU's `docs/specs/fw_cfg.rst`), but for the ACPI tables.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 const DIFFERENCES: &[Difference] = &[
     Difference {
-        section: "directory",
-        access: "inb 0x511",
-        reason: "natoma has no genroms/kvmvapic.bin, which helps 32-bit Windows where there is no virtual APIC; and its ACPI \
-                 tables have another size",
+        places: &[at("directory", "presence of genroms/kvmvapic.bin", 1)],
+        reason: "natoma does not have it: it helps 32-bit Windows where the processor has no virtual APIC",
     },
     Difference {
-        section: "accesses of other sizes",
-        access: "inl 0x510",
+        places: &[at("accesses of other sizes", "inl 0x510", 0xffff_ffff)],
         reason: "what a device does not decode reads as ones on natoma, as on a bus that nobody drives",
     },
 ];
@@ -87,7 +84,7 @@ const ITEMS: [(&str, u16, usize); 16] = [
 ];
 
 /// Files whose contents are compared.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "bios-geometry",
     "bootorder",
     "etc/boot-fail-wait",
@@ -98,7 +95,11 @@ const FILES: [&str; 10] = [
     "etc/smbios/smbios-tables",
     "etc/system-states",
     "etc/tpm/log",
+    "opt/a",
 ];
+
+/// Files that are there or not, but whose contents are of no consequence here: QEMU rounds the size of tables up.
+const TABLES: [&str; 4] = ["etc/acpi/rsdp", "etc/acpi/tables", "etc/table-loader", "genroms/kvmvapic.bin"];
 
 fn bytes(pc: &mut dyn Pc, count: usize) -> Vec<u8> {
     (0..count).map(|_| pc.inb(DATA)).collect()
@@ -128,28 +129,15 @@ fn walk(pc: &mut dyn Pc) {
     pc.inb(SELECTOR);
     pc.inb(DATA);
 
-    pc.section("directory");
-    pc.outw(SELECTOR, 0x19);
-    let count = u32::from_be_bytes(bytes(pc, 4).try_into().unwrap());
-    let mut files = Vec::new();
-    for index in 0..32 {
-        // What follows the last file is read too, so that machines with more and fewer files make the same steps.
-        let entry = bytes(pc, 64);
-        if index >= count {
-            continue;
-        }
-        let name = entry[8..].split(|byte| *byte == 0).next().unwrap();
-        let size = u32::from_be_bytes(entry[..4].try_into().unwrap());
-        assert_eq!(entry[4..8], [0, 0x20 + index as u8, 0, 0], "selectors follow the order of the directory");
-        files.push((String::from_utf8(name.to_vec()).unwrap(), 0x20 + index as u16, size as usize));
-    }
-    assert!(files.is_sorted_by(|(a, ..), (b, ..)| a < b), "the directory is sorted");
-
+    let files = directory(pc);
     for name in FILES {
         pc.section(name);
         let Some((_, selector, size)) = files.iter().find(|(file, ..)| file == name) else { continue };
+        // The number depends on which files there are.
+        pc.leave_out(true);
         pc.outw(SELECTOR, *selector);
-        bytes(pc, *size + 1);
+        pc.leave_out(false);
+        bytes(pc, *size as usize + 1);
     }
 
     pc.section("DMA: the address reads as a signature");
@@ -157,6 +145,41 @@ fn walk(pc: &mut dyn Pc) {
         pc.input(port, size);
     }
     transfers(pc);
+}
+
+/// Reads the directory: names, selectors and sizes. Each file is a step of its own, and there are no others than [`FILES`] and [`TABLES`].
+fn directory(pc: &mut dyn Pc) -> Vec<(String, u16, u32)> {
+    pc.section("directory");
+    pc.leave_out(true);
+    pc.outw(SELECTOR, 0x19);
+    let count = u32::from_be_bytes(bytes(pc, 4).try_into().unwrap());
+    let files: Vec<_> = (0..count as u16)
+        .map(|index| {
+            let entry = bytes(pc, 64);
+            assert_eq!(entry[4..8], [0, 0x20 + index as u8, 0, 0], "selectors follow the order of the directory");
+            let name = entry[8..].split(|byte| *byte == 0).next().unwrap();
+            (
+                String::from_utf8(name.to_vec()).unwrap(),
+                0x20 + index,
+                u32::from_be_bytes(entry[..4].try_into().unwrap()),
+            )
+        })
+        .collect();
+    assert_eq!(bytes(pc, 4), [0; 4], "the directory ends with its last file");
+    pc.leave_out(false);
+    assert!(files.is_sorted_by(|(a, ..), (b, ..)| a < b), "the directory is sorted");
+
+    for name in FILES {
+        let size = files.iter().find(|(file, ..)| file == name).map_or(u32::MAX, |(.., size)| *size);
+        pc.finding(&format!("size of {name}"), &size.to_le_bytes());
+    }
+    for name in TABLES {
+        pc.finding(&format!("presence of {name}"), &[files.iter().any(|(file, ..)| file == name).into()]);
+    }
+    for (name, ..) in &files {
+        assert!(FILES.contains(&&**name) || TABLES.contains(&&**name), "{name} is compared with nothing");
+    }
+    files
 }
 
 const DESCRIPTOR: u64 = 0x8000;

@@ -1,7 +1,7 @@
 //! Hot-plug by ACPI as QEMU's machine has it (its `docs/specs`): the registers for processors and for PCI slots.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const PROCESSORS: Script =
@@ -10,18 +10,10 @@ pub const PROCESSORS: Script =
 pub const SLOTS: Script = Script {
     options: &["-device", "pci-bridge,id=b,chassis_nr=1,addr=3", "-device", "pci-serial,addr=4,acpi-index=7"],
     run: slots,
-    differences: &[
-        Difference {
-            section: "slots",
-            access: "inl 0xae0c",
-            reason: "what sits in a slot when natoma's machine starts stays there",
-        },
-        Difference {
-            section: "ejection",
-            access: "inl 0xae0c",
-            reason: "what sits in a slot when natoma's machine starts stays there",
-        },
-    ],
+    differences: &[Difference {
+        places: &[at("slots", "inl 0xae0c", 0x10), at("ejection", "inl 0xae0c", 0x10)],
+        reason: "what sits in a slot when natoma's machine starts stays there",
+    }],
 };
 
 const CPU: u16 = 0xaf00;

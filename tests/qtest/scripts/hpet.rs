@@ -1,15 +1,18 @@
 //! IA-PC HPET (Intel, revision 1.0a): three comparators at FED00000h, 10 ns a tick.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
     options: &[],
     run: walk,
     differences: &[Difference {
-        section: "what can be written",
-        access: "read 0xfed00",
+        places: &[
+            at("what can be written", "read 0xfed00100+4", 0x4000),
+            at("what can be written", "read 0xfed00120+4", 0x4000),
+            at("what can be written", "read 0xfed00140+4", 0x4000),
+        ],
         reason: "bit 14 enables delivery by FSB, which no timer has: it is read only there (2.3.8), QEMU's can be set",
     }],
 };

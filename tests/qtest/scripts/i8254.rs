@@ -1,7 +1,7 @@
 //! The 8254 and port 61h (Intel 8254 data sheet; PIIX3).
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
@@ -9,20 +9,38 @@ pub const SCRIPT: Script = Script {
     run: walk,
     differences: &[
         Difference {
-            section: "port 61h",
-            access: "inb 0x61",
-            reason: "the PIIX3 keeps bits 2 and 3, and toggles bit 4 with each refresh; QEMU drops them, and toggles it with \
-                     each read",
+            places: &[at("port 61h", "inb 0x61", 0x1c)],
+            reason: "the PIIX3 keeps bits 2 and 3, and toggles bit 4 with each refresh; QEMU drops them, and toggles it with each read",
         },
         Difference {
-            section: "null count",
-            access: "",
-            reason: "QEMU has no null count, and goes on with the old count after a control word",
+            places: &[
+                at("control word, mode 0", "inb 0x40", 0x40),
+                at("control word, mode 0", "inb 0x41", 0x40),
+                at("control word, mode 0", "inb 0x42", 0x40),
+                at("control word, mode 1", "inb 0x40", 0x40),
+                at("control word, mode 1", "inb 0x41", 0x40),
+                at("control word, mode 1", "inb 0x42", 0x40),
+                at("control word, mode 3", "inb 0x40", 0x40),
+                at("control word, mode 3", "inb 0x41", 0x40),
+                at("control word, mode 3", "inb 0x42", 0x40),
+            ],
+            reason: "QEMU has no null count: it loads a count at once",
         },
         Difference {
-            section: "control word",
-            access: "",
-            reason: "OUT of mode 2 is high but for one tick; QEMU has it the other way round. QEMU loads a count at once",
+            places: &[
+                at("control word, mode 2", "inb 0x40", 0xc0),
+                at("control word, mode 2", "inb 0x41", 0xc0),
+                at("control word, mode 2", "inb 0x42", 0xc0),
+                at("control word, mode 4", "inb 0x40", 0xc0),
+                at("control word, mode 4", "inb 0x41", 0xc0),
+                at("control word, mode 4", "inb 0x42", 0xc0),
+                at("control word, mode 5", "inb 0x40", 0xc0),
+                at("control word, mode 5", "inb 0x41", 0xc0),
+                at("control word, mode 5", "inb 0x42", 0xc0),
+                at("null count", "inb 0x40", 0xc0),
+            ],
+            reason: "QEMU has no null count; and OUT is high before the last tick of mode 2 and until the end of modes 4 and 5, \
+                     which QEMU has the other way round",
         },
     ],
 };
@@ -67,8 +85,8 @@ fn walk(pc: &mut dyn Pc) {
     assert_eq!(pc.inb(PORT_61) & 0x0f, if pc.is_natoma() { 0x0c } else { 0x00 });
     pc.outb(PORT_61, 0x00);
 
-    pc.section("control word");
     for mode in 0..6 {
+        pc.section(&format!("control word, mode {mode}"));
         for counter in 0..3 {
             program(pc, counter, mode, 0x1234);
             let status = status(pc, counter);

@@ -1,7 +1,7 @@
 //! The 8237A pair and its page registers (Intel 8237A data sheet; PIIX3).
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
@@ -9,13 +9,11 @@ pub const SCRIPT: Script = Script {
     run: walk,
     differences: &[
         Difference {
-            section: "masks at 0Fh",
-            access: "inb",
+            places: &[at("masks at 0Fh", "inb 0xf", 0x0a), at("masks at 0Fh", "inb 0xde", 0x0a)],
             reason: "the PIIX3 shows the masks at 0Fh and DEh; QEMU shows them at 09h and D2h only",
         },
         Difference {
-            section: "a software request",
-            access: "",
+            places: &[at("a software request", "inb 0x8", 0x22), at("a software request", "read 0x123000+4", 0xffff)],
             reason: "QEMU moves no data without a peripheral; the data sheet serves a request in block mode at once",
         },
     ],

@@ -2,15 +2,14 @@
 //! pretend that it received something, and are acknowledged by polling.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
     options: &["-m", "16"],
     run: walk,
     differences: &[Difference {
-        section: "special mask mode",
-        access: "inb 0x20",
+        places: &[at("special mask mode", "inb 0x20", 0x02)],
         reason: "QEMU's non-specific EOI ends a masked level too, which the data sheet excludes in special mask mode",
     }],
 };

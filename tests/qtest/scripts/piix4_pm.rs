@@ -1,7 +1,7 @@
 //! PIIX4 power management (Intel 290562): PM1 event block, control, timer, APM, general purpose events.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
@@ -9,18 +9,15 @@ pub const SCRIPT: Script = Script {
     run: walk,
     differences: &[
         Difference {
-            section: "reset state",
-            access: "inw 0x600",
+            places: &[at("reset state", "inw 0x600", 0x1)],
             reason: "QEMU's timer begins with an overflow that has not happened",
         },
         Difference {
-            section: "reset state",
-            access: "inw 0x604",
+            places: &[at("reset state", "inw 0x604", 0x1)],
             reason: "without system management mode ACPI is on from the start; this QEMU has that mode",
         },
         Difference {
-            section: "enables",
-            access: "inw 0x602",
+            places: &[at("enables", "inw 0x602", 0xfade)],
             reason: "PM1_EN has the bits of the data sheet; in QEMU all can be set",
         },
     ],

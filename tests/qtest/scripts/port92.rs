@@ -1,15 +1,14 @@
 //! Port 92h: fast gate A20 and fast reset (as in the PS/2).
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
     options: &[],
     run: walk,
     differences: &[Difference {
-        section: "a rising bit 0 resets",
-        access: "inb 0x92",
+        places: &[at("a rising bit 0 resets", "inb 0x92", 0x02)],
         reason: "QEMU's register keeps its other bits; a platform reset clears it, as it does at power-on",
     }],
 };

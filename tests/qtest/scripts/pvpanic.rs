@@ -1,15 +1,14 @@
 //! QEMU's panic notifiers, on ISA and PCI. Nothing is reported: that would end the machine.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const SCRIPT: Script = Script {
     options: &["-device", "pvpanic", "-device", "pvpanic-pci,events=1,addr=4"],
     run: walk,
     differences: &[Difference {
-        section: "size",
-        access: "inl 0xcfc",
+        places: &[at("size", "inl 0xcfc", 0xe)],
         reason: "QEMU's BAR has two bytes, but the smallest that PCI has is 16",
     }],
 };

@@ -1,7 +1,7 @@
 //! Watchdogs: i6300esb (Intel 300641) and ib700.
 
 use crate::Script;
-use crate::differ::Difference;
+use crate::differ::{Difference, at};
 use crate::pc::Pc;
 
 pub const I6300ESB: Script = Script {
@@ -9,18 +9,18 @@ pub const I6300ESB: Script = Script {
     run: walk_i6300esb,
     differences: &[
         Difference {
-            section: "preload values",
-            access: "read",
+            places: &[
+                at("preload values", "read 0xfebf0000+4", 0xf_ffff),
+                at("preload values", "read 0xfebf0004+4", 0xf_ffff),
+            ],
             reason: "the registers can be read (data sheet); QEMU's read as 0",
         },
         Difference {
-            section: "configuration",
-            access: "inw 0xcfc",
+            places: &[at("configuration", "inw 0xcfc", 0x12)],
             reason: "the interrupt type has two bits, 0 and 1; QEMU's has bits 0 and 4",
         },
         Difference {
-            section: "as a dword",
-            access: "inl 0xcfc",
+            places: &[at("as a dword", "inl 0xcfc", 0x24)],
             reason: "QEMU's registers can only be read at their own size",
         },
     ],

@@ -256,7 +256,7 @@ fn keeps_the_contract() {
     let reset = [
         at(PM_BLOCK, 0, 4, 0),
         at(PM_BLOCK, 4, 2, 1),
-        at(PM_BLOCK, 0x20, 4, 0),
+        at(PM_BLOCK, 0x20, 4, 0xffff_ffff),
         at(GPE0, 0, 1, 0),
         at(GPE0, 2, 1, 0),
         at(APM, 0, 1, 0),
