@@ -1,7 +1,5 @@
 //! The commands of the 82078: their codes and lengths.
 
-use serde::{Deserialize, Serialize};
-
 /// Most bytes of a command: RESTORE.
 pub const LONGEST: usize = 17;
 /// Most bytes of a result: SAVE.
@@ -23,7 +21,7 @@ pub const SPECIFICATION_DONE: u8 = 0x80;
 pub const SPECIFICATION_SILENT: u8 = 0x40;
 
 /// A condition of SCAN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Equal,
     LowOrEqual,
@@ -31,7 +29,7 @@ pub enum Condition {
 }
 
 /// What a command works on sectors with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Read { deleted: bool },
     ReadTrack,

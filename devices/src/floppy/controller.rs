@@ -1,12 +1,9 @@
 //! The controller: registers, phases of a command, interrupts, seeks.
 
-use serde::{Deserialize, Serialize};
-
-use super::command::{
-    Command, INWARD, LOCK, LONGEST, LONGEST_RESULT, MFM, Operation, SPECIFICATION_DONE, SPECIFICATION_SILENT,
-};
+use super::command::{Command, INWARD, LOCK, LONGEST_RESULT, MFM, Operation, SPECIFICATION_DONE, SPECIFICATION_SILENT};
 use super::drive::{FloppyDrive, SECTOR_CODE};
 use super::registers::*;
+use super::state;
 use super::transfer::{Outcome, Transfer};
 use crate::backend::block::BlockBackend;
 use crate::base::clock::NS_PER_SEC;
@@ -17,13 +14,17 @@ use crate::base::{
 };
 
 /// Drives that commands can name.
-const UNITS: usize = 4;
+pub(super) const UNITS: usize = 4;
 /// Connectors that there are.
-const DRIVES: usize = 2;
+pub(super) const DRIVES: usize = 2;
 /// Guest time that a seek or the start of a transfer takes, in nanoseconds.
 pub const LATENCY: u64 = 50_000;
 /// A medium turns 300 times a minute.
-const REVOLUTION: u64 = NS_PER_SEC / 5;
+pub(super) const REVOLUTION: u64 = NS_PER_SEC / 5;
+/// While the DMA controller does not take the first unit of a transfer it is offered again so often.
+const RETRY: u64 = 1_000_000;
+/// What was written is made safe when nothing more has been written for so long. Drivers stop the motor later.
+const IDLE: u64 = NS_PER_SEC;
 /// Sectors that would pass in it if there were a medium.
 const USUAL_SECTORS: u8 = 18;
 /// RECALIBRATE gives up after so many steps.
@@ -33,15 +34,17 @@ const RECALIBRATE_STEPS: u8 = 79;
 const NEXT: u32 = 0;
 
 /// Where the controller is in a command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-enum Phase {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
     /// It takes the bytes of a command.
     Command { bytes: Vec<u8> },
     /// The id of the next sector is looked for, until then.
     ReadId { due: u64, drive: u8, head: u8, mfm: bool },
     /// A transfer begins then.
     Starting { due: u64, transfer: Transfer },
+    /// The first unit of a transfer is offered to the DMA controller, which does not take it: again when due, and for the
+    /// last time at `until`. On a drive the heads would settle and the sector come by meanwhile.
+    Requesting { due: u64, until: u64, transfer: Transfer },
     /// The processor transfers data.
     Transferring { transfer: Transfer },
     /// It gives the bytes of a result.
@@ -49,63 +52,63 @@ enum Phase {
 }
 
 /// Heads that are on their way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seek {
-    due: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seek {
+    pub due: u64,
     /// Status register 0 at the end.
-    st0: u8,
+    pub st0: u8,
 }
 
 /// What an interrupt can mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Interrupts {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interrupts {
     /// Drives have been polled after a reset.
-    polled: bool,
+    pub polled: bool,
     /// A result can be read.
-    result: bool,
+    pub result: bool,
     /// The processor is to transfer data.
-    data: bool,
+    pub data: bool,
 }
 
 /// The controller.
 pub struct Fdc {
-    clock: Clock,
-    timers: DeviceTimers,
-    irq: IrqLine,
-    dma: Box<dyn DmaChannel>,
-    drives: [Option<FloppyDrive>; DRIVES],
+    pub(super) clock: Clock,
+    pub(super) timers: DeviceTimers,
+    pub(super) irq: IrqLine,
+    pub(super) dma: Box<dyn DmaChannel>,
+    pub(super) drives: [Option<FloppyDrive>; DRIVES],
     pub(super) log: GuestLog,
-    dor: Dor,
-    tdr: u8,
-    dsr: u8,
+    pub(super) dor: Dor,
+    pub(super) tdr: u8,
+    pub(super) dsr: u8,
     pub(super) read_toggle: bool,
     pub(super) write_toggle: bool,
     /// SRT and HUT; HLT and ND.
-    specify: [u8; 2],
-    config: Config,
+    pub(super) specify: [u8; 2],
+    pub(super) config: Config,
     /// First track to be precompensated.
-    precompensation: u8,
-    locked: bool,
+    pub(super) precompensation: u8,
+    pub(super) locked: bool,
     /// D3 to D0, GAP and WGATE.
-    perpendicular: u8,
-    power_down: u8,
-    option: u8,
+    pub(super) perpendicular: u8,
+    pub(super) power_down: u8,
+    pub(super) option: u8,
     /// What DRIVE SPECIFICATION has said of each drive.
-    specifications: [u8; UNITS],
-    sectors_or_eot: u8,
+    pub(super) specifications: [u8; UNITS],
+    pub(super) sectors_or_eot: u8,
     /// Present cylinder numbers.
-    pcn: [u8; UNITS],
-    phase: Phase,
-    seeks: [Option<Seek>; UNITS],
+    pub(super) pcn: [u8; UNITS],
+    pub(super) phase: Phase,
+    pub(super) seeks: [Option<Seek>; UNITS],
     /// Status register 0 of seeks that have ended.
-    seek_results: [Option<u8>; UNITS],
+    pub(super) seek_results: [Option<u8>; UNITS],
     /// When drives will be polled.
-    polling_due: Option<u64>,
+    pub(super) polling_due: Option<u64>,
     /// Reports of the polling that nobody has read yet.
-    reports: u8,
-    interrupts: Interrupts,
+    pub(super) reports: u8,
+    pub(super) interrupts: Interrupts,
+    /// When what was written will be made safe.
+    pub(super) flush_due: Option<u64>,
 }
 
 impl Fdc {
@@ -150,6 +153,7 @@ impl Fdc {
             polling_due: None,
             reports: 0,
             interrupts: Interrupts::default(),
+            flush_due: None,
         }
     }
 
@@ -185,11 +189,11 @@ impl Fdc {
         let any = polled || result || data || self.seek_results.iter().any(Option::is_some);
         self.irq.set(any && self.dor.dmagate());
         let phase = match &self.phase {
-            Phase::ReadId { due, .. } | Phase::Starting { due, .. } => Some(*due),
+            Phase::ReadId { due, .. } | Phase::Starting { due, .. } | Phase::Requesting { due, .. } => Some(*due),
             Phase::Command { .. } | Phase::Transferring { .. } | Phase::Result { .. } => None,
         };
         let seeks = self.seeks.iter().flatten().map(|seek| seek.due);
-        self.timers.set(NEXT, seeks.chain(phase).chain(self.polling_due).min());
+        self.timers.set(NEXT, seeks.chain(phase).chain(self.polling_due).chain(self.flush_due).min());
     }
 
     /// Does what is due.
@@ -208,9 +212,13 @@ impl Fdc {
                 self.interrupts.polled = false;
             }
         }
+        if self.flush_due.is_some_and(|due| due <= now) {
+            self.flush();
+        }
         match std::mem::take(&mut self.phase) {
             Phase::ReadId { due, drive, head, mfm } if due <= now => self.finish_read_id(drive, head, mfm),
             Phase::Starting { due, transfer } if due <= now => self.run(transfer),
+            Phase::Requesting { due, until, transfer } if due <= now => self.pass_units(transfer, until),
             phase => self.phase = phase,
         }
         self.settle();
@@ -245,6 +253,9 @@ impl Fdc {
 
     fn write_dor(&mut self, value: u8) {
         let before = std::mem::replace(&mut self.dor, Dor::from(value));
+        if before.motors() & !self.dor.motors() != 0 {
+            self.flush();
+        }
         match (before.not_reset(), self.dor.not_reset()) {
             (true, false) => self.software_reset(),
             (false, true) => {
@@ -282,7 +293,7 @@ impl Fdc {
         let msr = Msr::new().with_drives_busy(drives);
         match &self.phase {
             Phase::Command { bytes } => msr.with_request(true).with_busy(!bytes.is_empty()),
-            Phase::ReadId { .. } => msr.with_busy(true),
+            Phase::ReadId { .. } | Phase::Requesting { .. } => msr.with_busy(true),
             Phase::Starting { transfer, .. } => msr.with_busy(true).with_non_dma(transfer.pio),
             Phase::Transferring { transfer } => {
                 msr.with_busy(true).with_non_dma(true).with_request(true).with_to_host(transfer.is_read())
@@ -390,19 +401,37 @@ impl Fdc {
                 drive.step_to(target.saturating_mul(step));
             }
         }
-        if transfer.pio {
-            match self.begin_unit(&mut transfer) {
-                Ok(()) => {
-                    self.interrupts.data = true;
-                    self.phase = Phase::Transferring { transfer };
-                }
-                Err(outcome) => self.finish(&transfer, outcome),
+        match self.begin_unit(&mut transfer) {
+            Ok(()) if transfer.pio => {
+                self.interrupts.data = true;
+                self.phase = Phase::Transferring { transfer };
             }
-            return;
+            Ok(()) => {
+                self.dma.request(!transfer.is_verify());
+                self.pass_units(transfer, self.clock.now().saturating_add(REVOLUTION));
+            }
+            Err(outcome) => self.finish(&transfer, outcome),
         }
-        self.dma.request(!transfer.is_verify());
+    }
+
+    /// Passes the unit that has begun, and all that follow, by DMA. The first one waits until `until` for the DMA controller;
+    /// later it is too late at once.
+    fn pass_units(&mut self, mut transfer: Transfer, until: u64) {
+        let now = self.clock.now();
+        let mut is_first = true;
         let outcome = loop {
-            if let Err(outcome) = self.begin_unit(&mut transfer).and_then(|()| self.transfer_unit(&mut transfer)) {
+            let progress = self.pass_unit(&mut transfer);
+            if std::mem::take(&mut is_first) && progress.bytes == 0 && now < until {
+                let due = now.saturating_add(RETRY).min(until);
+                self.phase = Phase::Requesting { due, until, transfer };
+                return;
+            }
+            if progress.bytes < transfer.buffer.len() && !progress.terminal_count {
+                break Outcome { st0: ST0_ABNORMAL, st1: ST1_OVERRUN, st2: 0 };
+            }
+            // After terminal count the rest of a sector is written as zeroes, which it is already.
+            let ended = self.end_unit(&mut transfer, progress.terminal_count);
+            if let Err(outcome) = ended.and_then(|()| self.begin_unit(&mut transfer)) {
                 break outcome;
             }
         };
@@ -410,34 +439,36 @@ impl Fdc {
         self.finish(&transfer, outcome);
     }
 
-    /// Passes a unit by DMA.
-    fn transfer_unit(&mut self, transfer: &mut Transfer) -> Result<(), Outcome> {
-        if transfer.is_verify() {
-            return self.end_unit(transfer, false);
-        }
-        let progress = match (self.dor.dmagate(), transfer.is_read()) {
+    /// Passes a unit by DMA, as far as that goes.
+    fn pass_unit(&mut self, transfer: &mut Transfer) -> DmaProgress {
+        match (self.dor.dmagate(), transfer.is_read()) {
+            _ if transfer.is_verify() => DmaProgress { bytes: transfer.buffer.len(), terminal_count: false },
             (false, _) => DmaProgress::default(),
             (true, true) => self.dma.write_memory(&transfer.buffer),
             (true, false) => self.dma.read_memory(&mut transfer.buffer),
-        };
-        if progress.bytes < transfer.buffer.len() && !progress.terminal_count {
-            return Err(Outcome { st0: ST0_ABNORMAL, st1: ST1_OVERRUN, st2: 0 });
         }
-        // After terminal count the rest of a sector is written as zeroes, which it is already.
-        self.end_unit(transfer, progress.terminal_count)
     }
 
     /// The result phase of a transfer.
-    fn finish(&mut self, transfer: &Transfer, Outcome { mut st0, mut st1, st2 }: Outcome) {
-        if transfer.is_write()
-            && let Some(Err(error)) = self.drive(transfer.drive).map(|drive| drive.flush())
-        {
-            self.log.warn("isa-fdc", format_args!("what was written is not safe: {error}"));
-            (st0, st1) = (st0 | ST0_ABNORMAL, st1 | ST1_NOT_WRITABLE);
-        }
+    fn finish(&mut self, transfer: &Transfer, Outcome { st0, st1, st2 }: Outcome) {
         let [c, h, r, n] = transfer.id;
         self.give(&[st0 | transfer.head << 2 | transfer.drive, st1, st2, c, h, r, n]);
         self.interrupt_for_result();
+    }
+
+    /// Something was written.
+    pub(super) fn flush_later(&mut self) {
+        self.flush_due = Some(self.clock.now().saturating_add(IDLE));
+    }
+
+    /// Makes what was written safe. That takes the time of the host's disk: no command waits for it.
+    fn flush(&mut self) {
+        self.flush_due = None;
+        for drive in self.drives.iter_mut().flatten() {
+            if let Err(error) = drive.flush() {
+                self.log.warn("isa-fdc", format_args!("what was written is not safe: {error}"));
+            }
+        }
     }
 
     /// Ends a READ ID.
@@ -492,14 +523,7 @@ impl Fdc {
             Command::SenseInterruptStatus => self.sense_interrupt(),
             Command::DumpRegisters => self.give(&self.registers()),
             Command::Seek => self.seek(unit, head, byte(2)),
-            Command::RelativeSeek => {
-                let from = self.pcn[usize::from(unit)];
-                let to = match byte(0) & INWARD != 0 {
-                    true => from.saturating_add(byte(2)),
-                    false => from.saturating_sub(byte(2)),
-                };
-                self.seek(unit, head, to);
-            }
+            Command::RelativeSeek => self.relative_seek(unit, head, byte(0) & INWARD != 0, byte(2)),
             Command::Version => self.give(&[VERSION]),
             Command::Perpendicular => {
                 // Without OW the bits of the drives stay.
@@ -507,7 +531,7 @@ impl Fdc {
                 self.perpendicular = drives | byte(1) & 0x03;
             }
             Command::Configure => {
-                self.config = Config::from(byte(2) & 0x7f);
+                self.config = Config::from(byte(2) & CONFIG_BITS);
                 self.precompensation = byte(3);
             }
             Command::Lock => {
@@ -540,6 +564,19 @@ impl Fdc {
             drive.step_to(cylinder);
         }
         self.end_seek_later(unit, ST0_SEEK_END | head << 2 | unit);
+    }
+
+    /// Steps from wherever the heads are. The present cylinder number follows, whether that is true or not.
+    fn relative_seek(&mut self, unit: u8, head: u8, inward: bool, steps: u8) {
+        let pcn = &mut self.pcn[usize::from(unit)];
+        *pcn = if inward { pcn.wrapping_add(steps) } else { pcn.wrapping_sub(steps) };
+        let stopped = self.drive(unit).is_some_and(|drive| {
+            let from = drive.cylinder;
+            drive.step_to(if inward { from.saturating_add(steps) } else { from.saturating_sub(steps) });
+            !inward && steps > from
+        });
+        let failure = if stopped { ST0_ABNORMAL | ST0_EQUIPMENT } else { 0 };
+        self.end_seek_later(unit, ST0_SEEK_END | failure | head << 2 | unit);
     }
 
     /// Without a drive nothing tells when track 0 is reached.
@@ -605,8 +642,8 @@ impl Fdc {
         self.specify = [rates, load];
         self.sectors_or_eot = sectors;
         self.locked = lock & 0x80 != 0;
-        self.perpendicular = lock & 0x3f;
-        self.config = Config::from(config & 0x7f);
+        self.perpendicular = lock & PERPENDICULAR_BITS;
+        self.config = Config::from(config & CONFIG_BITS);
         self.precompensation = precompensation;
         self.power_down = power_down;
     }
@@ -618,7 +655,7 @@ impl Fdc {
             if byte & SPECIFICATION_DONE != 0 {
                 silent = byte & SPECIFICATION_SILENT != 0;
             } else {
-                self.specifications[usize::from(byte >> 5 & 3)] = byte & 0x1f;
+                self.specifications[usize::from(byte >> 5 & 3)] = byte & SPECIFICATION_BITS;
             }
         }
         if !silent {
@@ -679,66 +716,6 @@ impl TimerClient for Fdc {
     }
 }
 
-mod state {
-    use super::{Interrupts, Phase, Seek, UNITS};
-    use serde::{Deserialize, Serialize};
-
-    pub const VERSION: u32 = 1;
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Drive {
-        pub cylinder: u8,
-        pub changed: bool,
-        pub rotation: u8,
-        pub deleted: Vec<u32>,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct V1 {
-        pub drives: [Option<Drive>; super::DRIVES],
-        pub dor: u8,
-        pub tdr: u8,
-        pub dsr: u8,
-        pub read_toggle: bool,
-        pub write_toggle: bool,
-        pub specify: [u8; 2],
-        pub config: u8,
-        pub precompensation: u8,
-        pub locked: bool,
-        pub perpendicular: u8,
-        pub power_down: u8,
-        pub option: u8,
-        pub specifications: [u8; UNITS],
-        pub sectors_or_eot: u8,
-        pub pcn: [u8; UNITS],
-        pub phase: Phase,
-        pub seeks: [Option<Seek>; UNITS],
-        pub seek_results: [Option<u8>; UNITS],
-        pub polling_due: Option<u64>,
-        pub reports: u8,
-        pub interrupts: Interrupts,
-    }
-}
-
-impl Phase {
-    /// Whether a saved one can be.
-    fn is_possible(&self) -> bool {
-        match self {
-            Self::Command { bytes } => {
-                bytes.len() < LONGEST && bytes.first().is_none_or(|first| !Command::decode(*first).is_complete(bytes))
-            }
-            Self::ReadId { drive, head, .. } => *drive < 4 && *head < 2,
-            Self::Starting { transfer, .. } => transfer.is_possible() && transfer.buffer.is_empty(),
-            Self::Transferring { transfer } => {
-                transfer.is_possible() && transfer.pio && usize::from(transfer.passed) < transfer.buffer.len()
-            }
-            Self::Result { bytes, given } => bytes.len() <= LONGEST_RESULT && usize::from(*given) < bytes.len(),
-        }
-    }
-}
-
 impl Device for Fdc {
     fn name(&self) -> &'static str {
         "isa-fdc"
@@ -760,118 +737,20 @@ impl Device for Fdc {
         self.specifications = [0; UNITS];
         self.sectors_or_eot = 0;
         self.pcn = [0; UNITS];
+        self.flush();
         self.settle();
     }
 
     fn save(&self) -> State {
-        let Self {
-            clock: _,
-            timers: _,
-            irq: _,
-            dma: _,
-            drives,
-            log: _,
-            dor,
-            tdr,
-            dsr,
-            read_toggle,
-            write_toggle,
-            specify,
-            config,
-            precompensation,
-            locked,
-            perpendicular,
-            power_down,
-            option,
-            specifications,
-            sectors_or_eot,
-            pcn,
-            phase,
-            seeks,
-            seek_results,
-            polling_due,
-            reports,
-            interrupts,
-        } = self;
-        let drives = drives.each_ref().map(|drive| {
-            drive.as_ref().map(|drive| state::Drive {
-                cylinder: drive.cylinder,
-                changed: drive.changed,
-                rotation: drive.rotation,
-                deleted: drive.deleted(),
-            })
-        });
-        State::of(
-            state::VERSION,
-            &state::V1 {
-                drives,
-                dor: dor.into_bits(),
-                tdr: *tdr,
-                dsr: *dsr,
-                read_toggle: *read_toggle,
-                write_toggle: *write_toggle,
-                specify: *specify,
-                config: config.into_bits(),
-                precompensation: *precompensation,
-                locked: *locked,
-                perpendicular: *perpendicular,
-                power_down: *power_down,
-                option: *option,
-                specifications: *specifications,
-                sectors_or_eot: *sectors_or_eot,
-                pcn: *pcn,
-                phase: phase.clone(),
-                seeks: *seeks,
-                seek_results: *seek_results,
-                polling_due: *polling_due,
-                reports: *reports,
-                interrupts: *interrupts,
-            },
-        )
+        state::save(self)
     }
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
-        let state: state::V1 = state.decode(state::VERSION)?;
-        if !state.phase.is_possible() {
-            return Err(StateError::invalid("phase", "the command or its data is impossible"));
+        state::load(self, state)?;
+        self.dma.request(matches!(self.phase, Phase::Requesting { .. }));
+        if self.drives.iter().flatten().any(FloppyDrive::is_dirty) {
+            self.flush_later();
         }
-        if usize::from(state.reports) > UNITS {
-            return Err(StateError::invalid("reports", format!("{} is more than {UNITS}", state.reports)));
-        }
-        let same_drives = self.drives.iter().zip(&state.drives).all(|(own, saved)| own.is_some() == saved.is_some());
-        if !same_drives {
-            return Err(StateError::invalid("drives", "these are not the drives of this machine"));
-        }
-        for (own, saved) in self.drives.iter().flatten().zip(state.drives.iter().flatten()) {
-            if saved.cylinder > super::drive::LAST_CYLINDER || !own.has_sectors(&saved.deleted) {
-                return Err(StateError::invalid("drives", "a drive can't reach that track or sector"));
-            }
-        }
-        for (own, saved) in self.drives.iter_mut().flatten().zip(state.drives.into_iter().flatten()) {
-            let state::Drive { cylinder, changed, rotation, deleted } = saved;
-            (own.cylinder, own.changed, own.rotation) = (cylinder, changed, rotation);
-            own.set_deleted(&deleted);
-        }
-        self.dor = Dor::from(state.dor);
-        self.tdr = state.tdr & TDR_WRITABLE;
-        self.dsr = state.dsr & !DSR_RESET;
-        (self.read_toggle, self.write_toggle) = (state.read_toggle, state.write_toggle);
-        self.specify = state.specify;
-        self.config = Config::from(state.config & 0x7f);
-        self.precompensation = state.precompensation;
-        self.locked = state.locked;
-        self.perpendicular = state.perpendicular & 0x3f;
-        self.power_down = state.power_down;
-        self.option = state.option;
-        self.specifications = state.specifications;
-        self.sectors_or_eot = state.sectors_or_eot;
-        self.pcn = state.pcn;
-        self.phase = state.phase;
-        self.seeks = state.seeks;
-        self.seek_results = state.seek_results;
-        self.polling_due = state.polling_due;
-        self.reports = state.reports;
-        self.interrupts = state.interrupts;
         self.settle();
         Ok(())
     }

@@ -130,6 +130,8 @@ struct Medium {
     geometry: Geometry,
     /// Sectors with the mark of deleted data, by number.
     deleted: BTreeSet<u32>,
+    /// It was written since it was last flushed.
+    dirty: bool,
 }
 
 /// One drive.
@@ -176,13 +178,15 @@ impl FloppyDrive {
         let bytes = backend.len();
         let known = FORMATS.iter().find(|(kind, geometry)| self.kind.takes(*kind) && geometry.bytes() == bytes);
         let geometry = known.map_or_else(|| self.kind.usual(), |(_, geometry)| *geometry);
-        self.medium = Some(Medium { backend, geometry, deleted: BTreeSet::new() });
+        self.flush_or_warn();
+        self.medium = Some(Medium { backend, geometry, deleted: BTreeSet::new(), dirty: false });
         self.changed = true;
         self.rotation = 0;
     }
 
     /// Takes the medium out.
     pub(super) fn eject(&mut self) -> Option<Box<dyn BlockBackend>> {
+        self.flush_or_warn();
         self.changed = true;
         self.medium.take().map(|medium| medium.backend)
     }
@@ -236,6 +240,7 @@ impl FloppyDrive {
 
     pub(super) fn write(&mut self, place: Place, data: &[u8], deleted: bool) -> Result<(), BlockError> {
         let Some(medium) = &mut self.medium else { return Err(BlockError::ReadOnly) };
+        medium.dirty = true;
         medium.backend.write_at(place.offset(), data)?;
         match deleted {
             true => medium.deleted.insert(place.0),
@@ -244,9 +249,27 @@ impl FloppyDrive {
         Ok(())
     }
 
-    /// Makes what was written safe.
+    /// Whether something was written that is not safe yet.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.medium.as_ref().is_some_and(|medium| medium.dirty)
+    }
+
+    /// Makes what was written safe. What the host could not do once it is not asked again.
     pub(super) fn flush(&mut self) -> Result<(), BlockError> {
-        self.medium.as_mut().map_or(Ok(()), |medium| medium.backend.flush())
+        match self.medium.as_mut().filter(|medium| medium.dirty) {
+            Some(medium) => {
+                medium.dirty = false;
+                medium.backend.flush()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The medium is about to leave the drive.
+    fn flush_or_warn(&mut self) {
+        if let Err(error) = self.flush() {
+            log::warn!("isa-fdc: what was written to the medium may not survive a failure of the host: {error}");
+        }
     }
 
     /// The sectors that have the mark of deleted data.
@@ -265,6 +288,12 @@ impl FloppyDrive {
         if let Some(medium) = &mut self.medium {
             medium.deleted = sectors.iter().copied().collect();
         }
+    }
+}
+
+impl Drop for FloppyDrive {
+    fn drop(&mut self) {
+        self.flush_or_warn();
     }
 }
 

@@ -96,6 +96,12 @@ pub struct Config {
     __: bool,
 }
 
+/// Bits of [`Config`] that exist.
+pub const CONFIG_BITS: u8 = 0x7f;
+/// Bits of PERPENDICULAR MODE that are kept: D3 to D0, GAP and WGATE.
+pub const PERPENDICULAR_BITS: u8 = 0x3f;
+/// Bits of a drive specification that are kept.
+pub const SPECIFICATION_BITS: u8 = 0x1f;
 /// CONFIGURE after a reset: FIFO off, polling on.
 pub const CONFIG_DEFAULT: Config = Config::new().with_no_fifo(true);
 

@@ -5,8 +5,6 @@
 //! [`Fdc::end_unit`] does with it what the host wants and goes on to the next sector. Whichever of the three ends the
 //! command says so with an [`Outcome`].
 
-use serde::{Deserialize, Serialize};
-
 use super::command::{Condition, MFM, MULTI_TRACK, Operation, SKIP};
 use super::controller::Fdc;
 use super::drive::{Place, SECTOR, SECTOR_CODE};
@@ -14,35 +12,34 @@ use super::registers::*;
 use crate::backend::block::BlockError;
 
 /// Bytes that the host sends to format a sector: its C, H, R and N.
-const ID: usize = 4;
+pub(super) const ID: usize = 4;
 
 /// A command under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
-    operation: Operation,
+    pub operation: Operation,
     /// Drive, 0 to 3.
     pub drive: u8,
     /// Head, 0 or 1.
     pub head: u8,
-    multi_track: bool,
-    mfm: bool,
-    skip: bool,
+    pub multi_track: bool,
+    pub mfm: bool,
+    pub skip: bool,
     /// Cylinder, head, sector and size as sector ids have them.
     pub id: [u8; ID],
     /// Last sector of a track.
-    eot: u8,
+    pub eot: u8,
     /// Last parameter: the distance of sectors to SCAN; for formatting the filler.
-    last: u8,
+    pub last: u8,
     /// Units to go, where something counts them besides `eot`.
-    left: Option<u8>,
+    pub left: Option<u8>,
     /// Status register 2 so far, and status register 1 of READ TRACK.
-    st1: u8,
-    st2: u8,
+    pub st1: u8,
+    pub st2: u8,
     /// The command ends after this sector.
-    ending: bool,
+    pub ending: bool,
     /// The next sector of READ TRACK.
-    index: u8,
+    pub index: u8,
     /// The unit that passes now.
     pub buffer: Vec<u8>,
     /// How much of it has passed.
@@ -66,9 +63,6 @@ impl Outcome {
 }
 
 impl Transfer {
-    /// The longest unit.
-    pub const LONGEST_UNIT: usize = ID + SECTOR;
-
     /// Reads the bytes of a complete command.
     pub fn new(operation: Operation, command: &[u8], pio: bool) -> Self {
         let byte = |at: usize| command.get(at).copied().unwrap_or(0);
@@ -105,12 +99,6 @@ impl Transfer {
             passed: 0,
             pio: pio && operation != Operation::Verify,
         }
-    }
-
-    /// Whether a saved one can be.
-    pub fn is_possible(&self) -> bool {
-        let sane = self.drive < 4 && self.head < 2 && self.buffer.len() <= Self::LONGEST_UNIT;
-        sane && usize::from(self.passed) <= self.buffer.len()
     }
 
     /// Whether data passes from the medium to the host.
@@ -315,6 +303,7 @@ impl Fdc {
     fn write_sector(&mut self, transfer: &Transfer, place: Place, data: &[u8], deleted: bool) -> Result<(), Outcome> {
         let Some(drive) = self.drive(transfer.drive) else { return Err(transfer.failed(ST1_MISSING_MARK, 0)) };
         let written = drive.write(place, data, deleted);
+        self.flush_later();
         self.write_toggle ^= true;
         written.map_err(|error| match error {
             BlockError::OutOfRange { .. } => transfer.failed(ST1_NO_DATA, 0),

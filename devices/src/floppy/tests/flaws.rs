@@ -119,7 +119,7 @@ fn any_length_of_dma_goes_with_any_command() {
             }
         }
     }
-    assert_eq!(medium.contents().len(), 1_474_560);
+    assert_eq!(medium.contents()[18 * 512..], numbered(2880)[18 * 512..], "only the track may have been written");
     check(driver);
 }
 

@@ -113,6 +113,26 @@ fn relative_seeks_go_both_ways_and_recalibrate_has_79_steps() {
     }
 }
 
+/// Data sheet of the 82077AA, "Relative Seek": the heads move whatever the present cylinder number says, which overflows.
+#[test]
+fn relative_seeks_begin_where_the_heads_are() {
+    let (mut driver, _) = Driver::numbered();
+    let mut step = |command: &[u8]| {
+        driver.command(command);
+        driver.wait(LATENCY);
+        let result = driver.run(&[0x08]);
+        (result, lock(&driver.fdc).drive(0).unwrap().cylinder)
+    };
+    assert_eq!(step(&[0x0f, 0x00, 84]), (vec![0x20, 84], 84));
+    assert_eq!(step(&[0x07, 0x00]), (vec![0x70, 0], 5), "79 steps");
+    assert_eq!(step(&[0xcf, 0x00, 1]), (vec![0x20, 1], 6));
+    assert_eq!(step(&[0x8f, 0x00, 3]), (vec![0x20, 254], 3));
+    assert_eq!(step(&[0x8f, 0x00, 3]), (vec![0x20, 251], 0), "just to track 0");
+    assert_eq!(step(&[0xcf, 0x00, 2]), (vec![0x20, 253], 2));
+    assert_eq!(step(&[0x8f, 0x04, 5]), (vec![0x74, 248], 0), "beyond it: EC");
+    assert_eq!(step(&[0xcf, 0x00, 20]), (vec![0x20, 12], 20));
+}
+
 /// Nothing tells when the heads of a drive that does not exist are over track 0.
 #[test]
 fn an_absent_drive_seeks_and_does_not_recalibrate() {

@@ -1,6 +1,7 @@
 //! Media: formats, drives, change and protection.
 
 use super::*;
+use crate::base::{Device, ResetKind};
 
 #[test]
 fn the_size_of_an_image_tells_its_format() {
@@ -105,10 +106,64 @@ fn errors_of_the_host_are_errors_of_the_medium() {
     assert_eq!(driver.read([0, 0, 3], 512).0[..3], [0, 0, 0]);
 }
 
+/// Writes a sector of drive A.
+fn write(driver: &mut Driver) {
+    driver.dma.program(vec![1; 512], Direction::FromMemory);
+    driver.command(&[0x45, 0, 0, 0, 1, 2, 18, 0x1b, 0xff]);
+    driver.wait(LATENCY);
+    assert_eq!(driver.result()[..3], [0, 0, 0]);
+}
+
+/// A flush takes the time of the host's disk, in which the machine does nothing else.
 #[test]
-fn what_is_written_is_safe_when_the_command_ends() {
+fn commands_do_not_wait_for_the_hosts_disk() {
     let (mut driver, medium) = Driver::numbered();
-    driver.transfer(&[0x45, 0, 0, 0, 1, 2, 18, 0x1b, 0xff], vec![1; 1024], Direction::FromMemory);
-    assert_eq!(medium.flushes(), 1);
-    assert_eq!(medium.clone().len(), 1_474_560);
+    for _ in 0..10 {
+        write(&mut driver);
+        driver.wait(900_000_000);
+    }
+    assert_eq!(medium.flushes(), 0);
+    driver.wait(100_000_000);
+    assert_eq!(medium.flushes(), 1, "a second after the last write");
+    driver.wait(60_000_000_000);
+    driver.read([0, 0, 1], 512);
+    driver.wait(60_000_000_000);
+    assert_eq!(medium.flushes(), 1, "nothing was written since");
+}
+
+#[test]
+fn what_is_written_is_safe_when_the_motor_stops_the_medium_leaves_or_the_machine_does() {
+    let (mut driver, medium) = Driver::numbered();
+    driver.outb(DOR, 0x1c);
+    write(&mut driver);
+    driver.outb(DOR, 0x3c);
+    assert_eq!(medium.flushes(), 0, "the other motor starts");
+    driver.outb(DOR, 0x0c);
+    assert_eq!(medium.flushes(), 1, "the motors stop");
+    write(&mut driver);
+    lock(&driver.fdc).reset(ResetKind::System);
+    assert_eq!(medium.flushes(), 2);
+    driver.outb(CCR, 0);
+    driver.command(&[0x03, 0xdf, 0x02]);
+    write(&mut driver);
+    drop(lock(&driver.fdc).eject(0));
+    assert_eq!(medium.flushes(), 3);
+    lock(&driver.fdc).insert(0, Box::new(medium.clone()));
+    write(&mut driver);
+    lock(&driver.fdc).insert(0, Box::new(medium.clone()));
+    assert_eq!(medium.flushes(), 4);
+    write(&mut driver);
+    drop(driver);
+    assert_eq!(medium.flushes(), 5);
+}
+
+#[test]
+fn a_sector_written_by_the_processor_is_safe_although_its_command_never_ends() {
+    let (mut driver, medium) = Driver::numbered();
+    driver.command(&[0x03, 0xdf, 0x03]);
+    driver.command(&[0x45, 0, 0, 0, 1, 2, 18, 0x1b, 0xff]);
+    driver.wait(LATENCY);
+    (0..600).for_each(|_| driver.outb(FIFO, 7));
+    driver.wait(LONG);
+    assert_eq!((driver.inb(MSR), medium.flushes()), (0xb0, 1));
 }

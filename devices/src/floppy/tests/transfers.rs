@@ -57,6 +57,33 @@ fn a_host_that_is_not_there_is_an_overrun() {
     assert_eq!(medium.contents(), numbered(2880));
 }
 
+/// A driver may send the command first, or be interrupted between the command and the unmasking of the channel.
+#[test]
+fn a_dma_channel_that_is_programmed_late_is_waited_for() {
+    let (mut driver, medium) = Driver::numbered();
+    for (code, direction, expected) in
+        [(0x46, Direction::ToMemory, sector(4).to_vec()), (0x45, Direction::FromMemory, vec![9; 512])]
+    {
+        driver.dma.program(Vec::new(), Direction::Masked);
+        driver.command(&[code, 0, 0, 0, 5, 2, 18, 0x1b, 0xff]);
+        driver.wait(150_000_000);
+        assert_eq!(driver.inb(MSR), 0x10, "under way");
+        assert!(driver.dma.with(|dma| dma.requested));
+        driver.dma.program(vec![9; 512], direction);
+        driver.wait(1_000_000);
+        assert_eq!(driver.result(), [0, 0, 0, 0, 0, 6, 2]);
+        assert_eq!(driver.dma.with(|dma| (dma.memory.clone(), dma.requested)), (expected, false));
+    }
+    assert_eq!(medium.contents()[4 * 512..5 * 512], [9; 512]);
+    // For one revolution.
+    driver.dma.program(Vec::new(), Direction::Masked);
+    driver.command(&[0x46, 0, 0, 0, 5, 2, 18, 0x1b, 0xff]);
+    driver.wait(LATENCY + 199_999_999);
+    assert!(!driver.irq.level());
+    driver.wait(1);
+    assert_eq!(driver.result()[..3], [0x40, 0x10, 0]);
+}
+
 #[test]
 fn sectors_that_are_not_there_are_not_found() {
     let (mut driver, _) = Driver::numbered();
