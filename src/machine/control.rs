@@ -4,7 +4,6 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use anyhow::{Context, Result};
 use devices::base::lock;
-use devices::input::MouseButton;
 use uuid::Uuid;
 
 use super::inspection::Inspection;
@@ -14,6 +13,7 @@ use super::qom;
 use crate::config::{Accel, DeviceType, MachineConfig, MonitorMode, Smp};
 use crate::host::chardev::{Chardevs, Ringbufs};
 use crate::host::process;
+use crate::monitor::input::Input;
 use crate::monitor::qom::Qom;
 use crate::monitor::{Command, Control, Cpu, Medium, View};
 
@@ -136,24 +136,8 @@ impl Control for MonitorControl {
         self.inspection()?.set_boot_order(order)
     }
 
-    fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> Result<()> {
-        let pointer = &self.inspection()?.board.pointer;
-        if (right, down) != (0, 0) {
-            pointer.move_by(right, down);
-        }
-        if wheel != 0 {
-            pointer.scroll(wheel, 0);
-        }
-        Ok(())
-    }
-
-    fn press_buttons(&self, buttons: u8) -> Result<()> {
-        const BUTTONS: [MouseButton; 3] = [MouseButton::Left, MouseButton::Middle, MouseButton::Right];
-        let pointer = &self.inspection()?.board.pointer;
-        for (bit, button) in BUTTONS.into_iter().enumerate() {
-            pointer.button(button, buttons >> bit & 1 != 0);
-        }
-        Ok(())
+    fn input(&self) -> Result<&dyn Input> {
+        Ok(self.inspection()?)
     }
 
     fn uses_kvm(&self) -> bool {

@@ -9,12 +9,13 @@ mod flash;
 mod floppy;
 mod fw_cfg;
 mod hotplug;
+pub mod input;
 mod isa_devices;
 mod parallel;
 mod pci_devices;
 pub mod sleep;
 pub mod view;
-pub mod vmport;
+mod vmport;
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;

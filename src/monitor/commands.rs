@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Command, Control, View, hardware};
+use super::hardware::{answer, silent};
+use super::{Command, Control, View, hardware, input};
 use crate::suggest::did_you_mean;
 
 /// Most bytes that `ringbuf_read` takes at once.
@@ -65,13 +66,19 @@ const COMMANDS: &[Spec] = &[
         names: &["mouse_button"],
         arguments: "STATE",
         help: "hold buttons of the mouse (1 left, 2 middle, 4 right)",
-        action: Action::Tell(hardware::mouse_button),
+        action: Action::Tell(|machine, words| silent(input::mouse_button(machine, words))),
     },
     Spec {
         names: &["mouse_move"],
         arguments: "DX DY [DZ]",
         help: "move the mouse, and turn its wheel",
-        action: Action::Tell(hardware::mouse_move),
+        action: Action::Tell(|machine, words| silent(input::mouse_move(machine, words))),
+    },
+    Spec {
+        names: &["mouse_set"],
+        arguments: "INDEX",
+        help: "choose the mouse that is moved (see info mice)",
+        action: Action::Tell(|machine, words| silent(input::mouse_set(machine, words))),
     },
     Spec {
         names: &["nmi"],
@@ -85,6 +92,12 @@ const COMMANDS: &[Spec] = &[
         arguments: "DEVICE SIZE",
         help: "take output out of a ring buffer character device",
         action: Action::Tell(ringbuf_read),
+    },
+    Spec {
+        names: &["sendkey"],
+        arguments: "KEYS [HOLD]",
+        help: "press keys together, as in ctrl-alt-delete; HOLD: milliseconds between strokes (10)",
+        action: Action::Tell(|machine, words| silent(input::send_key(machine, words))),
     },
     Spec { names: &["stop", "s"], arguments: "", help: "stop the machine", action: Action::Request(Command::Stop) },
     Spec {
@@ -141,6 +154,11 @@ const ITEMS: &[Item] = &[
     },
     Item { name: "kvm", help: "whether KVM is used", tell: |machine, _| kvm(machine) },
     Item { name: "lapic", help: "the local APIC of a CPU (0 if none is given)", tell: hardware::local_apic },
+    Item {
+        name: "mice",
+        help: "the mice, and which one is moved",
+        tell: |machine, _| answer(input::describe_mice(machine)),
+    },
     Item {
         name: "mtree",
         help: "what is where in the address spaces",

@@ -1,6 +1,6 @@
 //! The human monitor's commands that look into the hardware, or change it by hand.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{Control, Dump, DumpFormat, Medium, View, Writing};
 
@@ -8,12 +8,12 @@ use super::{Control, Dump, DumpFormat, Medium, View, Writing};
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The text of an answer, or of why there is none.
-fn answer(result: Result<String>) -> String {
+pub(super) fn answer(result: Result<String>) -> String {
     result.unwrap_or_else(|error| format!("Error: {error:#}\n"))
 }
 
 /// The answer of a command that says nothing if all is well.
-fn silent(result: Result<()>) -> String {
+pub(super) fn silent(result: Result<()>) -> String {
     answer(result.map(|()| String::new()))
 }
 
@@ -169,30 +169,6 @@ pub(super) fn boot_set(machine: &dyn Control, arguments: &[&str]) -> String {
         return "boot_set: give letters of devices: a and b floppies, c disk, d CD-ROM, n network\n".into();
     };
     answer(machine.set_boot_order(order).map(|()| format!("boot device list now set to {order}\n")))
-}
-
-pub(super) fn mouse_move(machine: &dyn Control, arguments: &[&str]) -> String {
-    silent(parse_movement(arguments).and_then(|[right, down, wheel]| machine.move_mouse(right, down, wheel)))
-}
-
-/// `DX DY [DZ]`. The third counts upwards, as in QEMU.
-fn parse_movement(arguments: &[&str]) -> Result<[i32; 3]> {
-    let mut numbers = [0_i32; 3];
-    if !(2..=3).contains(&arguments.len()) {
-        bail!("give the movement to the right and downwards, and of the wheel if there is any");
-    }
-    for (number, text) in numbers.iter_mut().zip(arguments) {
-        *number = text.parse().map_err(|_| anyhow!("'{text}' is no number"))?;
-    }
-    let [right, down, up] = numbers;
-    Ok([right, down, up.saturating_neg()])
-}
-
-pub(super) fn mouse_button(machine: &dyn Control, arguments: &[&str]) -> String {
-    let [state] = arguments else { return "mouse_button: give the sum of 1 (left), 2 (middle) and 4 (right)\n".into() };
-    let state =
-        state.parse().ok().filter(|state| *state < 8).ok_or_else(|| anyhow!("'{state}' is no state of three buttons"));
-    silent(state.and_then(|state| machine.press_buttons(state)))
 }
 
 #[cfg(test)]

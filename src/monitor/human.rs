@@ -119,88 +119,10 @@ impl CharClient for HumanMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DeviceType;
-    use crate::monitor::qom::Qom;
-    use crate::monitor::{Command, Cpu, Medium, View};
+    use crate::monitor::Command;
+    use crate::monitor::double::Machine;
     use devices::backend::char::MemoryChar;
     use devices::base::lock;
-    use std::sync::Mutex;
-
-    #[derive(Default)]
-    struct Machine(Mutex<(Vec<Command>, &'static str)>, Vec<(String, String)>, Qom);
-
-    impl Control for Machine {
-        fn request(&self, command: Command) {
-            lock(&self.0).0.push(command);
-        }
-
-        fn status(&self) -> &'static str {
-            lock(&self.0).1
-        }
-
-        fn name(&self) -> Option<&str> {
-            Some("guest")
-        }
-
-        fn uuid(&self) -> String {
-            "00000000-0000-0000-0000-000000000000".into()
-        }
-
-        fn cpus(&self) -> u32 {
-            2
-        }
-
-        fn cpu_list(&self) -> Vec<Cpu> {
-            Vec::new()
-        }
-
-        fn view(&self, view: View) -> anyhow::Result<String> {
-            Ok(format!("{view:?}\n"))
-        }
-
-        fn change_medium(&self, drive: &str, medium: Option<Medium>) -> anyhow::Result<()> {
-            match drive {
-                "floppy0" => Ok(()),
-                other => anyhow::bail!("Device '{other}' not found{}", if medium.is_some() { "!" } else { "" }),
-            }
-        }
-
-        fn set_boot_order(&self, _order: &str) -> anyhow::Result<()> {
-            Ok(())
-        }
-
-        fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> anyhow::Result<()> {
-            anyhow::bail!("moved by {right} {down} {wheel}")
-        }
-
-        fn press_buttons(&self, buttons: u8) -> anyhow::Result<()> {
-            anyhow::bail!("pressed {buttons}")
-        }
-
-        fn uses_kvm(&self) -> bool {
-            true
-        }
-
-        fn memory_size(&self) -> u64 {
-            0
-        }
-
-        fn qom(&self) -> &Qom {
-            &self.2
-        }
-
-        fn device_types(&self) -> &[DeviceType] {
-            &[]
-        }
-
-        fn chardevs(&self) -> &[(String, String)] {
-            &self.1
-        }
-
-        fn read_ringbuf(&self, id: &str, count: usize) -> Option<Vec<u8>> {
-            (id == "ring").then(|| b"newest output"[..count.min(13)].to_vec())
-        }
-    }
 
     struct Fixture {
         host: MemoryChar,
@@ -211,11 +133,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let host = MemoryChar::default();
-            let machine = Arc::new(Machine(
-                Mutex::new((Vec::new(), "running")),
-                vec![("serial0".into(), "pty".into())],
-                Qom::default(),
-            ));
+            let machine = Arc::new(Machine::default());
             let monitor = HumanMonitor::new(Box::new(host.clone()), machine.clone(), false);
             Self { host, machine, monitor }
         }
@@ -240,11 +158,11 @@ mod tests {
         let greeting = fixture.output();
         assert!(greeting.contains("monitor") && greeting.ends_with("\r\n(qemu) "), "{greeting:?}");
         assert_eq!(fixture.ask("info status"), "VM status: running\n");
-        lock(&fixture.machine.0).1 = "prelaunch";
+        *lock(&fixture.machine.status) = "prelaunch";
         assert_eq!(fixture.ask("info status"), "VM status: paused (prelaunch)\n");
         assert_eq!(fixture.ask("info name"), "guest\n");
-        assert_eq!(fixture.ask("info chardev"), "serial0: filename=pty\n");
-        assert_eq!(fixture.ask("info kvm"), "kvm support: enabled\n");
+        assert_eq!(fixture.ask("info chardev"), "serial0: filename=null\n");
+        assert_eq!(fixture.ask("info kvm"), "kvm support: disabled\n");
         assert_eq!(fixture.ask("ringbuf_read ring 6"), "newest\n");
         assert_eq!(fixture.ask(""), "");
         assert!(fixture.ask("help").contains("system_powerdown"));
@@ -286,20 +204,52 @@ mod tests {
             ("eject cd", "Error: Device 'cd' not found\n"),
             ("change floppy0 a.img", ""),
             ("change -f floppy0 a.img raw read-only", ""),
-            ("change cd a.img", "Error: Device 'cd' not found!\n"),
+            ("change cd a.img", "Error: Device 'cd' not found\n"),
             ("boot_set dan", "boot device list now set to dan\n"),
-            ("mouse_move 3 -4", "Error: moved by 3 -4 0\n"),
-            ("mouse_move 0 0 1", "Error: moved by 0 0 -1\n"),
-            ("mouse_button 5", "Error: pressed 5\n"),
+            ("mouse_move 3 -4", ""),
+            ("mouse_move 0 0 1", ""),
+            ("mouse_button 5", ""),
             ("mouse_button 8", "Error: '8' is no state of three buttons\n"),
+            ("mouse_set 2", ""),
+            ("info mice", "  Mouse #2: one\n* Mouse #3: two (absolute)\n"),
+            ("sendkey ctrl-alt-delete", ""),
+            ("sendkey a 100", ""),
+            ("sendkey foo-a", "Error: invalid parameter: foo\n"),
         ] {
             assert_eq!(fixture.ask(command), answer, "{command}");
         }
-        for incomplete in ["eject", "change floppy0", "boot_set", "mouse_move 1", "mouse_button", "mouse_move a b"] {
+        assert_eq!(
+            fixture.machine.done(),
+            [
+                "None",
+                "None",
+                r#"Some(Medium { path: "a.img", raw: false, writing: Retain })"#,
+                r#"Some(Medium { path: "a.img", raw: true, writing: Forbidden })"#,
+                "boot order dan",
+                "[Move(X, 3), Move(Y, -4)]",
+                "[Move(X, 0), Move(Y, 0), Wheel { down: -1, right: 0 }]",
+                "[Button(Left, true), Button(Middle, false), Button(Right, true)]",
+                "mouse 2",
+                "[CtrlLeft, AltLeft, Delete] 10ms",
+                "[A] 100ms",
+            ]
+        );
+        *lock(&fixture.machine.status) = "paused";
+        assert_eq!(fixture.ask("sendkey a"), "Error: VM not running\n");
+        for incomplete in [
+            "eject",
+            "change floppy0",
+            "boot_set",
+            "mouse_move 1",
+            "mouse_button",
+            "mouse_move a b",
+            "mouse_set",
+            "sendkey",
+        ] {
             assert!(!fixture.ask(incomplete).is_empty(), "{incomplete}");
         }
         fixture.monitor.receive(b"nmi\n");
-        assert_eq!(lock(&fixture.machine.0).0, [Command::Nmi]);
+        assert_eq!(*lock(&fixture.machine.requests), [Command::Nmi]);
     }
 
     #[test]
@@ -317,8 +267,8 @@ mod tests {
         fixture.monitor.receive(b"stop\ninfo status\n");
         assert_eq!(fixture.output(), "stop\r\n");
         assert_eq!(fixture.monitor.can_receive(), 0);
-        assert_eq!(lock(&fixture.machine.0).0, [Command::Stop]);
-        lock(&fixture.machine.0).1 = "paused";
+        assert_eq!(*lock(&fixture.machine.requests), [Command::Stop]);
+        *lock(&fixture.machine.status) = "paused";
         fixture.monitor.settle();
         assert_eq!(fixture.output(), "(qemu) info status\r\nVM status: paused\r\n(qemu) ");
         assert!(fixture.monitor.can_receive() > 0 && fixture.host.times_wanted() > 0);
@@ -330,9 +280,9 @@ mod tests {
         fixture.host.set_room(Some(3));
         fixture.monitor.receive(b"help\nquit\n");
         assert_eq!(fixture.monitor.can_receive(), 0);
-        assert!(lock(&fixture.machine.0).0.is_empty());
+        assert!(lock(&fixture.machine.requests).is_empty());
         fixture.host.set_room(None);
         fixture.monitor.event(CharEvent::Writable);
-        assert_eq!(lock(&fixture.machine.0).0, [Command::Quit]);
+        assert_eq!(*lock(&fixture.machine.requests), [Command::Quit]);
     }
 }

@@ -2,10 +2,13 @@
 
 mod commands;
 mod connection;
+#[cfg(test)]
+mod double;
 mod editor;
 mod events;
 mod hardware;
 mod human;
+pub mod input;
 mod qmp;
 pub mod qom;
 pub mod qtest;
@@ -14,8 +17,9 @@ pub use events::{Cause, Event};
 pub use human::HumanMonitor;
 pub use qmp::QmpMonitor;
 
+use self::input::Input;
+use self::qom::Qom;
 use crate::config::DeviceType;
-use qom::Qom;
 
 /// What a monitor can ask of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,17 +168,11 @@ pub trait Control: Send + Sync {
     /// A letter names no device.
     fn set_boot_order(&self, order: &str) -> anyhow::Result<()>;
 
-    /// The user's mouse moves by counts to the right and downwards, and its wheel by clicks towards the user.
+    /// Keyboard and mouse of the user.
     ///
     /// # Errors
     /// There is no machine yet.
-    fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> anyhow::Result<()>;
-
-    /// The buttons of the user's mouse that are held from now on: bit 0 is left, 1 middle, 2 right.
-    ///
-    /// # Errors
-    /// There is no machine yet.
-    fn press_buttons(&self, buttons: u8) -> anyhow::Result<()>;
+    fn input(&self) -> anyhow::Result<&dyn Input>;
 
     /// Bytes of RAM.
     fn memory_size(&self) -> u64;

@@ -58,6 +58,16 @@ impl Client {
         self.message()
     }
 
+    fn call(&mut self, command: &str, arguments: &Value) -> Value {
+        self.say(&json!({ "execute": command, "arguments": arguments }).to_string());
+        self.message()
+    }
+
+    /// A command that has nothing to tell.
+    fn done(&mut self, command: &str, arguments: &Value) {
+        assert_eq!(self.call(command, arguments), json!({ "return": {} }), "{command} {arguments}");
+    }
+
     /// The greeting and the negotiation.
     fn negotiate(&mut self) {
         assert!(self.message()["QMP"]["version"]["qemu"]["major"].is_u64());
@@ -115,6 +125,99 @@ fn a_client_of_libqtests_kind_is_served() {
     let shutdown = qmp.message();
     assert_eq!((event(&shutdown), &shutdown["data"]["reason"]), ("SHUTDOWN", &json!("host-qmp-quit")));
     assert_eq!(qmp.message(), json!({ "return": {} }));
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
+/// A machine without processors, and a client of each protocol.
+fn bench() -> (Guard, Client, Client) {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["qtest", "qmp"].map(|name| directory.path().join(name));
+    let listeners = paths.each_ref().map(|path| UnixListener::bind(path).unwrap());
+    let [qtest, qmp] = paths.each_ref().map(|path| format!("unix:{}", path.display()));
+    let natoma = Guard::start(&mut natoma(&["-accel", "qtest", "-qtest", &qtest, "-qmp", &qmp]));
+    let [qtest, mut qmp] = listeners.map(|listener| Client::new(listener.accept().unwrap().0));
+    qmp.negotiate();
+    (natoma, qtest, qmp)
+}
+
+/// What a guest sees of keys and mice at the keyboard controller's ports 60h and 64h, in all sets of scan codes.
+#[test]
+fn keys_and_mouse_of_a_client_reach_the_guest() {
+    const OBF: u64 = 0x01;
+    let (mut natoma, mut qtest, mut qmp) = bench();
+    let mut guest = |command: &str| {
+        qtest.say(command);
+        let answer = qtest.hear();
+        let value = answer.strip_prefix("OK").unwrap_or_else(|| panic!("{command}: {answer}")).trim();
+        u64::from_str_radix(value.trim_start_matches("0x"), 16).unwrap_or_default()
+    };
+    let key = |name: &str| json!({ "keys": [{ "type": "qcode", "data": name }], "hold-time": 20 });
+    let bytes = |guest: &mut dyn FnMut(&str) -> u64| {
+        let mut bytes = Vec::new();
+        while guest("inb 0x64") & OBF != 0 {
+            bytes.push(guest("inb 0x60"));
+        }
+        bytes
+    };
+    let write = |guest: &mut dyn FnMut(&str) -> u64, port: &str, value: u8| {
+        guest(&format!("outb {port} {value:#x}"));
+    };
+
+    // Set 1: the controller translates what the keyboard sends. The release comes when the time is up.
+    write(&mut guest, "0x64", 0x60);
+    write(&mut guest, "0x60", 0x41);
+    qmp.done("send-key", &key("a"));
+    assert_eq!(bytes(&mut guest), [0x1e]);
+    guest("clock_step 19999999");
+    assert_eq!(bytes(&mut guest), [0; 0]);
+    guest("clock_step 1");
+    assert_eq!(bytes(&mut guest), [0x9e]);
+    // The next stroke has the same distance.
+    guest("clock_step 20000000");
+    let answer = qmp.call("human-monitor-command", &json!({ "command-line": "sendkey ctrl-alt-delete 30" }));
+    assert_eq!(answer, json!({ "return": "" }));
+    let mut seen = bytes(&mut guest);
+    for _ in 0..5 {
+        guest("clock_step 30000000");
+        seen.extend(bytes(&mut guest));
+    }
+    assert_eq!(seen, [0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d]);
+    guest("clock_step 30000000");
+
+    // Set 2, as it is without translation.
+    write(&mut guest, "0x64", 0x60);
+    write(&mut guest, "0x60", 0x01);
+    qmp.done("send-key", &key("kp_enter"));
+    assert_eq!(bytes(&mut guest), [0xe0, 0x5a]);
+    guest("clock_step 20000000");
+    assert_eq!(bytes(&mut guest), [0xe0, 0xf0, 0x5a]);
+    guest("clock_step 20000000");
+
+    // Set 3, where Ctrl has a code of its own and reports its release.
+    for byte in [0xf0, 3] {
+        write(&mut guest, "0x60", byte);
+        assert_eq!(bytes(&mut guest), [0xfa]);
+    }
+    let event = |down: bool| json!({ "events": [{ "type": "key", "data": { "down": down, "key": { "type": "number", "data": 0x1d } } }] });
+    qmp.done("input-send-event", &event(true));
+    assert_eq!(bytes(&mut guest), [0x11]);
+    qmp.done("input-send-event", &event(false));
+    assert_eq!(bytes(&mut guest), [0xf0, 0x11]);
+
+    // The mouse reports once it is told to; both directions are one packet, y counts upwards.
+    write(&mut guest, "0x64", 0xd4);
+    write(&mut guest, "0x60", 0xf4);
+    assert_eq!(bytes(&mut guest), [0xfa]);
+    let movement = |axis: &str, value: i32| json!({ "type": "rel", "data": { "axis": axis, "value": value } });
+    let press = json!({ "type": "btn", "data": { "down": true, "button": "right" } });
+    qmp.done("input-send-event", &json!({ "events": [movement("x", 5), movement("y", 3)] }));
+    assert_eq!(bytes(&mut guest), [0x28, 5, 0xfd]);
+    guest("clock_step 100000000");
+    qmp.done("input-send-event", &json!({ "events": [press] }));
+    guest("clock_step 100000000");
+    assert_eq!(bytes(&mut guest), [0x0a, 0, 0]);
+
+    qmp.say(r#"{"execute":"quit"}"#);
     assert_eq!(natoma.wait().code(), Some(0));
 }
 

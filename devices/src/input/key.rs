@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ps2;
+
 macro_rules! keys {
     ($($variant:ident $name:literal)*) => {
         /// A key, by what a US keyboard has printed on it. Named in text as QEMU names it (`sendkey`,
@@ -62,6 +64,13 @@ keys! {
 }
 
 impl KeyCode {
+    /// The key of this number: its code in set 1, plus 80h if that has the prefix E0h. This is how QEMU and libvirt number
+    /// keys. Print Screen is B7h, Pause C6h.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|key| u64::from(ps2::number(*key)) == number)
+    }
+
     /// The key of this name, in QEMU's spelling.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -99,5 +108,39 @@ mod tests {
             assert_eq!(serde_json::to_value(key).ok(), Some(key.name().into()));
         }
         assert_eq!(KeyCode::from_name("no such key"), None);
+    }
+
+    /// Numbers of QEMU's `qnum` key map.
+    #[test]
+    fn keys_have_numbers() {
+        for (number, name) in [
+            (0x01, "esc"),
+            (0x1e, "a"),
+            (0x1d, "ctrl"),
+            (0x9d, "ctrl_r"),
+            (0x2a, "shift"),
+            (0x54, "sysrq"),
+            (0x56, "less"),
+            (0x57, "f11"),
+            (0x70, "katakanahiragana"),
+            (0x71, "lang2"),
+            (0x72, "lang1"),
+            (0x73, "ro"),
+            (0x7d, "yen"),
+            (0xb5, "kp_divide"),
+            (0xb7, "print"),
+            (0xb8, "alt_r"),
+            (0xc6, "pause"),
+            (0xc8, "up"),
+            (0xd3, "delete"),
+            (0xdb, "meta_l"),
+            (0xdd, "menu"),
+            (0xde, "power"),
+        ] {
+            assert_eq!(KeyCode::from_number(number), KeyCode::from_name(name), "{number:#x}");
+        }
+        for none in [0, 0x55, 0xff, 0x100, 0x11e, u64::MAX] {
+            assert_eq!(KeyCode::from_number(none), None, "{none:#x}");
+        }
     }
 }

@@ -47,6 +47,8 @@ mod flags {
 #[derive(Debug, Default)]
 pub struct VmMouse {
     enabled: bool,
+    /// The user has chosen the PS/2 mouse although this one is enabled.
+    aside: bool,
     absolute: bool,
     queue: VecDeque<u32>,
     /// Buttons as in an event.
@@ -61,22 +63,45 @@ impl VmMouse {
         *self = Self { buttons: self.buttons, position: self.position, ..Self::default() };
     }
 
-    /// Whether it, and not the PS/2 mouse, is to be given buttons and wheel.
+    /// Whether the guest's driver has enabled it.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.enabled
     }
 
+    /// Whether it reports positions, once it is enabled.
+    #[must_use]
+    pub fn is_absolute(&self) -> bool {
+        self.absolute
+    }
+
+    /// Whether it, and not the PS/2 mouse, is to be given buttons and wheel.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.enabled && !self.aside
+    }
+
     /// Whether it takes positions.
     #[must_use]
     pub fn takes_positions(&self) -> bool {
-        self.enabled && self.absolute
+        self.is_in_use() && self.absolute
     }
 
     /// Whether it takes movement.
     #[must_use]
     pub fn takes_movement(&self) -> bool {
-        self.enabled && !self.absolute
+        self.is_in_use() && !self.absolute
+    }
+
+    /// Where the pointer was last.
+    #[must_use]
+    pub fn position(&self) -> (u16, u16) {
+        self.position
+    }
+
+    /// The user chooses the PS/2 mouse (or this one again), until the driver enables this one anew.
+    pub fn set_aside(&mut self, aside: bool) {
+        self.aside = aside && self.enabled;
     }
 
     /// The pointer is at a position, 0 to [`MAX_COORDINATE`] each way. As for all that is reported: `true` if there is
@@ -110,7 +135,7 @@ impl VmMouse {
 
     /// Queues an event. One that finds no room is lost.
     fn report(&mut self, right: i32, down: i32, wheel: i32) -> bool {
-        if !self.enabled || self.queue.len() + EVENT > QUEUE_SIZE {
+        if !self.is_in_use() || self.queue.len() + EVENT > QUEUE_SIZE {
             return false;
         }
         let event = if self.absolute {
@@ -136,10 +161,10 @@ impl VmMouse {
             operation::READ_ID => {
                 if self.queue.len() < QUEUE_SIZE {
                     self.queue.push_back(VERSION_ID);
-                    self.enabled = true;
+                    (self.enabled, self.aside) = (true, false);
                 }
             }
-            operation::DISABLE => self.enabled = false,
+            operation::DISABLE => self.disable(),
             // A mouse that is disabled stays what it is.
             operation::REQUEST_RELATIVE | operation::REQUEST_ABSOLUTE if !self.enabled => {}
             operation::REQUEST_RELATIVE => self.absolute = false,
@@ -149,10 +174,14 @@ impl VmMouse {
         true
     }
 
+    fn disable(&mut self) {
+        (self.enabled, self.aside) = (false, false);
+    }
+
     /// Answers VMMOUSE_DATA. `None`, and the mouse is disabled, if there are not so many words, or registers for them.
     pub(super) fn data(&mut self, words: u32) -> Option<impl Iterator<Item = u32> + '_> {
         if !(1..=MOST_WORDS).contains(&words) || words as usize > self.queue.len() {
-            self.enabled = false;
+            self.disable();
             return None;
         }
         Some(self.queue.drain(..words as usize))
@@ -160,15 +189,17 @@ impl VmMouse {
 
     pub(super) fn inspect(&self, out: &mut Inspector) {
         out.flag("mouse enabled", self.enabled);
+        out.flag("mouse set aside", self.aside);
         out.flag("mouse absolute", self.absolute);
         out.number("mouse words waiting", self.queue.len() as u64);
         out.register("mouse buttons", self.buttons, 8);
     }
 
     pub(super) fn save(&self) -> VmMouseState {
-        let Self { enabled, absolute, queue, buttons, position } = self;
+        let Self { enabled, aside, absolute, queue, buttons, position } = self;
         VmMouseState {
             enabled: *enabled,
+            aside: *aside,
             absolute: *absolute,
             queue: queue.clone(),
             buttons: *buttons,
@@ -181,17 +212,20 @@ impl VmMouse {
     /// # Errors
     /// A field holds what a mouse can't reach.
     pub(super) fn restore(state: VmMouseState) -> Result<Self, StateError> {
-        let VmMouseState { enabled, absolute, queue, buttons, position } = state;
+        let VmMouseState { enabled, aside, absolute, queue, buttons, position } = state;
         if queue.len() > QUEUE_SIZE {
             return Err(StateError::invalid("queue", "more words than the mouse keeps"));
         }
         if buttons & !(flags::LEFT | flags::RIGHT | flags::MIDDLE) != 0 {
             return Err(StateError::invalid("buttons", "more buttons than the mouse has"));
         }
+        if aside && !enabled {
+            return Err(StateError::invalid("aside", "set for a mouse that is disabled"));
+        }
         if position.0.max(position.1) > MAX_COORDINATE {
             return Err(StateError::invalid("position", "outside the screen"));
         }
-        Ok(Self { enabled, absolute, queue, buttons, position })
+        Ok(Self { enabled, aside, absolute, queue, buttons, position })
     }
 }
 
@@ -200,6 +234,7 @@ impl VmMouse {
 #[serde(deny_unknown_fields)]
 pub(super) struct VmMouseState {
     enabled: bool,
+    aside: bool,
     absolute: bool,
     queue: VecDeque<u32>,
     buttons: u32,

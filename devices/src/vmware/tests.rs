@@ -269,6 +269,32 @@ fn the_mouse_looks_at_sixteen_bits_of_the_command() {
 }
 
 #[test]
+fn a_mouse_that_is_set_aside_hears_nothing_until_it_is_enabled_anew() {
+    let mut port = enabled();
+    mouse(&mut port).set_aside(true);
+    assert!(!mouse(&mut port).move_to(1, 1) && !mouse(&mut port).scroll(1));
+    assert!(!mouse(&mut port).button(MouseButton::Left, true));
+    // Its driver finds it as it was.
+    assert_eq!(status(&mut port), 0);
+    mouse(&mut port).set_aside(false);
+    assert!(mouse(&mut port).move_to(2, 3));
+    assert_eq!(event(&mut port), [0x20, 4, 6, 0]);
+
+    for operation in [READ_ID, DISABLE] {
+        let mut port = enabled();
+        mouse(&mut port).set_aside(true);
+        operate(&mut port, operation);
+        operate(&mut port, READ_ID);
+        assert!(mouse(&mut port).takes_positions());
+    }
+    // One that is disabled can't be set aside.
+    operate(&mut port, DISABLE);
+    mouse(&mut port).set_aside(true);
+    operate(&mut port, READ_ID);
+    assert!(mouse(&mut port).is_in_use());
+}
+
+#[test]
 fn states_that_no_mouse_reaches_are_refused() {
     let mut port = enabled();
     mouse(&mut port).move_to(3, 4);
@@ -277,8 +303,10 @@ fn states_that_no_mouse_reaches_are_refused() {
         ("queue", serde_json::json!(vec![0; QUEUE_SIZE + 1])),
         ("buttons", 0x40.into()),
         ("position", serde_json::json!([0x8000, 0])),
+        ("aside", true.into()),
     ] {
         let mut state = good.clone();
+        state.data["mouse"]["enabled"] = (field != "aside").into();
         state.data["mouse"][field] = bad;
         let error = port.load(&state).expect_err(field).to_string();
         assert!(error.contains(field), "{error}");

@@ -2,6 +2,7 @@
 //! hardware. Texts have QEMU's form where programs read them.
 
 mod dump;
+mod input;
 mod media;
 mod memory;
 mod pci;

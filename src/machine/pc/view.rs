@@ -9,7 +9,7 @@ use devices::floppy::Fdc;
 use devices::pci::PciBus;
 
 use super::Board;
-use super::vmport::Pointer;
+use super::input::{Pointer, Typist};
 use crate::machine::cmos;
 
 /// The parts of a board that people look at. It does not keep the board's buses from being cleared.
@@ -30,6 +30,8 @@ pub struct BoardView {
     pub fw_cfg: Shared<FwCfg>,
     /// Where movements of the user's mouse go.
     pub pointer: Pointer,
+    /// Who types on the keyboard, if there is one.
+    pub typist: Option<Shared<Typist>>,
     /// The devices that are not on a PCI bus.
     pub others: Vec<Arc<Mutex<dyn Device>>>,
     rtc: Option<Shared<Rtc>>,
@@ -52,6 +54,7 @@ impl Board {
             fdc: self.fdc.clone(),
             fw_cfg: Arc::clone(&self.fw_cfg),
             pointer: self.pointer(),
+            typist: self.typist(),
             others: others.cloned().collect(),
             rtc: self.rtc.clone(),
         }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::error::QmpError;
+use super::input;
 use super::request::Arguments;
 use crate::monitor::commands::{self as human, Outcome};
 use crate::monitor::qom::PathError;
@@ -19,7 +20,8 @@ pub enum Answer {
     Settled(Value),
 }
 
-type Result = std::result::Result<Answer, QmpError>;
+/// An answer, or why there is none.
+pub type Result = std::result::Result<Answer, QmpError>;
 
 /// What a command does.
 type Action = fn(&dyn Control, &mut Arguments) -> Result;
@@ -32,6 +34,7 @@ const COMMANDS: &[(&str, Action)] = &[
     ("cont", |machine, _| request(machine, Command::Continue)),
     ("device-list-properties", device_list_properties),
     ("human-monitor-command", human_monitor_command),
+    ("input-send-event", input::input_send_event),
     ("qom-get", qom_get),
     ("qom-list", qom_list),
     ("qom-list-types", qom_list_types),
@@ -43,6 +46,7 @@ const COMMANDS: &[(&str, Action)] = &[
     ("query-memory-size-summary", |machine, _| {
         now(json!({ "base-memory": machine.memory_size(), "plugged-memory": 0 }))
     }),
+    ("query-mice", |machine, _| input::query_mice(machine)),
     ("query-name", |machine, _| now(machine.name().map_or(json!({}), |name| json!({ "name": name })))),
     ("query-status", |machine, _| {
         let status = machine.status();
@@ -53,6 +57,7 @@ const COMMANDS: &[(&str, Action)] = &[
     ("query-version", |_, _| now(version())),
     ("quit", |machine, _| request(machine, Command::Quit)),
     ("ringbuf-read", ringbuf_read),
+    ("send-key", input::send_key),
     ("stop", |machine, _| request(machine, Command::Stop)),
     ("system_powerdown", |machine, _| request(machine, Command::PowerButton)),
     ("system_reset", |machine, _| request(machine, Command::Reset)),
@@ -83,7 +88,8 @@ pub fn version() -> Value {
     })
 }
 
-fn now(value: Value) -> Result {
+/// An answer at once.
+pub fn now(value: Value) -> Result {
     Ok(Answer::Now(value))
 }
 

@@ -6,6 +6,7 @@
 mod commands;
 mod error;
 mod framing;
+mod input;
 mod request;
 mod text;
 

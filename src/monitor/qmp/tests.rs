@@ -1,94 +1,11 @@
 //! The words are those of QEMU 7.2 to the same messages.
 
-use std::sync::Mutex;
-
 use devices::backend::char::MemoryChar;
 use devices::base::lock;
 
 use super::*;
-use crate::config::{DeviceProperty, DeviceType};
-use crate::monitor::qom::Qom;
-use crate::monitor::{Cause, Command, Cpu, Medium, View};
-
-struct Machine {
-    requests: Mutex<Vec<Command>>,
-    chardevs: Vec<(String, String)>,
-    qom: Qom,
-    devices: Vec<DeviceType>,
-}
-
-impl Control for Machine {
-    fn request(&self, command: Command) {
-        lock(&self.requests).push(command);
-    }
-
-    fn status(&self) -> &'static str {
-        "running"
-    }
-
-    fn name(&self) -> Option<&str> {
-        Some("guest")
-    }
-
-    fn uuid(&self) -> String {
-        "550e8400-e29b-41d4-a716-446655440000".into()
-    }
-
-    fn cpus(&self) -> u32 {
-        1
-    }
-
-    fn cpu_list(&self) -> Vec<Cpu> {
-        vec![Cpu { thread_id: 7, socket: 0, core: 0, thread: 0 }]
-    }
-
-    fn view(&self, view: View) -> anyhow::Result<String> {
-        Ok(format!("{view:?}\n"))
-    }
-
-    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> anyhow::Result<()> {
-        match drive {
-            "floppy0" => Ok(()),
-            other => anyhow::bail!("Device '{other}' not found{}", if medium.is_some() { "!" } else { "" }),
-        }
-    }
-
-    fn set_boot_order(&self, _order: &str) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    fn move_mouse(&self, right: i32, down: i32, wheel: i32) -> anyhow::Result<()> {
-        anyhow::bail!("moved by {right} {down} {wheel}")
-    }
-
-    fn press_buttons(&self, buttons: u8) -> anyhow::Result<()> {
-        anyhow::bail!("pressed {buttons}")
-    }
-
-    fn uses_kvm(&self) -> bool {
-        false
-    }
-
-    fn memory_size(&self) -> u64 {
-        1 << 20
-    }
-
-    fn qom(&self) -> &Qom {
-        &self.qom
-    }
-
-    fn device_types(&self) -> &[DeviceType] {
-        &self.devices
-    }
-
-    fn chardevs(&self) -> &[(String, String)] {
-        &self.chardevs
-    }
-
-    fn read_ringbuf(&self, id: &str, _count: usize) -> Option<Vec<u8>> {
-        (id == "ring").then(|| b"abc".to_vec())
-    }
-}
+use crate::monitor::double::Machine;
+use crate::monitor::{Cause, Command};
 
 struct Fixture {
     host: MemoryChar,
@@ -99,13 +16,7 @@ struct Fixture {
 impl Fixture {
     /// A client that has seen the greeting.
     fn new() -> Self {
-        let mut qom = Qom::default();
-        qom.add("/machine", "pc-i440fx-7.2-machine", []);
-        qom.add("/machine/i440fx/ioapic", "ioapic", []);
-        let property = DeviceProperty { name: "iobase", kind: "uint32", description: "its first port" };
-        let devices = vec![DeviceType { name: "isa-debug-exit", properties: vec![property] }];
-        let chardevs = vec![("serial0".into(), "null".into())];
-        let machine = Arc::new(Machine { requests: Mutex::default(), chardevs, qom, devices });
+        let machine = Arc::new(Machine::default());
         let host = MemoryChar::default();
         let mut monitor = QmpMonitor::new(Box::new(host.clone()), machine.clone(), false);
         CharClient::event(&mut monitor, CharEvent::Opened);
@@ -247,7 +158,7 @@ fn questions_are_answered() {
     );
     assert_eq!(
         ask(&mut fixture, r#"{"execute":"ringbuf-read","arguments":{"device":"ring","size":9,"format":"base64"}}"#),
-        json!("YWJj")
+        json!("bmV3ZXN0IG91")
     );
 }
 
@@ -324,4 +235,79 @@ fn a_message_that_is_too_long_is_refused_and_the_next_is_served() {
     }
     assert!(fixture.output().contains("size limit exceeded"));
     assert_eq!(fixture.returned("query-name"), json!({ "name": "guest" }));
+}
+
+#[test]
+fn keys_are_typed_as_combinations() {
+    let mut fixture = Fixture::ready();
+    let mut send = |arguments: &str| fixture.ask(&format!(r#"{{"execute":"send-key","arguments":{arguments}}}"#));
+    let keys = r#"[{"type":"qcode","data":"ctrl"},{"type":"number","data":211}]"#;
+    assert_eq!(send(&format!(r#"{{"keys":{keys}}}"#)), json!({ "return": {} }));
+    assert_eq!(send(&format!(r#"{{"keys":{keys},"hold-time":100}}"#)), json!({ "return": {} }));
+    for (arguments, description) in [
+        ("{}", "Parameter 'keys' is missing"),
+        (r#"{"keys":[5]}"#, "Invalid parameter type for 'keys[0]', expected: object"),
+        (r#"{"keys":[{"type":"qcode","data":"foo"}]}"#, "Parameter 'data' does not accept value 'foo'"),
+        (r#"{"keys":[{"type":"x","data":30}]}"#, "Parameter 'type' does not accept value 'x'"),
+        (r#"{"keys":[{"type":"number","data":255}]}"#, "no key has the number 0xff"),
+        (r#"{"keys":[{"type":"number","data":1,"x":1}]}"#, "Parameter 'keys[0].x' is unexpected"),
+        (r#"{"keys":[],"hold-time":"x"}"#, "Invalid parameter type for 'hold-time', expected: integer"),
+    ] {
+        assert_eq!(send(arguments), generic(description), "{arguments}");
+    }
+    assert_eq!(fixture.machine.done(), ["[CtrlLeft, Delete] 10ms", "[CtrlLeft, Delete] 100ms"]);
+    *lock(&fixture.machine.status) = "paused";
+    assert_eq!(fixture.ask(r#"{"execute":"send-key","arguments":{"keys":[]}}"#), generic("VM not running"));
+}
+
+#[test]
+fn events_of_keyboard_and_mouse_are_passed_on() {
+    let mut fixture = Fixture::ready();
+    let mut send =
+        |arguments: &str| fixture.ask(&format!(r#"{{"execute":"input-send-event","arguments":{arguments}}}"#));
+    let events = [
+        r#"{"type":"key","data":{"down":true,"key":{"type":"qcode","data":"a"}}}"#,
+        r#"{"type":"key","data":{"down":false,"key":{"type":"number","data":30}}}"#,
+        r#"{"type":"btn","data":{"down":true,"button":"side"}}"#,
+        r#"{"type":"btn","data":{"down":true,"button":"wheel-up"}}"#,
+        r#"{"type":"btn","data":{"down":false,"button":"wheel-up"}}"#,
+        r#"{"type":"rel","data":{"axis":"x","value":-5}}"#,
+        r#"{"type":"abs","data":{"axis":"y","value":99999}}"#,
+    ];
+    assert_eq!(send(&format!(r#"{{"events":[{}]}}"#, events.join(","))), json!({ "return": {} }));
+    for (arguments, description) in [
+        ("{}", "Parameter 'events' is missing"),
+        (r#"{"events":5}"#, "Invalid parameter type for 'events', expected: array"),
+        (r#"{"events":[{"type":"mtt","data":{}}]}"#, "Parameter 'type' does not accept value 'mtt'"),
+        (r#"{"events":[{"type":"key","data":{"down":true}}]}"#, "Parameter 'events[0].data.key' is missing"),
+        (r#"{"events":[{"type":"rel","data":{"axis":"z","value":5}}]}"#, "Parameter 'axis' does not accept value 'z'"),
+        (
+            r#"{"events":[{"type":"rel","data":{"axis":"x","value":5.5}}]}"#,
+            "Invalid parameter type for 'events[0].data.value', expected: integer",
+        ),
+        (
+            r#"{"events":[{"type":"rel","data":{"axis":"x","value":5,"z":1}}]}"#,
+            "Parameter 'events[0].data.z' is unexpected",
+        ),
+        (
+            r#"{"events":[{"type":"btn","data":{"down":true,"button":"foo"}}]}"#,
+            "Parameter 'button' does not accept value 'foo'",
+        ),
+    ] {
+        assert_eq!(send(arguments), generic(description), "{arguments}");
+    }
+    assert_eq!(send(r#"{"device":"foo","events":[]}"#), error("DeviceNotFound", "Device 'foo' not found"));
+    assert_eq!(
+        fixture.machine.done(),
+        [
+            "[Key(A, true), Key(A, false), Button(Side, true), Wheel { down: -1, right: 0 }, Move(X, -5), Position(Y, 32767)]"
+        ]
+    );
+    assert_eq!(
+        fixture.returned("query-mice"),
+        json!([
+            { "name": "one", "index": 2, "current": false, "absolute": false },
+            { "name": "two", "index": 3, "current": true, "absolute": true },
+        ])
+    );
 }

@@ -15,7 +15,7 @@ use crate::base::StateError;
 
 pub use keyboard::{Keyboard, KeyboardState, Leds};
 pub use mouse::{Mouse, MouseState};
-pub use scancodes::translate;
+pub use scancodes::{number, translate};
 
 /// The device has understood.
 const ACK: u8 = 0xfa;

@@ -259,6 +259,12 @@ pub fn translate(byte: u8) -> u8 {
     }
 }
 
+/// The code of `key` in set 1 without a prefix, in seven bits; the eighth tells the prefix E0h.
+pub fn number(key: KeyCode) -> u8 {
+    let [prefix, code] = codes(key).set2.to_be_bytes();
+    translate(code) & 0x7f | if prefix == 0 { 0 } else { 0x80 }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
