@@ -41,8 +41,7 @@ impl Framing {
             return Some(Frame::TooLong);
         }
         if let Some(quote) = self.quote {
-            self.in_string(byte, quote);
-            return None;
+            return self.in_string(byte, quote);
         }
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => {
@@ -77,8 +76,15 @@ impl Framing {
         self.closers.push(closer);
     }
 
-    fn in_string(&mut self, byte: u8, quote: u8) {
+    fn in_string(&mut self, byte: u8, quote: u8) -> Option<Frame> {
         match (std::mem::take(&mut self.escaped), byte) {
+            // A string ends with its line at the latest, and with it the message: the parser will say what is wrong, and the
+            // next line is a new start.
+            (_, b'\n') => {
+                self.text.push(byte);
+                self.quote = None;
+                return self.finish();
+            }
             // JSON knows no escaped single quote.
             (true, b'\'') => {
                 self.text.pop();
@@ -94,13 +100,9 @@ impl Framing {
                 self.text.push(b'"');
             }
             (false, b'"') => self.text.extend(b"\\\""),
-            // A string ends with its line at the latest: the parser will say what is wrong.
-            (false, b'\n') => {
-                self.quote = None;
-                self.text.push(byte);
-            }
             (false, _) => self.text.push(byte),
         }
+        None
     }
 
     fn finish(&mut self) -> Option<Frame> {
@@ -139,6 +141,15 @@ mod tests {
         assert_eq!(texts(r#"{"}\"":"]"}"#), [r#"{"}\"":"]"}"#]);
         assert_eq!(texts(r"{'it\'s': '\\'}"), [r#"{"it's": "\\"}"#]);
         assert_eq!(texts(r#"{'a': 'say "x"'}"#), [r#"{"a": "say \"x\""}"#]);
+    }
+
+    #[test]
+    fn a_line_ends_a_string_and_its_message() {
+        let next = "{\"b\":1}";
+        for broken in ["{\"a\":\"x}", "{\"a\":[{'x]}]}", "\"x", "{\"a\":\"x\\", "'\"\\'"] {
+            let found = texts(&format!("{broken}\n{next}{next}"));
+            assert_eq!((found.len(), &found[1..]), (3, &[next.to_owned(), next.to_owned()][..]), "{broken}");
+        }
     }
 
     #[test]

@@ -227,6 +227,14 @@ fn a_client_that_does_not_read_costs_a_bounded_amount_of_memory() {
 }
 
 #[test]
+fn a_string_without_an_end_is_told_at_once_and_the_next_line_is_served() {
+    let mut fixture = Fixture::ready();
+    let answer = fixture.ask(r#"{"execute":"query-name}"#);
+    assert!(answer["error"]["desc"].as_str().unwrap().starts_with("JSON parse error, "), "{answer}");
+    assert_eq!(fixture.returned("query-name"), json!({ "name": "guest" }));
+}
+
+#[test]
 fn a_message_that_is_too_long_is_refused_and_the_next_is_served() {
     let mut fixture = Fixture::ready();
     let long = format!("{{\"execute\":\"{}\n", "x".repeat(framing::LONGEST));
