@@ -70,7 +70,7 @@ impl GuestMemory {
 }
 
 /// RAM of the QEMU machine in MiB.
-const RAM_MIB: u64 = 32;
+pub(super) const RAM_MIB: u64 = 32;
 
 /// A QEMU process that ends with the test, come what may.
 struct Qemu(Child);

@@ -21,13 +21,12 @@ const BASE: u32 = 0x000f_1000;
 const LEAN: Purpose = Purpose::DirectBoot { pirqs: [3, 5, 10, 11], slots: 0b1110 };
 
 fn layout() -> MemoryLayout {
-    let rules = Rules {
-        ram_size: 128 << 20,
-        max_ram_below_4g: None,
-        phys_bits: 40,
-        amd: false,
-        pci_hole64_size: Rules::PCI_HOLE64_SIZE,
-    };
+    layout_of(128 << 20)
+}
+
+fn layout_of(ram_size: u64) -> MemoryLayout {
+    let rules =
+        Rules { ram_size, max_ram_below_4g: None, phys_bits: 40, amd: false, pci_hole64_size: Rules::PCI_HOLE64_SIZE };
     MemoryLayout::new(&rules).unwrap()
 }
 
@@ -365,13 +364,17 @@ fn says_what_qemu_says() {
     assert_eq!(rsdp_at % 16, 0);
     let theirs = walk(rsdp, &qemu.ram, 0, false);
     let devices = Devices { com: [true, false, false, false], lpt: false, fdc: Some([None; 2]), ..ALL };
-    let ours = tables(&place(&cpus(2), devices, Purpose::Firmware));
+    let [ours, direct] = [Purpose::Firmware, LEAN].map(|purpose| tables(&place(&cpus(2), devices, purpose)));
 
-    for signature in ["HPET", "WAET"] {
+    for (ours, signature) in [(&ours, "HPET"), (&ours, "WAET"), (&direct, "HPET"), (&direct, "WAET")] {
         assert_eq!(ours[signature], theirs[signature], "{signature}");
     }
     // Revision and checksum differ.
-    assert_eq!(ours["APIC"][10..], theirs["APIC"][10..], "APIC");
+    for ours in [&ours, &direct] {
+        assert_eq!(ours["APIC"][10..], theirs["APIC"][10..], "APIC");
+        assert_eq!(ours["FACP"][46..48], theirs["FACP"][46..48], "SCI");
+        assert_eq!(ours["FACP"][56..109], theirs["FACP"][56..109], "FACP");
+    }
     // From the power management profile to the boot flags, which are later.
     assert_eq!(ours["FACP"][45..109], theirs["FACP"][45..109], "FACP");
     // Flags: QEMU says that the RTC wakes from S4, we say that there is a reset register.

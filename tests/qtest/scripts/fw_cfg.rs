@@ -6,7 +6,11 @@ use crate::pc::Pc;
 
 const DIFFERENCES: &[Difference] = &[
     Difference {
-        places: &[at("directory", "presence of genroms/kvmvapic.bin", 1)],
+        places: &[at("directory", "size of etc/acpi/rsdp", 0x30)],
+        reason: "it is that of ACPI 2.0, which leads to an XSDT too",
+    },
+    Difference {
+        places: &[at("directory", "size of genroms/kvmvapic.bin", 0xffff_dbff)],
         reason: "natoma does not have it: it helps 32-bit Windows where the processor has no virtual APIC",
     },
     Difference {
@@ -98,7 +102,7 @@ const FILES: [&str; 11] = [
     "opt/a",
 ];
 
-/// Files that are there or not, but whose contents are of no consequence here: QEMU rounds the size of tables up.
+/// Files of which only the size is compared: the tables have tests of their own.
 const TABLES: [&str; 4] = ["etc/acpi/rsdp", "etc/acpi/tables", "etc/table-loader", "genroms/kvmvapic.bin"];
 
 fn bytes(pc: &mut dyn Pc, count: usize) -> Vec<u8> {
@@ -169,12 +173,9 @@ fn directory(pc: &mut dyn Pc) -> Vec<(String, u16, u32)> {
     pc.leave_out(false);
     assert!(files.is_sorted_by(|(a, ..), (b, ..)| a < b), "the directory is sorted");
 
-    for name in FILES {
+    for name in FILES.iter().chain(&TABLES) {
         let size = files.iter().find(|(file, ..)| file == name).map_or(u32::MAX, |(.., size)| *size);
         pc.finding(&format!("size of {name}"), &size.to_le_bytes());
-    }
-    for name in TABLES {
-        pc.finding(&format!("presence of {name}"), &[files.iter().any(|(file, ..)| file == name).into()]);
     }
     for (name, ..) in &files {
         assert!(FILES.contains(&&**name) || TABLES.contains(&&**name), "{name} is compared with nothing");
