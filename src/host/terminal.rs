@@ -42,7 +42,7 @@ struct Saved {
     /// As the guest needs it.
     raw: termios,
     /// The actions that [`on_fatal_signal`] replaced.
-    actions: [Option<SigAction>; FATAL.len()],
+    actions: [Option<libc::sigaction>; FATAL.len()],
 }
 
 static SAVED: OnceLock<Saved> = OnceLock::new();
@@ -168,12 +168,12 @@ fn restore_on_panic() {
 }
 
 /// What happens on a signal now.
-fn current_action(signal: Signal) -> Option<SigAction> {
-    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+fn current_action(signal: Signal) -> Option<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
     // SAFETY: writes the action, which outlives the call, and changes nothing.
     let result = unsafe { libc::sigaction(signal as c_int, std::ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: a successful call wrote the action, and nix's type is a transparent wrapper of it.
-    (result == 0).then(|| unsafe { std::mem::transmute_copy(&action) })
+    // SAFETY: a successful call wrote the action.
+    (result == 0).then(|| unsafe { action.assume_init() })
 }
 
 fn take_over(signal: Signal) -> nix::Result<()> {
@@ -191,13 +191,18 @@ extern "C" fn on_fatal_signal(number: c_int, info: *mut siginfo_t, _context: *mu
     let is_fault = unsafe { (*info).si_code } > 0;
     let before = FATAL.iter().position(|fatal| *fatal == signal);
     let before = before.and_then(|index| SAVED.get()?.actions[index]);
-    let action = match before {
+    match before {
         // The faulting instruction is executed again and meets the handler that reports stack overflows.
-        Some(before) if is_fault => before,
-        _ => SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()),
-    };
-    // SAFETY: the action is one that was in force before, or the default.
-    let _ = unsafe { sigaction(signal, &action) };
+        Some(before) if is_fault => {
+            // SAFETY: the action is the one that was in force before, with the flags that belong to its handler.
+            unsafe { libc::sigaction(number, &before, std::ptr::null_mut()) };
+        }
+        _ => {
+            let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+            // SAFETY: there is no handler.
+            let _ = unsafe { sigaction(signal, &default) };
+        }
+    }
     if !is_fault {
         // It is delivered when this handler returns.
         let _ = raise(signal);
