@@ -1,5 +1,10 @@
 //! The terminal is left as it was found, whatever ends natoma.
 
+use std::env;
+use std::io::{Read, stdin};
+use std::process::Command;
+
+use natoma::host::terminal;
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, Termios};
 
@@ -119,4 +124,35 @@ fn a_terminal_that_vanishes_is_an_orderly_end() {
     let status = natoma.wait();
     assert_eq!(status.code(), Some(128 + Signal::SIGHUP as i32), "{status}");
     assert!(!pid_file.exists());
+}
+
+/// Set in the process that [`panics_on_a_terminal`] is to panic in.
+const PANIC: &str = "NATOMA_TEST_PANIC";
+/// How libtest ends if a test fails.
+const TESTS_FAILED: i32 = 101;
+
+/// The other half of [`a_panic_restores_the_terminal`], which nothing in natoma could be made to do from outside.
+#[test]
+fn panics_on_a_terminal() {
+    if env::var_os(PANIC).is_some() {
+        terminal::make_raw(false).unwrap();
+        stdin().read_exact(&mut [0]).unwrap();
+        panic!("a key was pressed");
+    }
+}
+
+#[test]
+fn a_panic_restores_the_terminal() {
+    let mut terminal = Terminal::new();
+    let before = terminal.modes();
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "terminal::panics_on_a_terminal", "--nocapture"]).env(PANIC, "1");
+    let mut panics = Guard::start(terminal.connect(&mut command));
+    wait_until("a raw terminal", || is_raw(&terminal.modes()));
+    terminal.type_keys(b"x");
+    terminal.expect("a key was pressed");
+    // The message comes after the terminal is as it was; nothing else in this process would restore it.
+    assert_eq!(terminal.modes(), before);
+    assert_eq!(panics.wait().code(), Some(TESTS_FAILED));
+    assert_eq!(terminal.modes(), before);
 }
