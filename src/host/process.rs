@@ -176,15 +176,6 @@ pub fn id() -> i32 {
     std::process::id().cast_signed()
 }
 
-/// The thread of this process with that name.
-#[must_use]
-pub fn thread_named(name: &str) -> Option<i32> {
-    fs::read_dir("/proc/self/task").ok()?.flatten().find_map(|thread| {
-        let found = fs::read_to_string(thread.path().join("comm")).ok()?;
-        (found.trim_end() == name).then(|| thread.file_name().to_str()?.parse().ok())?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 
 use devices::base::lock;
+use nix::unistd::gettid;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use super::run_page::RunPage;
-use super::vcpu::Vcpu;
+use super::vcpu::{Vcpu, VcpuError};
 
 /// What a vCPU is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ struct Control {
     changed: Condvar,
     /// Set while the thread should look at its orders.
     attention: AtomicBool,
+    /// The kernel's number of the thread, from its first instruction on.
+    thread_id: OnceLock<i32>,
 }
 
 impl Control {
@@ -58,6 +61,18 @@ pub struct VcpuHandle {
 /// Lets vCPUs be parked by whoever holds it, without waiting.
 #[derive(Clone)]
 pub struct VcpuParker(Vec<(Arc<Control>, libc::pthread_t)>);
+
+/// Tells which thread of the host a vCPU is.
+#[derive(Clone)]
+pub struct VcpuThread(Arc<Control>);
+
+impl VcpuThread {
+    /// The kernel's number of the thread.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        *self.0.thread_id.wait()
+    }
+}
 
 /// Makes a vCPU leave the guest and enter it again, so that it sees what has changed; or do something in between.
 pub struct VcpuKicker {
@@ -87,23 +102,42 @@ fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
 }
 
 impl VcpuHandle {
-    /// Starts a thread for `vcpu`, parked. Its power-on state is read there, beside what the caller does meanwhile.
+    /// Starts a thread for `vcpu`, parked; `named` after the vCPU, or like the process. `set_up` runs there before all else,
+    /// beside what the caller does meanwhile; if it fails, the machine is told.
     ///
     /// # Errors
     /// The host has no more threads to give.
-    pub fn spawn(mut vcpu: Vcpu) -> io::Result<Self> {
+    pub fn spawn(
+        mut vcpu: Vcpu,
+        named: bool,
+        set_up: impl FnOnce(&mut Vcpu) -> Result<(), VcpuError> + Send + 'static,
+    ) -> io::Result<Self> {
         let page = Some(vcpu.run_page());
         let orders = Orders { order: Order::Park, parked: false, running: false, jobs: VecDeque::new(), page };
-        let control =
-            Arc::new(Control { orders: Mutex::new(orders), changed: Condvar::new(), attention: AtomicBool::new(true) });
+        let control = Arc::new(Control {
+            orders: Mutex::new(orders),
+            changed: Condvar::new(),
+            attention: AtomicBool::new(true),
+            thread_id: OnceLock::new(),
+        });
         let theirs = Arc::clone(&control);
-        // The name of QEMU's vCPU threads, which tools that pin them look for.
-        let name = format!("CPU {}/KVM", vcpu.index());
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            vcpu.remember_power_on();
+        let mut thread = thread::Builder::new();
+        if named {
+            // The name of QEMU's vCPU threads.
+            thread = thread.name(format!("CPU {}/KVM", vcpu.index()));
+        }
+        let thread = thread.spawn(move || {
+            theirs.thread_id.get_or_init(|| gettid().as_raw());
+            set_up(&mut vcpu).unwrap_or_else(|error| vcpu.give_up(error.into()));
             run(&mut vcpu, &theirs);
         })?;
         Ok(Self { control, thread: Some(thread) })
+    }
+
+    /// Which thread of the host it is.
+    #[must_use]
+    pub fn thread(&self) -> VcpuThread {
+        VcpuThread(Arc::clone(&self.control))
     }
 
     fn order(&self, order: Order) {
@@ -134,6 +168,11 @@ impl VcpuHandle {
         self.order(Order::Run);
     }
 
+    /// Ends the thread, without waiting for it. That is left to the handle's end: many threads end faster together.
+    pub fn end(&self) {
+        self.order(Order::End);
+    }
+
     /// What kicks this vCPU out of the guest; `None` if its thread has ended.
     #[must_use]
     pub fn kicker(&self) -> Option<VcpuKicker> {
@@ -153,7 +192,7 @@ impl VcpuHandle {
 
 impl Drop for VcpuHandle {
     fn drop(&mut self) {
-        self.order(Order::End);
+        self.end();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by the thread itself.
             let _ = thread.join();

@@ -27,6 +27,9 @@ pub trait VcpuEvents: Send + Sync {
 
     /// The vCPU can't go on.
     fn failed(&self, report: Report);
+
+    /// The vCPU can't be made what it is to be, before it has run for the first time. It never will.
+    fn set_up_failed(&self, vcpu: u32, error: anyhow::Error);
 }
 
 /// Events that KVM passes on for paravirtual interfaces (KVM_EXIT_SYSTEM_EVENT).
@@ -54,8 +57,6 @@ enum Next {
 pub struct VcpuHost<'a> {
     /// KVM.
     pub kvm: &'a Arc<Kvm>,
-    /// What processor they are.
-    pub cpu: &'a GuestCpu,
     /// How they are arranged.
     pub topology: &'a Topology,
     /// Memory and ports.
@@ -106,23 +107,22 @@ pub struct Vcpu {
     core_thread_count: u64,
     /// KVM expects to be entered again to finish the access it last exited for.
     access_pending: bool,
+    /// It has been set up, as far as that has come.
+    usable: bool,
 }
 
 impl Vcpu {
-    /// Makes `fd` vCPU number `index` of the machine.
-    ///
-    /// # Errors
-    /// The kernel refuses a step.
-    pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Result<Self, VcpuError> {
-        let VcpuHost { kvm, cpu, topology, space, register_port, events, quirks, controllers, msrs } = host;
-        cpu.set_up(&fd, topology, index)?;
-        Ok(Self {
+    /// Makes `fd` vCPU number `index` of the machine. To be followed by [`Self::set_up`].
+    #[must_use]
+    pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Self {
+        let VcpuHost { kvm, topology, space, register_port, events, quirks, controllers, msrs } = host;
+        Self {
             index,
             page: RunPage::new(&mut fd),
             fd,
             space: space.clone(),
             register_port: register_port.clone(),
-            has_x2apic: cpu.has_x2apic(),
+            has_x2apic: false,
             events: Arc::clone(events),
             fixups: VcpuFixups::new(Arc::clone(quirks)),
             controllers: controllers.clone(),
@@ -131,29 +131,31 @@ impl Vcpu {
             msrs: Arc::clone(msrs),
             core_thread_count: msr::core_thread_count(topology),
             access_pending: false,
-        })
-    }
-
-    /// Takes note of the state to which a reset returns. To be called before anything else is done with the vCPU; it takes
-    /// a tenth of a millisecond and more, which its thread has while the rest of the machine is made.
-    pub(super) fn remember_power_on(&mut self) {
-        match self.read_power_on() {
-            Ok(state) => self.power_on = Some(Box::new(state)),
-            Err(error) => self.fail(&error.into()),
+            usable: true,
         }
     }
 
-    fn read_power_on(&self) -> Result<ResetState, VcpuError> {
+    /// Makes it the processor `cpu` and takes note of the state to which a reset returns. To be called before anything else
+    /// is done with the vCPU; it takes some tenths of a millisecond, which its thread has while the rest of the machine is
+    /// made.
+    ///
+    /// # Errors
+    /// The kernel refuses a step.
+    pub fn set_up(&mut self, cpu: &GuestCpu, topology: &Topology) -> Result<(), VcpuError> {
+        cpu.set_up(&self.fd, topology, self.index)?;
+        self.has_x2apic = cpu.has_x2apic();
         // All vCPUs have the same registers: the first shows which.
         if self.index == 0 {
             let _ = self.msrs.set(StateMsrs::detect(&self.kvm, &self.fd)?);
         }
-        Ok(ResetState::capture(&self.kvm, &self.fd)?)
+        self.power_on = Some(Box::new(ResetState::capture(&self.kvm, &self.fd)?));
+        Ok(())
     }
 
-    /// Tells the machine that the vCPU can't go on.
-    pub fn fail(&self, reason: &anyhow::Error) {
-        self.events.failed(Report::new(self.index, &self.fd, &self.space, format!("{reason:#}")));
+    /// Tells the machine that the vCPU can't be made what it is to be, and sees to it that it does not run.
+    pub fn give_up(&mut self, error: anyhow::Error) {
+        self.usable = false;
+        self.events.set_up_failed(self.index, error);
     }
 
     /// Back to the state of power-on. All but the first vCPU then wait for INIT and SIPI.
@@ -212,7 +214,7 @@ impl Vcpu {
 
     /// Runs the guest until it is kicked (`true`) or can't go on (`false`; the machine has been told).
     pub(super) fn run_guest(&mut self) -> bool {
-        loop {
+        while self.usable {
             let next = self.offer_external_interrupt().and_then(|()| self.step()).and_then(|next| {
                 let followed = self.fixups.after_exit(&self.fd, &self.space);
                 followed.map(|()| next).map_err(|errno| format!("KVM can't set a breakpoint: {errno}"))
@@ -227,6 +229,7 @@ impl Vcpu {
                 }
             }
         }
+        false
     }
 
     /// Gives the first processor the interrupt that the 8259s outside the kernel ask for, or asks KVM to return when it

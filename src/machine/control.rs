@@ -13,6 +13,7 @@ use super::qom;
 use crate::config::{Accel, DeviceType, MachineConfig, MonitorMode, Smp};
 use crate::host::chardev::{Chardevs, Ringbufs};
 use crate::host::process;
+use crate::kvm::control::VcpuThread;
 use crate::monitor::input::Input;
 use crate::monitor::qom::Qom;
 use crate::monitor::{Command, Control, Cpu, Medium, View};
@@ -28,6 +29,7 @@ pub struct MonitorControl {
     memory_size: u64,
     qom: OnceLock<Qom>,
     inspection: OnceLock<Inspection>,
+    threads: OnceLock<Vec<VcpuThread>>,
     device_types: LazyLock<Vec<DeviceType>>,
     chardevs: Vec<(String, String)>,
     ringbufs: Ringbufs,
@@ -52,6 +54,7 @@ impl MonitorControl {
             memory_size: config.memory.size(),
             qom: OnceLock::new(),
             inspection: OnceLock::new(),
+            threads: OnceLock::new(),
             device_types: LazyLock::new(device_types),
             chardevs: chardevs.descriptions(),
             ringbufs: chardevs.ringbufs(),
@@ -64,6 +67,7 @@ impl MonitorControl {
             return;
         }
         self.inspection.get_or_init(|| machine.inspection(config));
+        self.threads.get_or_init(|| machine.threads());
         if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
             self.qom.get_or_init(|| qom::objects(config, machine.board()));
             // A thread is told by its name, which it takes once it runs.
@@ -114,9 +118,10 @@ impl Control for MonitorControl {
     fn cpu_list(&self) -> Vec<Cpu> {
         let Smp { dies, cores, threads, .. } = self.smp;
         let cores = cores * dies;
+        let threads_of_host = self.threads.get().map(Vec::as_slice).unwrap_or_default();
         let cpu = |index: u32| Cpu {
             // Without KVM there is no thread of its own.
-            thread_id: process::thread_named(&format!("CPU {index}/KVM")).unwrap_or_else(process::id),
+            thread_id: threads_of_host.get(index as usize).map_or_else(process::id, VcpuThread::id),
             socket: index / threads / cores,
             core: index / threads % cores,
             thread: index % threads,

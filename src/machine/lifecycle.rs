@@ -15,6 +15,7 @@ use super::qom;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
 use crate::kvm::address_space::AddressSpace;
+use crate::kvm::control::VcpuThread;
 use crate::kvm::vcpu::SystemEvent;
 use crate::monitor::{Cause, Event};
 use crate::tell::tell;
@@ -140,6 +141,16 @@ impl Machine {
             Some(controllers) => Some(Box::new(move || Ok(controllers.report()))),
             None => self.accelerator.kernel_interrupts(),
         }
+    }
+
+    /// The threads of the host that run the processors.
+    pub(super) fn threads(&self) -> Vec<VcpuThread> {
+        self.accelerator.threads()
+    }
+
+    /// Waits until the processors are what they are to be. What fails is told by a message.
+    pub(super) fn wait_set_up(&self) {
+        self.accelerator.wait_set_up();
     }
 
     /// The timers that the main loop has to run.
@@ -302,6 +313,9 @@ impl Machine {
                 tell(format_args!("the guest can't go on\n{report}"));
                 self.events.push(Event::Shutdown(Cause::HostError));
                 Ok(Some(ExitStatus::FAILURE))
+            }
+            Message::SetUpFailed { vcpu, error } => {
+                Err(error.context(format!("-accel kvm: CPU {vcpu} can't be set up")))
             }
             Message::User(UserRequest::Quit) => {
                 self.events.push(Event::Shutdown(Cause::MonitorQuit));

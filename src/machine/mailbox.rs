@@ -26,6 +26,13 @@ pub enum Message {
     SystemEvent(SystemEvent),
     /// A vCPU can't go on.
     Failed(Box<Report>),
+    /// A vCPU can't be made what it is to be; it has not run.
+    SetUpFailed {
+        /// Its number.
+        vcpu: u32,
+        /// Why.
+        error: anyhow::Error,
+    },
     /// The user asks for something.
     User(UserRequest),
 }
@@ -129,5 +136,9 @@ impl VcpuEvents for Mailbox {
 
     fn failed(&self, report: Report) {
         self.interrupt(Message::Failed(Box::new(report)));
+    }
+
+    fn set_up_failed(&self, vcpu: u32, error: anyhow::Error) {
+        self.interrupt(Message::SetUpFailed { vcpu, error });
     }
 }

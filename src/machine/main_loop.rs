@@ -61,6 +61,15 @@ pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Res
         events.add_subscriber(subscriber);
     }
 
+    if config.run.daemonize {
+        // The parent must not call it a success before the processors are set up. All others learn of a failure in the loop.
+        machine.wait_set_up();
+        while let Some(message) = mailbox.take() {
+            if let Some(status) = machine.handle(message)? {
+                return Ok(status);
+            }
+        }
+    }
     process.ready()?;
     if !config.run.start_paused {
         machine.resume()?;

@@ -259,7 +259,7 @@ fn threads_of_processors_are_told_and_a_guest_is_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("qmp");
     let mut command = natoma(&["-smp", "2", "-S", "-uuid", "550e8400-e29b-41d4-a716-446655440000"]);
-    command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));
+    command.args(["-name", "debug-threads=on"]).arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));
     let mut natoma = Guard::start(&mut command);
     let mut qmp = Client::connect(&path);
     qmp.negotiate();
@@ -272,6 +272,29 @@ fn threads_of_processors_are_told_and_a_guest_is_stopped() {
         assert_eq!(std::fs::read_to_string(name).unwrap(), format!("CPU {index}/KVM\n"));
     }
     assert_eq!(cpus["return"].as_array().unwrap().len(), 2);
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
+#[test]
+fn threads_have_the_name_of_the_process_unless_they_are_to_be_told_apart() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("qmp");
+    let mut command = natoma(&["-smp", "2", "-S", "-name", "guest=a,process=vm-a"]);
+    command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));
+    let mut natoma = Guard::start(&mut command);
+    let mut qmp = Client::connect(&path);
+    qmp.negotiate();
+    let cpus = qmp.execute("query-cpus-fast");
+    let threads: Vec<_> = cpus["return"].as_array().unwrap().iter().map(|cpu| cpu["thread-id"].as_u64()).collect();
+    assert!(threads.len() == 2 && threads[0] != threads[1], "{threads:?}");
+    for thread in threads {
+        let name = format!("/proc/{}/task/{}/comm", natoma.0.id(), thread.unwrap());
+        assert_eq!(std::fs::read_to_string(name).unwrap(), "vm-a\n");
+    }
     qmp.say(r#"{"execute":"quit"}"#);
     assert_eq!(natoma.wait().code(), Some(0));
 }

@@ -153,7 +153,7 @@ struct Client {
 impl Client {
     fn start(&mut self) -> io::Result<()> {
         let (attempt, address, nodelay) = (Arc::clone(&self.attempt), self.address.clone(), self.nodelay);
-        thread::Builder::new().name("connect".into()).spawn(move || {
+        thread::Builder::new().spawn(move || {
             *lock(&attempt.result) = Some(address::connect(&address, nodelay));
             let _ = attempt.done.write(1);
         })?;

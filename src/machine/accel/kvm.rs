@@ -1,6 +1,7 @@
 //! The processors in KVM, with the interrupt controllers and the PIT that are in the kernel.
 
-use std::iter;
+use std::num::NonZero;
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -19,7 +20,7 @@ use crate::config::{KernelIrqchip, LostTickPolicy, MachineConfig, PlatformConfig
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::{self, ChipState};
-use crate::kvm::control::{self, VcpuHandle, VcpuParker};
+use crate::kvm::control::{self, VcpuHandle, VcpuParker, VcpuThread};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
 use crate::kvm::inspect::Processors;
 use crate::kvm::irq::GsiSink;
@@ -46,6 +47,8 @@ use crate::tell::tell;
 
 /// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
 const MAX_XAPIC_ID: u32 = 254;
+/// Virtual CPUs that KVM creates, in some milliseconds, before one more thread for it pays.
+const WORTH_A_THREAD: usize = 16;
 
 /// A virtual machine in the kernel that has no board yet.
 pub struct Prepared {
@@ -149,7 +152,6 @@ impl Prepared {
         control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
         let host = VcpuHost {
             kvm: &kvm,
-            cpu: &cpu,
             topology: &topology,
             space: AddressSpace::clone(space),
             register_port: board.register_port().map(|(port, device)| PlacedPort { port, device }),
@@ -158,11 +160,15 @@ impl Prepared {
             controllers: irqchip.board_controllers(),
             msrs: Arc::new(OnceLock::new()),
         };
-        let mut vcpus = Vec::new();
-        let others = (1..config.smp.cpus).map(|index| create_vcpu(&vm, &topology, index));
-        for (index, fd) in (0..).zip(iter::once(Ok(first)).chain(others)) {
-            let vcpu = Vcpu::new(&host, index, fd?)?;
-            vcpus.push(VcpuHandle::spawn(vcpu).context("can't start the thread of a virtual CPU")?);
+        let cpu = Arc::new(cpu);
+        let mut fds = vec![first];
+        fds.extend(create_vcpus(&vm, &topology, 1..config.smp.cpus)?);
+        let mut vcpus = Vec::with_capacity(fds.len());
+        for (index, fd) in (0..).zip(fds) {
+            let cpu = Arc::clone(&cpu);
+            let set_up = move |vcpu: &mut Vcpu| vcpu.set_up(&cpu, &topology);
+            let vcpu = VcpuHandle::spawn(Vcpu::new(&host, index, fd), config.identity.debug_threads, set_up);
+            vcpus.push(vcpu.context("can't start the thread of a virtual CPU")?);
         }
         mailbox.connect(VcpuParker::new(&vcpus));
         irqchip.connect(&vcpus);
@@ -179,8 +185,7 @@ impl Prepared {
         let start = boot.load(&vm, board, true)?;
         for vcpu in &vcpus {
             let start = start.clone();
-            // The machine goes on meanwhile: a failure is as good as one in the guest's first instruction.
-            vcpu.post(move |vcpu| start.apply(vcpu).unwrap_or_else(|error| vcpu.fail(&error)));
+            vcpu.post(move |vcpu| start.apply(vcpu).unwrap_or_else(|error| vcpu.give_up(error)));
         }
         shadow.follow_bridge()?;
         Ok(KvmAccelerator { vm, irqchip, vcpus, boot, kvmclock: None, pit: None })
@@ -189,6 +194,23 @@ impl Prepared {
 
 fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
     vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU")
+}
+
+/// Creates many virtual CPUs side by side, as KVM does most of it without a lock that they share.
+fn create_vcpus(vm: &VmFd, topology: &Topology, indices: Range<u32>) -> Result<Vec<VcpuFd>> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cores.min(indices.len().div_ceil(WORTH_A_THREAD));
+    if threads < 2 {
+        return indices.map(|index| create_vcpu(vm, topology, index)).collect();
+    }
+    let indices: Vec<_> = indices.collect();
+    let shares = indices.chunks(indices.len().div_ceil(threads));
+    thread::scope(|scope| {
+        let create = |share: &[u32]| share.iter().map(|index| create_vcpu(vm, topology, *index)).collect::<Vec<_>>();
+        let workers: Vec<_> = shares.map(|share| scope.spawn(move || create(share))).collect();
+        let created = workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        created.collect()
+    })
 }
 
 /// An NMI of the board arrives at LINT1 of each local APIC.
@@ -280,7 +302,24 @@ pub struct KvmAccelerator {
     pit: Option<StoppedPit>,
 }
 
+impl Drop for KvmAccelerator {
+    fn drop(&mut self) {
+        self.vcpus.iter().for_each(VcpuHandle::end);
+    }
+}
+
 impl Accelerator for KvmAccelerator {
+    fn wait_set_up(&self) {
+        for vcpu in &self.vcpus {
+            // Jobs are done in their order. A thread that is gone has nothing more to tell.
+            let _ = vcpu.with(|_| ());
+        }
+    }
+
+    fn threads(&self) -> Vec<VcpuThread> {
+        self.vcpus.iter().map(VcpuHandle::thread).collect()
+    }
+
     fn park(&self) {
         self.vcpus.iter().for_each(VcpuHandle::park);
         self.vcpus.iter().for_each(VcpuHandle::wait_parked);

@@ -23,6 +23,7 @@ use super::pc::chips::Chips;
 use super::shadow::ShadowSlots;
 use crate::boot::e820::E820Entry;
 use crate::config::MachineConfig;
+use crate::kvm::control::VcpuThread;
 use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
 
@@ -52,6 +53,12 @@ pub struct Ground {
 
 /// The processors of a machine and all that comes with them. Called by the main loop only.
 pub trait Accelerator: Send {
+    /// Waits until the processors are what they are to be. One that can't be made so has told the machine by then.
+    fn wait_set_up(&self);
+
+    /// The threads of the host that run the processors, in their order; empty if none does.
+    fn threads(&self) -> Vec<VcpuThread>;
+
     /// Stops the processors; when it returns, none runs and none has anything half done.
     fn park(&self);
 

@@ -15,6 +15,7 @@ use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
+use crate::kvm::control::VcpuThread;
 use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
 use crate::machine::boot::open_firmware;
@@ -108,6 +109,12 @@ impl Prepared {
 pub struct NoProcessors;
 
 impl Accelerator for NoProcessors {
+    fn wait_set_up(&self) {}
+
+    fn threads(&self) -> Vec<VcpuThread> {
+        Vec::new()
+    }
+
     fn park(&self) {}
 
     fn run(&self) {}
