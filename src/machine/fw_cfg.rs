@@ -64,8 +64,8 @@ pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
     fw_cfg.add_file("etc/e820", e820(layout, reserved))?;
     fw_cfg.add_file("etc/smbios/smbios-anchor", anchor)?;
     fw_cfg.add_file("etc/smbios/smbios-tables", tables)?;
-    fw_cfg.add_file("etc/system-states", system_states(&platform.power))?;
     if platform.acpi {
+        fw_cfg.add_file("etc/system-states", system_states(&platform.power))?;
         // What a TPM would have measured: there is none.
         fw_cfg.add_file("etc/tpm/log", [])?;
     }

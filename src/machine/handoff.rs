@@ -40,6 +40,7 @@ pub fn chipset(bus: &PciBus) {
     for (register, irq) in (pci::PIRQRCA..).zip(irq::PIRQ_DEFAULT) {
         bus.config_write(isa_bridge, register, 1, irq.into());
     }
+    // Without ACPI there is no such function, and nobody to take this.
     let power = place(pci::POWER);
     bus.config_write(power, PMBA, 4, u32::from(port::PM) | 1);
     bus.config_write(power, PMREGMISC, 1, 1);

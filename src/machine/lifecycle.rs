@@ -196,25 +196,31 @@ impl Machine {
     }
 
     /// Stops the processors, and nothing else: something is to wake the machine.
-    fn suspend(&mut self) {
+    fn suspend(&mut self) -> Result<()> {
         if self.status == Status::Running {
             self.accelerator.park();
-            self.board.fall_asleep();
+            let wake = self.board.fall_asleep();
             self.status = Status::Suspended;
             self.events.push(Event::Suspend);
+            if let Some(cause) = wake {
+                self.wake(cause)?;
+            }
         }
+        Ok(())
     }
 
     /// Starts a suspended machine from its firmware, which finds the guest in RAM.
     fn wake(&mut self, cause: WakeCause) -> Result<()> {
-        if self.status == Status::Suspended {
-            self.board.reset(ResetKind::System);
-            self.accelerator.reset(&self.board)?;
-            self.board.wake(cause);
-            self.status = Status::Running;
-            self.events.push(Event::Wakeup);
-            self.accelerator.run();
+        if self.status != Status::Suspended {
+            // Something else has woken it before.
+            return self.go_on();
         }
+        self.board.reset(ResetKind::System);
+        self.accelerator.reset(&self.board)?;
+        self.board.wake(cause);
+        self.status = Status::Running;
+        self.events.push(Event::Wakeup);
+        self.accelerator.run();
         Ok(())
     }
 
@@ -288,8 +294,12 @@ impl Machine {
             }
             Message::Request(SystemRequest::Suspend) => {
                 log::info!("the guest suspends to RAM");
-                self.suspend();
-                Ok(None)
+                self.suspend().map(|()| None)
+            }
+            Message::Request(SystemRequest::SuspendToDisk) => {
+                log::info!("the guest has suspended to disk");
+                self.events.push(Event::SuspendDisk);
+                self.shutdown(Cause::GuestShutdown)
             }
             Message::Request(SystemRequest::Wake(cause)) => self.wake(cause).map(|()| None),
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),

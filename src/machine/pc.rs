@@ -13,6 +13,7 @@ pub mod input;
 mod isa_devices;
 mod parallel;
 mod pci_devices;
+mod power;
 pub mod sleep;
 pub mod view;
 mod vmport;
@@ -26,15 +27,13 @@ use devices::base::{
     Bus, Delivery, Device, GuestRam, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
     SystemControl, TimerClient, TimerQueue, lock, shared,
 };
-use devices::chipset::gpe::GpeBlock;
 use devices::chipset::hpet::{self, Hpet, LegacyReplacement};
 use devices::chipset::i440fx::{I440fx, ShadowControl};
 use devices::chipset::piix3::{self, Piix3};
-use devices::chipset::piix4_pm::{self, Piix4Pm, Resources};
 use devices::chipset::pirq::PirqRouter;
 use devices::chipset::port92::Port92;
 use devices::chipset::rtc::registers::CMOS_SIZE;
-use devices::chipset::rtc::{LostTicks, Rtc};
+use devices::chipset::rtc::{LostTicks, Rtc, RtcLines};
 use devices::debug::{DebugExit, Debugcon, PostCode};
 use devices::firmware::FwCfg;
 use devices::floppy::Fdc;
@@ -47,7 +46,8 @@ use devices::vmware::VmPort;
 use self::chips::{Chips, InterruptControllers};
 use self::dma::IsaDma;
 use self::fw_cfg::LastingOrder;
-use self::sleep::WakeByInterrupt;
+use self::power::Power;
+use self::sleep::WakeByUser;
 use super::board::{irq, pci, port};
 use super::boot_order::BootOrder;
 use super::gate::Gate;
@@ -106,7 +106,8 @@ pub struct Board {
     pub pci: Arc<PciBus>,
     gsis: Vec<Arc<IrqInput>>,
     queue: TimerQueue,
-    power: Shared<Piix4Pm>,
+    /// Unless the machine has no ACPI.
+    power: Option<Power>,
     keyboard: Option<Shared<I8042>>,
     vmport: Option<Shared<VmPort>>,
     fdc: Option<Shared<Fdc>>,
@@ -143,28 +144,13 @@ impl Board {
         let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
         let pci = Arc::new(PciBus::new(Arc::clone(&ports), Arc::clone(&memory), router.inputs()));
 
-        let timers = queue.timers();
-        let owner = timers.owner();
-        let sci = &gsis[usize::from(irq::SCI)];
-        let events = GpeBlock::new(sci.line("general purpose event"));
-        let sci = sci.line("SCI");
-        let resources = Resources {
-            lpt: parallel::has_lpt1(config),
-            com1: config.serials[0].is_some(),
-            com2: config.serials[1].is_some(),
-        };
-        let (clock, gpe) = (queue.clock().clone(), Arc::clone(&events));
-        let power = Piix4Pm::new(clock, timers, sci, gpe, Arc::clone(&system), resources);
-        let power = shared(power.with_sleep_states(sleep::states(config)));
-        queue.attach(owner, &power);
-
         let mut board = Self {
             ports,
             memory,
             pci,
             gsis,
             queue,
-            power,
+            power: None,
             keyboard: None,
             vmport: None,
             fdc: None,
@@ -182,7 +168,8 @@ impl Board {
         };
         board.add_bridges(cmos.layout.ram_size(), shadow, router, &system)?;
         if config.platform.acpi {
-            board.add_hotplug(cpus, &events);
+            board.add_power(config, &system)?;
+            board.add_hotplug(cpus);
         }
         board.add_dma();
         let pit = match chips {
@@ -243,11 +230,7 @@ impl Board {
         self.add_pci(HOST_BRIDGE, &shared(I440fx::new(ram_size, shadow)))?;
         let bridge = shared(Piix3::new(router, Arc::clone(system)));
         self.ports.map(port::RESET_CONTROL.into(), piix3::RCR, Priority::Overlay, bridge.clone());
-        self.add_pci(place(pci::ISA_BRIDGE), &bridge)?;
-        let power = Arc::clone(&self.power);
-        self.ports.map(port::GPE0.into(), piix4_pm::GPE0, Priority::Fixed, power.clone());
-        self.ports.map(port::APM_CONTROL.into(), piix4_pm::APM, Priority::Fixed, power.clone());
-        self.add_pci(place(pci::POWER), &power)
+        self.add_pci(place(pci::ISA_BRIDGE), &bridge)
     }
 
     /// The RTC interrupts through a gate that the HPET can close.
@@ -259,19 +242,15 @@ impl Board {
         system: &Arc<dyn SystemControl>,
     ) -> Arc<Gate> {
         let gate = Gate::new(self.line(irq::RTC, "RTC"));
-        let wake = WakeByInterrupt {
-            next: Arc::clone(&gate) as Arc<dyn IrqSink>,
-            asleep: Arc::clone(&self.asleep),
-            system: Arc::clone(system),
-        };
-        let line = IrqInput::new(Arc::new(wake), 0).line("RTC");
+        let irq = IrqInput::new(Arc::clone(&gate) as Arc<dyn IrqSink>, 0).line("RTC");
+        let lines = RtcLines { irq, alarm: self.alarm_line(system) };
         let lost_ticks = match config.rtc.lost_ticks {
             LostTickPolicy::Slew => LostTicks::Slew,
             LostTickPolicy::Discard | LostTickPolicy::Delay => LostTicks::Discard,
         };
         let timers = queue.timers();
         let owner = timers.owner();
-        let rtc = Rtc::new(queue.clock().clone(), timers, line, epoch, cmos, lost_ticks);
+        let rtc = Rtc::new(queue.clock().clone(), timers, lines, epoch, cmos, lost_ticks);
         let rtc = shared(rtc);
         queue.attach(owner, &rtc);
         self.add(&rtc, &[(port::RTC, Rtc::REGION)]);
@@ -298,10 +277,12 @@ impl Board {
     }
 
     fn add_i8042(&mut self, a20: &Arc<IrqInput>, system: &Arc<dyn SystemControl>) {
+        let wake = WakeByUser { asleep: Arc::clone(&self.asleep), system: Arc::clone(system) };
         let lines = I8042Lines {
             keyboard_irq: self.line(irq::KEYBOARD, "keyboard"),
             mouse_irq: self.line(irq::MOUSE, "mouse"),
             a20: a20.line("keyboard controller"),
+            pressed: IrqInput::new(Arc::new(wake), 0).line("key or button"),
         };
         let timers = self.queue.timers();
         let owner = timers.owner();
@@ -408,9 +389,11 @@ impl Board {
         &self.devices
     }
 
-    /// The user presses the power button.
+    /// The user presses the power button, which leads nowhere without ACPI.
     pub fn press_power_button(&self) {
-        lock(&self.power).press_power_button();
+        if let Some(power) = &self.power {
+            lock(&power.function).press_power_button();
+        }
     }
 
     /// The types of the board's own devices, in the order in which they were made.

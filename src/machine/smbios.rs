@@ -20,8 +20,7 @@ const MANUFACTURER: &str = "QEMU";
 const PRODUCT: &str = "Standard PC (i440FX + PIIX, 1996)";
 /// The version of the machine type.
 const VERSION: &str = "pc-i440fx-7.2";
-/// What stands in for a firmware release date: QEMU's. Linux looks at the year. From 2015 on it would leave the RTC's alarm
-/// to ACPI, which the power management function has no wire for, instead of having the HPET make up for IRQ 8.
+/// What stands in for a firmware release date: QEMU's. Linux looks at the year: from 2015 on it takes the RTC's alarm from ACPI.
 const FIRMWARE_DATE: &str = "04/01/2014";
 /// Real-mode segment in which the firmware begins that QEMU's type 0 describes.
 const FIRMWARE_SEGMENT: u16 = 0xe800;

@@ -56,7 +56,9 @@ pub enum Event {
     Powerdown,
     /// The guest suspended to RAM.
     Suspend,
-    /// The machine woke from that.
+    /// The guest suspended to disk; the machine is switched off next.
+    SuspendDisk,
+    /// The machine woke from suspend to RAM.
     Wakeup,
     /// The guest reported a panic, and this is done about it.
     GuestPanicked(&'static str),
@@ -71,6 +73,7 @@ impl Event {
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Powerdown => "POWERDOWN",
             Self::Suspend => "SUSPEND",
+            Self::SuspendDisk => "SUSPEND_DISK",
             Self::Wakeup => "WAKEUP",
             Self::GuestPanicked(_) => "GUEST_PANICKED",
         }
@@ -87,8 +90,23 @@ impl Event {
                 message["data"] = json!({ "guest": cause.is_guests(), "reason": cause.name() });
             }
             Self::GuestPanicked(action) => message["data"] = json!({ "action": action }),
-            Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::Wakeup => {}
+            Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::SuspendDisk | Self::Wakeup => {}
         }
         message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_sleep_have_qemus_names_and_no_data() {
+        for (event, name) in
+            [(Event::Suspend, "SUSPEND"), (Event::SuspendDisk, "SUSPEND_DISK"), (Event::Wakeup, "WAKEUP")]
+        {
+            let message = event.message();
+            assert_eq!((&message["event"], &message["data"]), (&json!(name), &Value::Null));
+        }
     }
 }

@@ -28,8 +28,10 @@ pub enum WakeCause {
 pub enum SystemRequest {
     /// Reset the platform.
     Reset(ResetCause),
-    /// Soft off (ACPI S5, or S4, whose contents are on disk).
+    /// Soft off (ACPI S5).
     PowerOff,
+    /// Suspend to disk (ACPI S4): the guest has saved itself, and the machine powers off.
+    SuspendToDisk,
     /// Suspend to RAM (ACPI S3): the processors stop until something wakes the machine.
     Suspend,
     /// Something happened that wakes a machine in S3; any other it does not concern.

@@ -2,12 +2,15 @@
 //!
 //! Follows Intel 290562 and, for the fixed hardware registers, ACPI 4.0 chapter 4. Emulated: the PM1 event and control
 //! registers, the 24-bit power management timer, general purpose event block 0 and the APM ports; power-off by S5 and S4, S3
-//! on boards that can wake from it; the power button; the SMBus host (in a file of its own). As in QEMU the general purpose events
+//! on boards that can wake from it; the power button; the real-time clock's alarm, which here sets RTC_STS of a machine that runs, too;
+//! the SMBus host (in a file of its own). As in QEMU the general purpose events
 //! sit at a fixed place (AFE0h) outside the function's I/O block.
 //!
 //! Not emulated: system management interrupts (an APM control write that would raise one is counted; KVM may have no
 //! SMM), the global standby timer and device monitors: in the I/O block nobody answers for them, as in QEMU, and in configuration
 //! space their registers are storage.
+
+mod rtc_event;
 
 use bitfield_struct::bitfield;
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,8 @@ use std::sync::Arc;
 
 use super::gpe::{GpeBlock, GpeRegisters};
 use super::smbus::Smbus;
+pub use rtc_event::RtcEvent;
+
 use crate::base::{
     AccessRule, Clock, Device, DeviceTimers, GuestLog, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State,
     StateError, SystemControl, SystemRequest, TimerClient, WakeCause,
@@ -141,6 +146,8 @@ pub struct Piix4Pm {
     timers: DeviceTimers,
     sci: IrqLine,
     gpe: Arc<GpeBlock>,
+    /// Has the status bit that [`Self::status`] leaves 0.
+    rtc: Arc<RtcEvent>,
     system: Arc<dyn SystemControl>,
     sleep: SleepStates,
     config: PciConfig,
@@ -160,13 +167,14 @@ const OVERFLOW: u32 = 0;
 
 impl Piix4Pm {
     /// The function on a board without system management mode: ACPI is enabled from the start. `timers` must be attached
-    /// to it by the board; `gpe` has a line of its own to the same interrupt as `sci`.
+    /// to it by the board; `gpe` and `rtc` have lines of their own to the same interrupt as `sci`.
     #[must_use]
     pub fn new(
         clock: Clock,
         timers: DeviceTimers,
         sci: IrqLine,
         gpe: Arc<GpeBlock>,
+        rtc: Arc<RtcEvent>,
         system: Arc<dyn SystemControl>,
         resources: Resources,
     ) -> Self {
@@ -191,6 +199,7 @@ impl Piix4Pm {
             timers,
             sci,
             gpe,
+            rtc,
             system,
             sleep: SleepStates::default(),
             config,
@@ -214,6 +223,7 @@ impl Piix4Pm {
 
     fn set_reset_values(&mut self) {
         self.status = Pm1::new();
+        self.rtc.set_status(false);
         self.enable = Pm1::new();
         self.control = PmControl::new().with_sci_enable(true);
         self.timer_seen = PM_TIMER.ticks(self.clock.now());
@@ -235,7 +245,7 @@ impl Piix4Pm {
         self.catch_up();
         self.status.set_wake(true);
         match cause {
-            WakeCause::Rtc => self.status.set_rtc(true),
+            WakeCause::Rtc => self.rtc.set_status(true),
             WakeCause::PowerButton => self.status.set_power_button(true),
         }
         self.settle();
@@ -245,6 +255,11 @@ impl Piix4Pm {
     #[must_use]
     pub fn power_button_enabled(&self) -> bool {
         self.enable.power_button()
+    }
+
+    /// The status register.
+    fn pm1_status(&self) -> Pm1 {
+        self.status.with_rtc(self.rtc.status())
     }
 
     fn ticks(&self) -> u64 {
@@ -273,6 +288,7 @@ impl Piix4Pm {
         let smbus = self.smbus.interrupt() && config & config::SMB_INTRSEL == config::SMB_IRQ9;
         self.sci.set(self.control.sci_enable() && pm1 || smbus);
         self.gpe.enable_sci(self.control.sci_enable());
+        self.rtc.enable(self.enable.rtc(), self.control.sci_enable());
         let visible = self.enable.timer() && !self.status.timer();
         let deadline = visible.then(|| PM_TIMER.ns_at(Self::next_overflow(self.timer_seen)));
         self.timers.set(OVERFLOW, deadline);
@@ -289,7 +305,7 @@ impl Piix4Pm {
             match written.sleep_type() {
                 SLEEP_S5 => self.system.request(SystemRequest::PowerOff),
                 SLEEP_S3 if self.sleep.s3 => self.system.request(SystemRequest::Suspend),
-                other if self.sleep.s4 == Some(other) => self.system.request(SystemRequest::PowerOff),
+                other if self.sleep.s4 == Some(other) => self.system.request(SystemRequest::SuspendToDisk),
                 other => self.log.warn("PIIX4_PM", format_args!("sleep type {other} is not supported and is ignored")),
             }
         }
@@ -298,7 +314,7 @@ impl Piix4Pm {
     fn read_block(&self, offset: u64) -> u8 {
         let pm_timer = (self.ticks() & ((1 << PM_TIMER_BITS) - 1)) as u32;
         match offset {
-            reg::PMSTS..reg::PMEN => byte(self.status.into_bits().into(), offset - reg::PMSTS),
+            reg::PMSTS..reg::PMEN => byte(self.pm1_status().into_bits().into(), offset - reg::PMSTS),
             reg::PMEN..reg::PMCNTRL => byte(self.enable.into_bits().into(), offset - reg::PMEN),
             reg::PMCNTRL..reg::PMCNTRL_END => byte(self.control.into_bits().into(), offset - reg::PMCNTRL),
             reg::PMTMR..reg::PMTMR_END => byte(pm_timer, offset - reg::PMTMR),
@@ -317,8 +333,11 @@ impl Piix4Pm {
         };
         let touches = |first: u64| offset < first + 2 && offset + u64::from(size) > first;
         if touches(reg::PMSTS) {
-            let cleared = merge(0, reg::PMSTS);
-            self.status = Pm1::from_bits(self.status.into_bits() & !cleared);
+            let cleared = Pm1::from_bits(merge(0, reg::PMSTS));
+            self.status = Pm1::from_bits(self.status.into_bits() & !cleared.into_bits());
+            if cleared.rtc() {
+                self.rtc.set_status(false);
+            }
         }
         if touches(reg::PMEN) {
             self.enable = Pm1::from_bits(merge(self.enable.into_bits(), reg::PMEN) & PM1_ENABLE);
@@ -382,11 +401,12 @@ impl Device for Piix4Pm {
             timers: _,
             sci: _,
             gpe,
+            rtc: _,
             system: _,
             sleep: _,
             config,
             log: _,
-            status,
+            status: _,
             enable,
             control,
             timer_seen,
@@ -399,7 +419,7 @@ impl Device for Piix4Pm {
             state::VERSION,
             &state::V1 {
                 config: config.save(),
-                pmsts: status.into_bits(),
+                pmsts: self.pm1_status().into_bits(),
                 pmen: enable.into_bits(),
                 pmcntrl: control.into_bits(),
                 timer_seen: *timer_seen,
@@ -434,7 +454,9 @@ impl Device for Piix4Pm {
         check("pmen", pmen, PM1_ENABLE)?;
         check("pmcntrl", pmcntrl, 0x1c03)?;
         self.config.load(&config)?;
-        self.status = Pm1::from_bits(pmsts);
+        let status = Pm1::from_bits(pmsts);
+        self.status = status.with_rtc(false);
+        self.rtc.set_status(status.rtc());
         self.enable = Pm1::from_bits(pmen);
         self.control = PmControl::from_bits(pmcntrl);
         self.timer_seen = timer_seen;
@@ -447,7 +469,7 @@ impl Device for Piix4Pm {
     }
 
     fn inspect(&self, out: &mut Inspector) {
-        out.register("PMSTS", self.status.into_bits(), 16);
+        out.register("PMSTS", self.pm1_status().into_bits(), 16);
         out.register("PMEN", self.enable.into_bits(), 16);
         out.register("PMCNTRL", self.control.into_bits(), 16);
         out.register("PMTMR", self.ticks() & ((1 << PM_TIMER_BITS) - 1), 24);
@@ -457,7 +479,7 @@ impl Device for Piix4Pm {
         out.register("APMC", self.apm_control, 8);
         out.register("APMS", self.apm_status, 8);
         self.smbus.inspect(out);
-        out.flag("SCI", self.sci.level() || self.gpe.asserted());
+        out.flag("SCI", self.sci.level() || self.gpe.asserted() || self.rtc.asserted());
     }
 }
 

@@ -44,11 +44,19 @@ pub enum LostTicks {
     Slew,
 }
 
+/// The wires of the chip.
+pub struct RtcLines {
+    /// IRQ 8.
+    pub irq: IrqLine,
+    /// The alarm's share in it, by which a machine that sleeps wakes.
+    pub alarm: IrqLine,
+}
+
 /// The chip.
 pub struct Rtc {
     clock: Clock,
     timers: DeviceTimers,
-    irq: IrqLine,
+    lines: RtcLines,
     lost_ticks: LostTicks,
     index: u8,
     /// All 128 bytes; those of the time and calendar are only valid while updates are off.
@@ -74,7 +82,7 @@ impl Rtc {
     pub fn new(
         clock: Clock,
         timers: DeviceTimers,
-        irq: IrqLine,
+        lines: RtcLines,
         epoch: i64,
         cmos: &[u8; CMOS_SIZE],
         lost_ticks: LostTicks,
@@ -83,7 +91,7 @@ impl Rtc {
             seen: clock.now(),
             clock,
             timers,
-            irq,
+            lines,
             lost_ticks,
             index: 0,
             cmos: *cmos,
@@ -209,8 +217,9 @@ impl Rtc {
         let (b, c) = (self.reg_b(), self.reg_c());
         let request = b.enables(c);
         self.cmos[index::C] = c.with_request(request).into_bits();
-        let rises = request && !self.irq.level();
-        let coalesced = self.irq.set(request) == Delivery::Coalesced;
+        self.lines.alarm.set(c.alarm() && b.alarm());
+        let rises = request && !self.lines.irq.level();
+        let coalesced = self.lines.irq.set(request) == Delivery::Coalesced;
         if rises && coalesced && c.periodic() && b.periodic() && self.lost_ticks == LostTicks::Slew {
             // The guest has not yet taken the one before, although it has read register C.
             self.lost = self.lost.saturating_add(1);
@@ -218,12 +227,12 @@ impl Rtc {
 
         let from = self.seen;
         let updates = self.updates();
-        // While the interrupt is asserted another one changes nothing, but for those that are counted.
+        // While the interrupt is asserted another one changes nothing, but for those that are counted and the alarm.
         let counted = self.lost_ticks == LostTicks::Slew;
         let edges = [
             (b.periodic() && (!request || counted)).then(|| self.next_periodic(from)).flatten(),
             (b.update_ended() && updates && !request).then(|| self.next_update(from)),
-            (b.alarm() && updates && !request).then(|| self.next_alarm(from)).flatten(),
+            (b.alarm() && updates && !c.alarm()).then(|| self.next_alarm(from)).flatten(),
         ];
         self.timers.set(NEXT_EDGE, edges.into_iter().flatten().min());
     }
@@ -232,7 +241,7 @@ impl Rtc {
     fn acknowledge(&mut self) -> u8 {
         let value = self.reg_c().into_bits();
         self.cmos[index::C] = 0;
-        self.irq.set(false);
+        self.lines.irq.set(false);
         if self.lost > 0 && self.reg_b().periodic() && self.reinjected < REINJECT_IN_A_ROW {
             self.lost -= 1;
             self.reinjected += 1;
@@ -345,7 +354,7 @@ impl Device for Rtc {
         let Self {
             clock: _,
             timers: _,
-            irq: _,
+            lines: _,
             lost_ticks: _,
             index,
             cmos,
@@ -400,7 +409,7 @@ impl Device for Rtc {
             out.register(name, self.cmos[register], 8);
         }
         out.register("index", self.index, 8);
-        out.flag("IRQ", self.irq.level());
+        out.flag("IRQ", self.lines.irq.level());
         out.number("lost periodic interrupts", self.lost);
     }
 }

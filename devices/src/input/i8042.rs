@@ -136,6 +136,9 @@ pub struct I8042Lines {
     pub mouse_irq: IrqLine,
     /// High while address line 20 may be driven. High after reset.
     pub a20: IrqLine,
+    /// Pulsed when a key or a mouse button is pressed, whatever the guest has made of keyboard and mouse: what wakes a machine
+    /// that sleeps.
+    pub pressed: IrqLine,
 }
 
 /// The controller with its keyboard and mouse.
@@ -204,6 +207,9 @@ impl I8042 {
     pub fn key(&mut self, key: KeyCode, down: bool) {
         self.keyboard.key(key, down, self.clock.now());
         self.settle();
+        if down {
+            self.lines.pressed.pulse();
+        }
     }
 
     /// The mouse moves by counts to the right and downwards.
@@ -222,6 +228,9 @@ impl I8042 {
     pub fn button(&mut self, button: MouseButton, down: bool) {
         self.mouse.button(button, down);
         self.settle();
+        if down {
+            self.lines.pressed.pulse();
+        }
     }
 
     /// The lights of the keyboard.

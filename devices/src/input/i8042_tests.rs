@@ -16,6 +16,7 @@ struct Rig {
     irq1: IrqProbe,
     irq12: IrqProbe,
     a20: IrqProbe,
+    pressed: IrqProbe,
     requests: Arc<Requests>,
     queue: TimerQueue,
     clock: Arc<ManualClock>,
@@ -29,11 +30,12 @@ impl Rig {
         let owner = timers.owner();
         let ((keyboard_irq, irq1), (mouse_irq, irq12), (a20_line, a20)) =
             (IrqLine::probed(), IrqLine::probed(), IrqLine::probed());
-        let lines = I8042Lines { keyboard_irq, mouse_irq, a20: a20_line };
+        let (pressed_line, pressed) = IrqLine::probed();
+        let lines = I8042Lines { keyboard_irq, mouse_irq, a20: a20_line, pressed: pressed_line };
         let requests = Arc::new(Requests::default());
         let device = shared(I8042::new(clock, timers, lines, Arc::clone(&requests) as Arc<dyn SystemControl>));
         queue.attach(owner, &device);
-        Self { device, irq1, irq12, a20, requests, queue, clock: manual }
+        Self { device, irq1, irq12, a20, pressed, requests, queue, clock: manual }
     }
 
     fn command(&self, byte: u8) {
@@ -460,6 +462,19 @@ fn impossible_states_are_refused() {
         assert!(!error.to_string().is_empty());
         assert_eq!(lock(&rig.device).save(), good);
     }
+}
+
+#[test]
+fn presses_are_told_even_of_a_keyboard_that_is_off() {
+    let rig = Rig::new();
+    rig.command(0xad);
+    rig.key(KeyCode::A, true);
+    rig.key(KeyCode::A, false);
+    assert_eq!((rig.pressed.rising_edges(), rig.pressed.level(), rig.irq1.level()), (1, false, false));
+    lock(&rig.device).move_by(3, 4);
+    lock(&rig.device).button(MouseButton::Left, true);
+    lock(&rig.device).button(MouseButton::Left, false);
+    assert_eq!(rig.pressed.rising_edges(), 2);
 }
 
 proptest! {

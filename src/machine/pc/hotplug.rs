@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use devices::base::{Shared, lock, shared};
-use devices::chipset::gpe::GpeBlock;
 use devices::chipset::hotplug::HotplugEvents;
 use devices::chipset::hotplug::cpu::CpuHotplug;
 use devices::chipset::hotplug::pci::{BusSlots, PciHotplug};
@@ -46,8 +45,9 @@ impl HotplugEvents for Stay {
 }
 
 impl Board {
-    /// Adds the registers.
-    pub(super) fn add_hotplug(&mut self, cpus: &[Cpu], events: &Arc<GpeBlock>) {
+    /// Adds the registers. Without the power management function there are no events, and so no hot-plug.
+    pub(super) fn add_hotplug(&mut self, cpus: &[Cpu]) {
+        let Some(events) = self.power.as_ref().map(|power| Arc::clone(&power.general_events)) else { return };
         let apic_ids: Vec<_> = cpus.iter().map(|cpu| cpu.apic_id).collect();
         let present = cpus.iter().filter(|cpu| cpu.present).count();
         let processors = CpuHotplug::new(&apic_ids, present, events.input(gpe::CPU_HOTPLUG), Arc::new(Stay));

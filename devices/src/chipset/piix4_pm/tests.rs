@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
 use crate::base::system::Requests;
-use crate::base::{IrqProbe, ManualClock, TimerQueue, lock, shared};
+use crate::base::{IrqInput, IrqProbe, ManualClock, TimerQueue, lock, shared};
 
 struct Board {
     time: Arc<ManualClock>,
@@ -11,6 +11,9 @@ struct Board {
     sci: IrqProbe,
     gpe: Arc<GpeBlock>,
     gpe_sci: IrqProbe,
+    /// From the clock's alarm.
+    alarm: IrqLine,
+    rtc_sci: IrqProbe,
     requests: Arc<Requests>,
     function: Arc<Mutex<Piix4Pm>>,
 }
@@ -23,11 +26,14 @@ fn board() -> Board {
     let (line, sci) = IrqLine::probed();
     let (gpe_line, gpe_sci) = IrqLine::probed();
     let gpe = GpeBlock::new(gpe_line);
+    let (rtc_line, rtc_sci) = IrqLine::probed();
+    let rtc = RtcEvent::new(rtc_line);
+    let alarm = IrqInput::new(rtc.clone(), 0).line("alarm");
     let requests = Arc::new(Requests::default());
     let resources = Resources { com1: true, ..Resources::default() };
-    let function = shared(Piix4Pm::new(clock, timers, line, gpe.clone(), requests.clone(), resources));
+    let function = shared(Piix4Pm::new(clock, timers, line, gpe.clone(), rtc, requests.clone(), resources));
     queue.attach(owner, &function);
-    Board { time, queue, sci, gpe, gpe_sci, requests, function }
+    Board { time, queue, sci, gpe, gpe_sci, alarm, rtc_sci, requests, function }
 }
 
 impl Board {
@@ -173,10 +179,11 @@ fn sleeps_as_the_board_can() {
     let timers = TimerQueue::new(clock.clone()).timers();
     let gpe = GpeBlock::new(IrqLine::detached());
     let (line, sci) = IrqLine::probed();
-    let function = Piix4Pm::new(clock, timers, line, gpe, requests.clone(), Resources::default());
+    let rtc = RtcEvent::new(IrqLine::detached());
+    let function = Piix4Pm::new(clock, timers, line, gpe, rtc, requests.clone(), Resources::default());
     let mut function = function.with_sleep_states(SleepStates { s3: true, s4: Some(2) });
     for (sleep_type, request) in
-        [(1, Some(SystemRequest::Suspend)), (2, Some(SystemRequest::PowerOff)), (3, None), (7, None)]
+        [(1, Some(SystemRequest::Suspend)), (2, Some(SystemRequest::SuspendToDisk)), (3, None), (7, None)]
     {
         function.write(PM_BLOCK.id, 4, 2, 0x2001 | sleep_type << 10);
         assert_eq!(lock(&requests.0).pop(), request, "sleep type {sleep_type}");
@@ -208,6 +215,37 @@ fn the_power_button_interrupts_if_enabled() {
     assert!(board.sci.level());
     board.write(PM_BLOCK, 1, 1, 0x01);
     assert!(!board.sci.level());
+}
+
+#[test]
+fn an_alarm_sets_rtc_sts_and_interrupts_if_enabled() {
+    let board = board();
+    board.alarm.set(true);
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0x0400);
+    assert!(!board.rtc_sci.level(), "not enabled");
+    board.write(PM_BLOCK, 0, 2, 0xfbff);
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0x0400, "other bits do not clear it");
+    board.write(PM_BLOCK, 0, 2, 0x0400);
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0, "it is the assertion that counts");
+    board.write(PM_BLOCK, 2, 2, 0x0400);
+    board.alarm.set(false);
+    assert!(!board.rtc_sci.level());
+    board.alarm.set(true);
+    assert!(board.rtc_sci.level());
+    board.write(APM, 0, 1, 0xf0);
+    assert!(!board.rtc_sci.level(), "ACPI is switched off");
+    board.write(APM, 0, 1, 0xf1);
+    assert!(board.rtc_sci.level());
+
+    let saved = lock(&board.function).save();
+    board.write(PM_BLOCK, 1, 1, 0x04);
+    assert!(!board.rtc_sci.level());
+    lock(&board.function).load(&saved).unwrap();
+    assert!(board.rtc_sci.level());
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0x0400);
+    lock(&board.function).reset(ResetKind::System);
+    assert!(!board.rtc_sci.level());
+    assert_eq!(board.read(PM_BLOCK, 0, 2), 0);
 }
 
 #[test]
@@ -244,11 +282,11 @@ fn general_purpose_events() {
 #[test]
 fn keeps_the_contract() {
     let make = || {
-        let Board { function, sci, gpe_sci, time, queue, .. } = board();
+        let Board { function, sci, gpe_sci, rtc_sci, time, queue, .. } = board();
         Subject {
             device: function,
             regions: vec![PM_BLOCK, GPE0, APM, SMBUS],
-            irqs: vec![sci, gpe_sci],
+            irqs: vec![sci, gpe_sci, rtc_sci],
             keep: Box::new((time, queue)),
         }
     };

@@ -12,6 +12,7 @@ struct Board {
     time: Arc<ManualClock>,
     queue: TimerQueue,
     irq: IrqProbe,
+    alarm: IrqProbe,
     rtc: Arc<Mutex<Rtc>>,
 }
 
@@ -20,11 +21,12 @@ fn board_at(epoch: i64, lost_ticks: LostTicks) -> Board {
     let queue = TimerQueue::new(clock.clone());
     let timers = queue.timers();
     let owner = timers.owner();
-    let (line, irq) = IrqLine::probed();
+    let ((irq_line, irq), (alarm_line, alarm)) = (IrqLine::probed(), IrqLine::probed());
+    let lines = RtcLines { irq: irq_line, alarm: alarm_line };
     let epoch = epoch.saturating_mul(SECOND as i64);
-    let rtc = shared(Rtc::new(clock, timers, line, epoch, &[0; CMOS_SIZE], lost_ticks));
+    let rtc = shared(Rtc::new(clock, timers, lines, epoch, &[0; CMOS_SIZE], lost_ticks));
     queue.attach(owner, &rtc);
-    Board { time, queue, irq, rtc }
+    Board { time, queue, irq, alarm, rtc }
 }
 
 /// Thursday 2026-12-31T23:59:58, `date -u -d 2026-12-31T23:59:58 +%s`.
@@ -222,6 +224,26 @@ fn alarms() {
 }
 
 #[test]
+fn the_alarm_has_a_wire_that_no_other_interrupt_moves() {
+    let board = board();
+    // Every second; at first neither it nor its flag interrupts.
+    (1..=5).step_by(2).for_each(|register| board.set(register, 0xc0));
+    board.set(0x0a, 0x2f);
+    board.set(0x0b, 0x52);
+    board.pass(SECOND - 1);
+    assert!(board.irq.level() && !board.alarm.level(), "two periodic interrupts are not acknowledged");
+    board.set(0x0b, 0x72);
+    board.pass(1);
+    assert!(board.alarm.level(), "though the interrupt was asserted already");
+    assert_eq!(board.get(0x0c) & 0xe0, 0xe0);
+    assert!(!board.alarm.level());
+    board.pass(SECOND);
+    assert_eq!((board.alarm.level(), board.alarm.rising_edges()), (true, 2));
+    board.set(0x0b, 0x52);
+    assert!(board.irq.level() && !board.alarm.level(), "the alarm is not to interrupt");
+}
+
+#[test]
 fn slew_delivers_every_lost_tick() {
     let board = board_at(0, LostTicks::Slew);
     board.set(0x0a, 0x2f);
@@ -258,7 +280,8 @@ fn slew_counts_what_the_interrupt_controller_coalesces() {
         let timers = queue.timers();
         let owner = timers.owner();
         let line = IrqInput::new(Arc::new(Busy), 8).line("RTC");
-        let rtc = shared(Rtc::new(clock, timers, line, 0, &[0; CMOS_SIZE], lost_ticks));
+        let lines = RtcLines { irq: line, alarm: IrqLine::detached() };
+        let rtc = shared(Rtc::new(clock, timers, lines, 0, &[0; CMOS_SIZE], lost_ticks));
         queue.attach(owner, &rtc);
         for (register, value) in [(0x0a, 0x2f), (0x0b, 0x42)] {
             lock(&rtc).write(0, 0, 1, register);
@@ -286,8 +309,8 @@ fn reset_keeps_time_and_memory_but_no_interrupts() {
 #[test]
 fn keeps_the_contract() {
     let make = || {
-        let Board { rtc, irq, time, queue } = board();
-        Subject { device: rtc, regions: vec![Rtc::REGION], irqs: vec![irq], keep: Box::new((time, queue)) }
+        let Board { rtc, irq, alarm, time, queue } = board();
+        Subject { device: rtc, regions: vec![Rtc::REGION], irqs: vec![irq, alarm], keep: Box::new((time, queue)) }
     };
     contract::check(make, &[ResetValue { region: 0, offset: 0, size: 1, value: 0xff }]);
 }
