@@ -59,7 +59,7 @@ fn check_errors(cases: &[(&str, &str)]) {
 }
 
 fn chardev(id: &str, backend: ChardevBackend) -> Chardev {
-    Chardev { id: id.into(), backend, mux: false, logfile: None, logappend: false }
+    Chardev { id: id.into(), option: None, backend, mux: false, logfile: None, logappend: false }
 }
 
 fn floppy(drive: &str, kind: FloppyKind) -> Option<FdcDrive> {
@@ -69,11 +69,14 @@ fn floppy(drive: &str, kind: FloppyKind) -> Option<FdcDrive> {
 #[test]
 fn no_options_give_a_pc_with_its_console_on_the_terminal() {
     let config = machine("");
-    let stdio = Chardev { mux: true, ..chardev("serial0", ChardevBackend::Stdio { signal: false }) };
+    let of = |option: &str| Some(option.to_owned());
+    let stdio =
+        Chardev { mux: true, option: of("serial"), ..chardev("serial0", ChardevBackend::Stdio { signal: false }) };
+    let parallel = Chardev { option: of("parallel"), ..chardev("parallel0", ChardevBackend::Null) };
     assert_eq!(
         config,
         MachineConfig {
-            chardevs: vec![stdio, chardev("parallel0", ChardevBackend::Null)],
+            chardevs: vec![stdio, parallel],
             parallels: [Some("parallel0".into()), None, None],
             serials: [Some("serial0".into()), None, None, None],
             drives: vec![Drive { id: "floppy0".into(), image: None }],

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Chardev {
     /// Unique name by which serial ports, devices and monitors refer to it.
     pub id: String,
+    /// The option that made it for itself, `serial` say; `None`: it was made by `-chardev`.
+    pub option: Option<String>,
     /// Where the bytes go to and come from.
     pub backend: ChardevBackend,
     /// Several users (a serial port and a monitor, say) share it; Ctrl-A c switches between them.

@@ -119,6 +119,7 @@ mod tests {
         let config = MachineConfig {
             chardevs: vec![Chardev {
                 id: "serial0".into(),
+                option: Some("serial".into()),
                 backend: ChardevBackend::Stdio { signal: true },
                 mux: true,
                 logfile: None,

@@ -38,6 +38,7 @@ pub fn build(list: &KeyValues, origin: &Origin) -> Result<Chardev, UsageError> {
     }
     Ok(Chardev {
         id: check_id(origin, id)?.into(),
+        option: None,
         backend: backend(list, origin)?,
         mux: list.flag("mux").unwrap_or(false),
         logfile: logfile.map(Into::into),

@@ -177,7 +177,8 @@ impl Builder {
         self.chardevs.iter().find(|(chardev, _)| matches!(chardev.backend, ChardevBackend::Stdio { .. }))
     }
 
-    /// Connects a user to the character device that a short form means; one that is made is called `id`.
+    /// Connects a user to the character device that a short form means; one that is made is called `id`: as the option,
+    /// numbered if it can be given more than once.
     fn attach(&mut self, text: &str, id: &str, user: &str, origin: &Origin) -> Result<Option<String>, UsageError> {
         match chardev::short_form(text, origin)? {
             ShortForm::None => Ok(None),
@@ -186,7 +187,8 @@ impl Builder {
                 Ok(Some(id))
             }
             ShortForm::New { backend, monitor } => {
-                let chardev = Chardev { id: id.into(), backend, mux: monitor, logfile: None, logappend: false };
+                let option = Some(id.trim_end_matches(|last: char| last.is_ascii_digit()).into());
+                let chardev = Chardev { id: id.into(), option, backend, mux: monitor, logfile: None, logappend: false };
                 self.add(chardev, origin)?;
                 if monitor {
                     self.monitors.push(MonitorConfig { chardev: id.into(), mode: MonitorMode::Readline });

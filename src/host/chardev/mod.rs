@@ -223,12 +223,9 @@ impl Ringbufs {
 /// A character device by the option that made it.
 fn label(config: &Chardev) -> String {
     let backend = describe(&config.backend);
-    match config.id.as_str() {
-        "serial0" | "serial1" | "serial2" | "serial3" => format!("-serial {backend}"),
-        "qtest" => format!("-qtest {backend}"),
-        "parallel0" | "parallel1" | "parallel2" => format!("-parallel {backend}"),
-        "debugcon" => format!("-debugcon {backend}"),
-        id => format!("-chardev id={id} ({backend})"),
+    match &config.option {
+        Some(option) => format!("-{option} {backend}"),
+        None => format!("-chardev id={} ({backend})", config.id),
     }
 }
 

@@ -62,7 +62,7 @@ struct Fixture {
 
 impl Fixture {
     fn new(backend: ChardevBackend, room: usize) -> Self {
-        let config = Chardev { id: "c".into(), backend, mux: false, logfile: None, logappend: false };
+        let config = Chardev { id: "c".into(), option: None, backend, mux: false, logfile: None, logappend: false };
         let quit: Arc<Quit> = Arc::new(|| ());
         let (quiet, _other) = UnixStream::pair().unwrap();
         let chardevs = Chardevs::open(&[config], &mut Quiet(quiet), &quit).unwrap();
@@ -277,4 +277,16 @@ fn a_ring_buffer_is_read_by_its_name() {
     let rings = fixture.chardevs.ringbufs();
     assert_eq!(rings.read("c", 3).as_deref(), Some(&b"cde"[..]));
     assert_eq!(rings.read("d", 3), None);
+}
+
+#[test]
+fn messages_name_the_option_that_asked_for_the_device() {
+    let of = |option: Option<&str>, id: &str| {
+        let backend = ChardevBackend::Pipe { path: "p".into() };
+        let option = option.map(str::to_owned);
+        label(&Chardev { id: id.into(), option, backend, mux: false, logfile: None, logappend: false })
+    };
+    assert_eq!(of(Some("serial"), "serial0"), "-serial pipe:p");
+    assert_eq!(of(Some("qmp-pretty"), "qmp-pretty1"), "-qmp-pretty pipe:p");
+    assert_eq!(of(None, "serial0"), "-chardev id=serial0 (pipe:p)");
 }
