@@ -1,6 +1,6 @@
 //! What `-help`, `-help OPTION` and `-OPTION help` print.
 
-use super::build::{ACCELERATORS, CpuCatalogue, LOG_ITEMS, MACHINES};
+use super::build::{ACCELERATORS, CpuCatalogue, LOG_ITEMS, MACHINES, TRACE_EVENTS};
 use super::keyval::syntax::{self, Item};
 use super::keyval::{Key, Schema, Support, Variant};
 use super::options::{self, Argument, BOARD_DRIVERS, Effect, OptionSpec, Section};
@@ -127,7 +127,16 @@ pub fn keys(option: &OptionSpec, subject: Option<&str>, cpus: &CpuCatalogue) -> 
             heading(&mut text, "Log items:");
             LOG_ITEMS.iter().for_each(|(name, _, help)| row(&mut text, name, help));
             row(&mut text, "all", "all of these");
-            row(&mut text, "trace:PATTERN", "trace events whose name matches, as -trace PATTERN");
+            row(
+                &mut text,
+                "trace:PATTERN",
+                "trace events whose name matches, as -trace PATTERN; -trace help lists them",
+            );
+        }
+        ("trace", Argument::List(_, schema), _) => {
+            heading(&mut text, "Trace events:");
+            TRACE_EVENTS.iter().for_each(|(name, help)| row(&mut text, name, help));
+            key_rows(&mut text, schema, None);
         }
         ("global", ..) => {
             heading(&mut text, "Drivers and their properties:");

@@ -164,6 +164,10 @@ impl Vcpu {
     /// The kernel refuses a part of the state.
     pub fn reset(&mut self) -> Result<(), VcpuError> {
         self.access_pending = false;
+        if log::log_enabled!(target: "cpu_reset", log::Level::Debug) {
+            let report = Report::new(self.index, &self.fd, &self.space, "it is reset");
+            log::debug!(target: "cpu_reset", "{report}");
+        }
         if let Some(power_on) = &self.power_on {
             power_on.restore(&self.fd)?;
         }
@@ -240,6 +244,7 @@ impl Vcpu {
         let ready = self.page.ready_for_interrupt_injection();
         if waiting && ready {
             let vector = controllers.acknowledge();
+            log::debug!(target: "int", "CPU {}: external interrupt {vector:#04x}", self.index);
             split::inject(&self.fd, vector)
                 .map_err(|error| format!("KVM refuses external interrupt {vector:#04x}: {error}"))?;
         }

@@ -16,7 +16,21 @@ pub const ITEMS: [(&str, LogItem, &str); 4] = [
     ),
     ("unimp", LogItem::Unimp, "the guest uses something that natoma does not emulate"),
     ("cpu_reset", LogItem::CpuReset, "state of a CPU before its reset"),
-    ("int", LogItem::Int, "interrupts and exceptions"),
+    ("int", LogItem::Int, "interrupts and exceptions that natoma delivers itself, in KVM's place"),
+];
+
+/// Trace events with their descriptions: the targets of log records. A record without one goes by the path of its module.
+pub const TRACE_EVENTS: [(&str, &str); 10] = [
+    ("access", "the guest uses a device: where, and with what data"),
+    ("cpu_reset", "a CPU is about to be reset: its registers and code"),
+    ("fallback", "at the end of a CPU: how often natoma did what the host's KVM leaves out, by instruction"),
+    ("fdc", "the floppy controller begins a command"),
+    ("guest_errors", "the guest does something invalid with a device"),
+    ("int", "natoma delivers an interrupt or exception itself, in KVM's place"),
+    ("post_code", "the guest writes to port 80h"),
+    ("refused", "the guest uses a device by an access of a size that it does not take"),
+    ("unclaimed", "the guest uses an address where there is nothing"),
+    ("natoma::MODULE", "a part of natoma has something to say, by its path in the source: natoma::machine::*, say"),
 ];
 
 /// Items of QEMU's that show its translator at work.
@@ -83,4 +97,41 @@ pub fn build(settings: &Settings, read_file: &dyn Fn(&Path) -> io::Result<String
         log.file = Some(name.into());
     }
     Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// The targets of all log records in a folder of sources.
+    fn targets(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                targets(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let records = text.split("log::").skip(1);
+                let target = |record: &str| Some(record.split_once("!(target: \"")?.1.split_once('"')?.0.to_owned());
+                // The target is the first argument: anything further away belongs to another macro.
+                found.extend(
+                    records.filter(|record| record.find("!(target: ").is_some_and(|at| at < 12)).filter_map(target),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn help_lists_every_event_that_there_is() {
+        let mut found = Vec::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for folder in ["src", "devices/src"] {
+            targets(&root.join(folder), &mut found);
+        }
+        found.sort();
+        found.dedup();
+        let listed: Vec<_> = TRACE_EVENTS.iter().map(|(name, _)| *name).filter(|name| !name.contains(':')).collect();
+        assert_eq!(found, listed);
+    }
 }

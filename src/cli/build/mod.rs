@@ -17,7 +17,7 @@ mod smp;
 mod tables;
 
 pub use cpu::CpuCatalogue;
-pub use log::ITEMS as LOG_ITEMS;
+pub use log::{ITEMS as LOG_ITEMS, TRACE_EVENTS};
 pub use machine::{ACCELERATORS, MACHINES};
 
 use super::error::{Origin, UsageError};

@@ -88,6 +88,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("D", Argument::File("FILE"), Section::Debug, "write the log to FILE instead of the standard error")
         .details("`%d` in the name stands for the process id."),
     OptionSpec::new("trace", Argument::List("[enable=]PATTERN[,events=FILE]", &TRACE), Section::Debug, "log trace events")
+        .details("`-trace help` lists the events.")
         .group("trace"),
     OptionSpec::new("qtest", Argument::Text("DEV"), Section::Debug, "drive the devices from DEV by the qtest protocol").details(
         "Needs `-accel qtest`. DEV is as for `-serial`; with `unix:PATH` natoma connects to a listening client, with \

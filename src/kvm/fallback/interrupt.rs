@@ -71,6 +71,7 @@ fn check_stack_limit(segment: &kvm_bindings::kvm_segment, pointer: u64, width: u
 /// # Errors
 /// The fault that the delivery itself meets; the registers are then unchanged, memory may hold a partial frame.
 pub fn deliver(context: &mut Context, vector: u8, source: Source) -> Result<(), Stop> {
+    log::debug!(target: "int", "vector {vector:#04x} ({source:?}) at RIP {:#x}", context.cpu.regs.rip);
     match context.cpu.mode() {
         Mode::Real => deliver_real(context, vector),
         Mode::Virtual8086 if source == Source::Software && context.cpu.regs.rflags & flags::IOPL != flags::IOPL => {
