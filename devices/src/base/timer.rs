@@ -4,10 +4,15 @@
 //! only the next edge that somebody can see. An expiry is a hint to catch up: it may come late or, after a
 //! concurrent [`DeviceTimers::cancel`] or re-arm, once without need. A device decides by the clock, not by the call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::{Clock, ManualClock, lock};
+
+/// Nanoseconds between expiries of a periodic timer where somebody has to be woken for each. A guest can program periods of
+/// nanoseconds, which would leave the host no time for anything else. KVM's own bound is 200 us (`min_timer_period_us`); this
+/// one leaves the 8192 Hz of an RTC, which guests have the HPET stand in for, alone.
+pub const SHORTEST_PERIOD: u64 = 100_000;
 
 /// A device that wants to be woken.
 pub trait TimerClient: Send {
@@ -26,6 +31,8 @@ struct Inner {
     /// Deadline, owner, timer number: ordered by time.
     armed: BTreeSet<(u64, usize, u32)>,
     clients: Vec<Option<Weak<Mutex<dyn TimerClient>>>>,
+    /// When the timers, by owner and number, expired last.
+    expired: BTreeMap<(usize, u32), u64>,
     alarm: Option<Arc<dyn Alarm>>,
 }
 
@@ -116,6 +123,7 @@ impl TimerQueue {
                     && deadline <= now
                 {
                     inner.armed.pop_first();
+                    inner.expired.insert((owner, timer), now);
                     due.push((inner.clients.get(owner).cloned().flatten(), timer));
                 }
             });
@@ -161,6 +169,19 @@ impl DeviceTimers {
         });
     }
 
+    /// Arms timer `timer`, which the guest decides the period of, or disarms it. Time that flows by itself brings its expiries
+    /// no closer together than [`SHORTEST_PERIOD`]; the device finds several of its periods over then.
+    pub fn set_periodic(&self, timer: u32, deadline: Option<u64>) {
+        let paced = |deadline: u64| {
+            let inner = lock(&self.queue.inner);
+            let last = inner.expired.get(&(self.owner, timer)).filter(|_| inner.alarm.is_some()).copied();
+            // A clock that was set back has not come to the last expiry yet.
+            let last = last.filter(|last| *last <= self.queue.clock.now());
+            last.map_or(deadline, |last| deadline.max(last.saturating_add(SHORTEST_PERIOD)))
+        };
+        self.set(timer, deadline.map(paced));
+    }
+
     /// Disarms timer `timer`.
     pub fn cancel(&self, timer: u32) {
         lock(&self.queue.inner).update(|inner| {
@@ -179,7 +200,10 @@ impl DeviceTimers {
 
 impl Drop for DeviceTimers {
     fn drop(&mut self) {
-        lock(&self.queue.inner).update(|inner| inner.armed.retain(|&(_, owner, _)| owner != self.owner));
+        lock(&self.queue.inner).update(|inner| {
+            inner.armed.retain(|&(_, owner, _)| owner != self.owner);
+            inner.expired.retain(|(owner, _), _| *owner != self.owner);
+        });
     }
 }
 
@@ -214,6 +238,46 @@ mod tests {
         assert_eq!(lock(&device).seen, [10, 20, 30, 40]);
         assert_eq!(queue.next_deadline(), Some(50));
         assert_eq!(manual.now_ns(), 45);
+    }
+
+    /// Hears nothing.
+    struct Deaf;
+
+    impl Alarm for Deaf {
+        fn set(&self, _deadline: Option<u64>) {}
+    }
+
+    struct Fast(Periodic);
+
+    impl TimerClient for Fast {
+        fn timer_expired(&mut self, timer: u32) {
+            self.0.seen.push(self.0.clock.now());
+            self.0.timers.set_periodic(timer, Some(self.0.clock.now() + 1_000));
+        }
+    }
+
+    #[test]
+    fn periods_are_bounded_where_each_expiry_wakes_somebody() {
+        for (wakes, expected) in
+            [(true, vec![10, 100_010, 200_010]), (false, (0..250).map(|n| 10 + 1_000 * n).collect())]
+        {
+            let (manual, clock) = ManualClock::new();
+            let queue = TimerQueue::new(clock.clone());
+            if wakes {
+                queue.set_alarm(Arc::new(Deaf));
+            }
+            let timers = queue.timers();
+            timers.set_periodic(0, Some(10));
+            let owner = timers.owner();
+            let device = shared(Fast(Periodic { timers, clock, seen: Vec::new() }));
+            queue.attach(owner, &device);
+            queue.step(&manual, 250_000);
+            assert_eq!(lock(&device).0.seen, expected);
+            // What is set back is not kept waiting for a time that is over.
+            manual.set(1_000);
+            lock(&device).0.timers.set_periodic(0, Some(2_000));
+            assert_eq!(queue.next_deadline(), Some(2_000));
+        }
     }
 
     impl ManualClock {

@@ -179,7 +179,11 @@ impl Hpet {
             let visible = self.conf.enable() && timer.conf.interrupt_enable() && self.status >> number & 1 == 0;
             let deadline = visible.then(|| COUNTER.ns_at(self.seen.saturating_add(timer.distance(self.counter))));
             // Beyond the end of time there is no deadline.
-            self.deadlines.set(number as u32, deadline.filter(|deadline| *deadline < u64::MAX));
+            let deadline = deadline.filter(|deadline| *deadline < u64::MAX);
+            match timer.conf.periodic() {
+                true => self.deadlines.set_periodic(number as u32, deadline),
+                false => self.deadlines.set(number as u32, deadline),
+            }
         }
     }
 

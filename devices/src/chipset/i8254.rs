@@ -116,7 +116,11 @@ impl I8254 {
         if self.out != before {
             self.irq.set(self.out);
         }
-        self.timers.set(NEXT_EDGE, timer.next_edge().map(|tick| RATE.ns_at(tick.unsigned_abs())));
+        let next_edge = timer.next_edge().map(|tick| RATE.ns_at(tick.unsigned_abs()));
+        match timer.mode.is_periodic() {
+            true => self.timers.set_periodic(NEXT_EDGE, next_edge),
+            false => self.timers.set(NEXT_EDGE, next_edge),
+        }
         if self.lost == 0 {
             self.timers.cancel(REINJECT);
         } else {

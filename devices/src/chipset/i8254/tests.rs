@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
+use crate::base::timer::Alarm;
 use crate::base::{IrqInput, IrqProbe, IrqSink, ManualClock, Shared, TimerQueue, lock, shared};
 
 struct Rig {
@@ -560,5 +561,29 @@ proptest! {
             prop_assert_eq!(seen, told);
             prop_assert_eq!((jumping.count(), jumping.out()), (ticking.count(), ticking.out()));
         }
+    }
+}
+
+#[test]
+fn a_count_of_2_does_not_keep_the_host_busy() {
+    struct Deaf;
+    impl Alarm for Deaf {
+        fn set(&self, _deadline: Option<u64>) {}
+    }
+    // Rate generator and square wave for a millisecond: 596 interrupts, where nobody is woken for each.
+    for (control, wakes, expected) in
+        [(0x34, false, 595..=597), (0x36, false, 595..=597), (0x34, true, 9..=12), (0x36, true, 9..=12)]
+    {
+        let rig = rig();
+        if wakes {
+            rig.queue.set_alarm(Arc::new(Deaf));
+        }
+        rig.program(control, 2);
+        rig.at(HZ / 1000);
+        let edges = rig.irq.rising_edges();
+        assert!(expected.contains(&edges), "{control:#x}: {edges}");
+        // The counter itself is as fast as ever.
+        let counter = &lock(&rig.pit).counters[0];
+        assert_eq!(counter.initial, 2);
     }
 }
