@@ -332,6 +332,34 @@ mod tests {
     }
 
     #[test]
+    fn an_input_of_the_ioapic_is_driven_alone() {
+        let mut pc = machine(&[]);
+        pc.intercept("ioapic").unwrap();
+        // 8259 (OCW3): read the interrupt request register.
+        pc.outb(0x20, 0x0a);
+        // I/O APIC: entries of inputs 5 and 2 level triggered, vectors 45h and 42h; remote IRR is bit 14.
+        let select =
+            |pc: &mut QtestMachine, register: u8| pc.write_memory(0xfec0_0000, &u32::from(register).to_le_bytes());
+        let entry = |pc: &mut QtestMachine, input: u8| {
+            let mut low = [0; 4];
+            select(pc, 0x10 + 2 * input);
+            pc.read_memory(0xfec0_0010, &mut low);
+            u32::from_le_bytes(low)
+        };
+        for input in [5, 2] {
+            select(&mut pc, 0x10 + 2 * input);
+            pc.write_memory(0xfec0_0010, &(0x8040 | u32::from(input)).to_le_bytes());
+        }
+        pc.set_input("ioapic", "unnamed-gpio-in", 5, true).unwrap();
+        assert_eq!(pc.take_interrupts(), [IrqChange { pin: 5, level: true }]);
+        assert_eq!((entry(&mut pc, 5), pc.inb(0x20) & 0x20), (0xc045, 0), "not the 8259's input");
+        // Input 0 is the timer's, which arrives at 2.
+        pc.set_input("ioapic", "unnamed-gpio-in", 0, true).unwrap();
+        assert_eq!((entry(&mut pc, 2), pc.inb(0x20) & 1), (0xc042, 0));
+        assert!(pc.set_input("ioapic", "unnamed-gpio-in", 24, true).is_err());
+    }
+
+    #[test]
     fn a_reset_has_happened_when_the_access_that_caused_it_returns() {
         let mut pc = machine(&[]);
         pc.outl(0xcf8, 0x8000_0058);

@@ -402,12 +402,6 @@ impl Board {
         own.map(|(_, (name, _))| name.split('#').next().unwrap_or(name))
     }
 
-    /// A line to each interrupt input, for somebody who is no device.
-    #[must_use]
-    pub fn interrupt_lines(&self, label: &'static str) -> Vec<IrqLine> {
-        self.gsis.iter().map(|input| input.line(label)).collect()
-    }
-
     /// The optional parts, as the firmware tables want to know them.
     #[must_use]
     pub fn acpi_devices(&self) -> acpi::Devices {

@@ -10,6 +10,7 @@ use devices::base::msi::{ApicBus, Msi};
 use devices::base::{Delivery, IrqLine, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
 
 use devices::chipset::i8254::LostTicks;
+use devices::chipset::ioapic::PINS;
 
 use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
@@ -18,6 +19,7 @@ use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::VcpuThread;
 use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
+use crate::machine::board::irq;
 use crate::machine::boot::open_firmware;
 use crate::machine::build::Assembly;
 use crate::machine::description::Identification;
@@ -59,7 +61,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     shadow.map_ram(&layout, open_firmware(&config.boot, &flash)?.as_ref())?;
     flash.iter().try_for_each(|chip| chip.map(&slots))?;
     let controllers = InterruptControllers::new(IrqLine::detached(), Arc::new(NoApics));
-    let tap = Arc::new(IrqTap::new(Arc::new(controllers.clone())));
+    let tap = Arc::new(IrqTap::new(controllers.clone()));
     let ground = Ground {
         layout,
         identification: QEMU64,
@@ -96,7 +98,6 @@ impl Prepared {
             clock: Arc::clone(clock),
             queue: queue.clone(),
             tap: self.tap,
-            inputs: assembly.board.interrupt_lines("qtest"),
             qom: qom::objects(config, &assembly.board),
             watched: Mutex::default(),
             mailbox: Arc::clone(mailbox),
@@ -157,7 +158,7 @@ impl ApicBus for NoApics {
 
 /// Passes the levels of the interrupt inputs on, and can be watched.
 struct IrqTap {
-    next: Arc<dyn IrqSink>,
+    next: InterruptControllers,
     /// Levels as told, and changes not told yet; `None`: nobody watches.
     watch: Mutex<Option<Watch>>,
 }
@@ -170,14 +171,25 @@ struct Watch {
 }
 
 impl IrqTap {
-    fn new(next: Arc<dyn IrqSink>) -> Self {
+    fn new(next: InterruptControllers) -> Self {
         Self { next, watch: Mutex::default() }
     }
-}
 
-impl IrqSink for IrqTap {
-    fn set_level(&self, pin: u32, level: bool) -> Delivery {
-        let delivery = self.next.set_level(pin, level);
+    /// Drives an input of the I/O APIC alone: whoever is at the other input of a wire does not notice.
+    fn drive_ioapic(&self, number: u32, level: bool) -> Delivery {
+        let pin = match u8::try_from(number) {
+            // The timer's.
+            Ok(0) => irq::PIT_GSI,
+            Ok(pin) => pin,
+            Err(_) => return Delivery::Ignored,
+        };
+        let delivery = lock(&self.next.ioapic).set_input(pin, level);
+        self.note(number, level);
+        delivery
+    }
+
+    /// An input of the I/O APIC has this level now.
+    fn note(&self, pin: u32, level: bool) {
         if let Some(watch) = &mut *lock(&self.watch)
             && let Some(bit) = 1_u32.checked_shl(pin)
             && (watch.levels & bit != 0) != level
@@ -185,6 +197,13 @@ impl IrqSink for IrqTap {
             watch.levels ^= bit;
             watch.changes.push(IrqChange { pin, level });
         }
+    }
+}
+
+impl IrqSink for IrqTap {
+    fn set_level(&self, pin: u32, level: bool) -> Delivery {
+        let delivery = self.next.set_level(pin, level);
+        self.note(pin, level);
         delivery
     }
 }
@@ -198,7 +217,6 @@ pub struct Bench {
     clock: Arc<ManualClock>,
     queue: TimerQueue,
     tap: Arc<IrqTap>,
-    inputs: Vec<IrqLine>,
     qom: Qom,
     /// The object whose interrupts are watched.
     watched: Mutex<Option<String>>,
@@ -274,9 +292,10 @@ impl Hardware for Bench {
 
     fn set_input(&self, path: &str, name: &str, number: u32, level: bool) -> Result<(), HardwareError> {
         let is_ioapic = self.resolve(path)? == qom::IOAPIC;
-        let input = self.inputs.get(number as usize).filter(|_| is_ioapic && name == UNNAMED);
-        let input = input.ok_or_else(|| HardwareError::NoSuchInput { name: name.into(), number })?;
-        input.set(level);
+        if !is_ioapic || name != UNNAMED || number as usize >= PINS {
+            return Err(HardwareError::NoSuchInput { name: name.into(), number });
+        }
+        self.tap.drive_ioapic(number, level);
         Ok(())
     }
 
