@@ -106,4 +106,19 @@ mod tests {
         assert_eq!([size(1), size(0x801), size(16 << 20)], [Some(0x800), Some(0x1000), Some(16 << 20)]);
         assert_eq!([size(0), size((16 << 20) + 1)], [None; 2]);
     }
+
+    #[test]
+    fn it_is_read_only_and_has_no_state() {
+        let mut rom = OptionRom::new(vec![0x55, 0xaa]).expect("a ROM");
+        rom.write(0, 0, 2, 0);
+        assert_eq!((rom.read(0, 0, 2), rom.read(0, 1, 2), rom.read(0, 0x7ff, 8)), (0xaa55, 0x00aa, 0));
+        // Beyond the window, and beyond all numbers.
+        assert_eq!((rom.read(0, 0x800, 1), rom.read(0, u64::MAX, 8)), (0, 0));
+        rom.reset(ResetKind::System);
+        assert_eq!(rom.read(0, 0, 2), 0xaa55);
+        let saved = rom.save();
+        assert!(rom.load(&saved).is_ok());
+        assert!(rom.load(&State { version: saved.version + 1, ..saved.clone() }).is_err());
+        assert!(rom.load(&State { data: serde_json::json!({ "contents": [1] }), ..saved }).is_err());
+    }
 }

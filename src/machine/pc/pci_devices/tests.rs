@@ -121,6 +121,17 @@ fn an_expansion_rom_comes_from_its_file() {
     rig.read_memory(0xfeb0_0000, &mut contents);
     assert_eq!(&contents, b"\x55\xaa\x01natoma");
 
+    // romsize: the BAR's size, whatever the file's is. The register shows it with ones written (PCI 2.1, 6.2.5.2).
+    let sized = |size: u32| format!("-device pci-serial,romfile={},romsize={size}", file.display());
+    let mut rig = machine(&sized(0x2000)).unwrap();
+    select(&mut rig, 0, 2, 0, 0x30);
+    rig.outl(0xcfc, 0xffff_fffe);
+    assert_eq!(rig.inl(0xcfc), 0xffff_e000);
+    let refused = refusal(&sized(8));
+    assert!(refused.contains("has 9 bytes, more than romsize=8"), "{refused}");
+    let refused = refusal(&sized(32 << 20));
+    assert!(refused.contains("romsize=33554432: a PCI ROM has at most 16 MiB"), "{refused}");
+
     fs::write(&file, b"").unwrap();
     let refused = refusal(&format!("-device pci-serial,romfile={}", file.display()));
     assert!(refused.contains("is empty, or larger than 16 MiB"), "{refused}");
