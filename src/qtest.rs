@@ -287,7 +287,10 @@ impl MemoryPort {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
+    use crate::kvm::vcpu::VcpuEvents;
 
     fn machine(options: &[&str]) -> QtestMachine {
         QtestMachine::new(["-nodefaults"].iter().chain(options)).unwrap()
@@ -391,6 +394,15 @@ mod tests {
         }
         // The periodic flag has to be read each time for the next interrupt, so that nothing is armed behind it.
         assert!(pc.clock_step(u64::MAX).is_ok());
+    }
+
+    /// What becomes of it is the same whatever runs the processors, and KVM refuses none that can be asked for here.
+    #[test]
+    fn a_processor_that_can_t_be_set_up_is_an_error_that_names_the_option() {
+        let mut pc = machine(&[]);
+        pc.mailbox.set_up_failed(3, anyhow!("KVM refuses"));
+        let error = pc.machine.handle(pc.mailbox.take().unwrap()).unwrap_err();
+        assert_eq!(format!("{error:#}"), "-accel kvm: CPU 3 can't be set up: KVM refuses");
     }
 
     #[test]
