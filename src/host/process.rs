@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
@@ -167,6 +168,16 @@ fn lock(file: &mut File) -> Result<()> {
             bail!("process {} uses it: end that first, or give another path", owner.trim())
         }
         Err(error) => Err(error).context("can't lock it"),
+    }
+}
+
+/// Makes sure, as far as the host allows, that `count` files can be opened for something that needs one for each of many.
+/// The limit of a shell is often 1024.
+pub fn make_room_for_files(count: u32) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if u64::from(count) > soft / 2 {
+        // Whoever opens them finds out, should that not be enough.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft.saturating_add(count.into()).min(hard), hard);
     }
 }
 

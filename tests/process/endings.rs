@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -150,4 +152,32 @@ fn the_process_has_the_name_it_is_given() {
     wait_until("a name", || fs::read_to_string(&comm).is_ok_and(|name| name == "tester\n"));
     natoma.kill(Signal::SIGTERM);
     natoma.wait();
+}
+
+/// natoma where it may have `soft` files open, and may raise that to `hard`.
+fn limited(arguments: &[&str], soft: u64, hard: u64) -> Command {
+    let mut command = natoma(arguments);
+    let limit = move || Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?);
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.pre_exec(limit) };
+    command
+}
+
+#[test]
+fn processors_may_be_more_than_files_can_be_open() {
+    if !has_kvm() {
+        return;
+    }
+    let outcome = limited(&["-S", "-smp", "64"], 40, 40).output().unwrap();
+    let message = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(message.contains("-smp: no file is left for CPU") && message.contains("ulimit -Hn"), "{message}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("pid");
+    let arguments = ["-S", "-smp", "64", "-daemonize", "-pidfile", pid_file.to_str().unwrap()];
+    let parent = limited(&arguments, 40, 400).output().unwrap();
+    assert_eq!((parent.status.code(), parent.stderr.len()), (Some(0), 0), "{parent:?}");
+    kill(pid_of(&pid_file).expect("a pid file"), Signal::SIGTERM).unwrap();
+    wait_until("the end of the daemon", || !pid_file.exists());
 }

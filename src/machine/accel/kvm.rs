@@ -17,7 +17,7 @@ use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
 use crate::config::{KernelIrqchip, LostTickPolicy, MachineConfig, PlatformConfig};
-use crate::host::Backends;
+use crate::host::{Backends, process};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips::{self, ChipState};
 use crate::kvm::control::{self, VcpuHandle, VcpuParker, VcpuThread};
@@ -161,6 +161,7 @@ impl Prepared {
             msrs: Arc::new(OnceLock::new()),
         };
         let cpu = Arc::new(cpu);
+        process::make_room_for_files(config.smp.cpus);
         let mut fds = vec![first];
         fds.extend(create_vcpus(&vm, &topology, 1..config.smp.cpus)?);
         let mut vcpus = Vec::with_capacity(fds.len());
@@ -193,7 +194,15 @@ impl Prepared {
 }
 
 fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
-    vm.create_vcpu(topology.apic_id(index).into()).context("KVM refuses to create a virtual CPU")
+    vm.create_vcpu(topology.apic_id(index).into()).map_err(|errno| {
+        let what = match errno.errno() {
+            libc::EMFILE => {
+                format!("-smp: no file is left for CPU {index}: raise the limit (ulimit -Hn) or use fewer CPUs")
+            }
+            _ => format!("-smp: KVM refuses to create CPU {index}"),
+        };
+        anyhow::Error::from(errno).context(what)
+    })
 }
 
 /// Creates many virtual CPUs side by side, as KVM does most of it without a lock that they share.
