@@ -2,7 +2,8 @@
 //!
 //! Follows the IA-PC HPET Specification 1.0a. Emulated: 32 and 64-bit timers, one-shot and periodic, edge and level
 //! triggered; legacy replacement routing. Not offered, as in QEMU's default: delivery by messages (Tn_FSB_INT_DEL_CAP
-//! reads 0). Each timer can be routed to I/O APIC input 2 only.
+//! reads 0). Each timer can be routed to I/O APIC input 2 only. Periodic interrupts come no closer together than
+//! [`SHORTEST_PERIOD`](crate::base::timer::SHORTEST_PERIOD) where time flows by itself.
 
 mod registers;
 #[cfg(test)]

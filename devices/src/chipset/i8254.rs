@@ -9,7 +9,8 @@
 //! first control word a counter is as in QEMU and KVM (mode 3, full count), where the data sheet says nothing.
 //!
 //! Interrupts that the guest did not take in time, or that were due while the host did not run natoma, are delivered
-//! later with [`LostTicks::Delay`], for guests that count them to tell the time.
+//! later with [`LostTicks::Delay`], for guests that count them to tell the time. They come no closer together than
+//! [`SHORTEST_PERIOD`](crate::base::timer::SHORTEST_PERIOD) where time flows by itself, whatever the count.
 
 mod counter;
 mod registers;
