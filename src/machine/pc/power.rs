@@ -100,6 +100,8 @@ mod tests {
     fn the_alarm_is_an_event_of_acpi() {
         let mut pc = machine("");
         arm_alarm(&mut pc);
+        // The PIT, which runs from the start, waits for a count in mode 0.
+        pc.outb(0x43, 0x30);
         pc.intercept("ioapic").unwrap();
         pc.clock_step(60 * SECOND).unwrap();
         assert!(alarmed(&mut pc));
