@@ -70,8 +70,6 @@ impl MonitorControl {
         self.threads.get_or_init(|| machine.threads());
         if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
             self.qom.get_or_init(|| qom::objects(config, machine.board()));
-            // A thread is told by its name, which it takes once it runs.
-            machine.wait_for_processors();
         }
     }
 

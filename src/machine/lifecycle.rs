@@ -106,11 +106,6 @@ impl Machine {
         &self.board
     }
 
-    /// Waits until the threads of the processors are there. The machine has not been let run yet.
-    pub fn wait_for_processors(&self) {
-        self.accelerator.park();
-    }
-
     /// Whether the processors run, and if not, why.
     #[must_use]
     pub fn status(&self) -> Status {
