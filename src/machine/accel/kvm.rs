@@ -216,7 +216,8 @@ fn create_vcpus(vm: &VmFd, topology: &Topology, indices: Range<u32>) -> Result<V
     let shares = indices.chunks(indices.len().div_ceil(threads));
     thread::scope(|scope| {
         let create = |share: &[u32]| share.iter().map(|index| create_vcpu(vm, topology, *index)).collect::<Vec<_>>();
-        let workers: Vec<_> = shares.map(|share| scope.spawn(move || create(share))).collect();
+        let start = |share| thread::Builder::new().spawn_scoped(scope, move || create(share));
+        let workers = shares.map(start).collect::<Result<Vec<_>, _>>().context("can't start a thread")?;
         let created = workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
         created.collect()
     })
