@@ -889,13 +889,18 @@ fn pci_devices_say_where_they_sit() {
         id: Some("b".into()),
         addr: Some(PciPlace { slot: 0x1f, function: 7 }),
         multifunction: true,
-        function: PciFunction::PciBridge(PciBridge { chassis_nr: 7 }),
+        function: PciFunction::PciBridge(PciBridge {
+            chassis_nr: 7,
+            shpc: false,
+            msi: false,
+            reserve: PciReserve::default(),
+        }),
         ..card.clone()
     };
     let behind = PciDevice {
         bus: Some("b".into()),
         addr: Some(PciPlace { slot: 5, function: 0 }),
-        rom: Some(PciRom { file: "/r".into(), size: Some(4096) }),
+        rom: Some(PciRom { file: "/r".into(), size: Some(4096), bar: true }),
         acpi_index: Some(3),
         function: PciFunction::PciSerial(PciSerial { chardevs: vec![None, Some("d".into())], prog_if: 6 }),
         ..card
@@ -907,17 +912,43 @@ fn pci_devices_say_where_they_sit() {
         ),
         [DeviceConfig::Pci(bridge), DeviceConfig::Pci(behind)]
     );
-    // rombar=0 and an empty file name mean that there is no ROM.
-    for none in ["romfile=", "romfile=/r,rombar=0"] {
-        let devices = devices(&format!("-device pci-serial,{none}"));
-        assert!(matches!(&devices[..], [DeviceConfig::Pci(PciDevice { rom: None, .. })]), "{devices:?}");
-    }
+    // An empty file name means that there is no ROM, rombar=0 that firmware gets it.
+    let rom = |option: &str| match devices(&format!("-device pci-serial,{option}")).remove(0) {
+        DeviceConfig::Pci(device) => device.rom,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(rom("romfile="), None);
+    assert_eq!(rom("romfile=/r,rombar=0"), Some(PciRom { file: "/r".into(), size: None, bar: false }));
+
+    let bridge = |options: &str| match devices(&format!("-device pci-bridge,chassis_nr=1{options}")).remove(0) {
+        DeviceConfig::Pci(PciDevice { function: PciFunction::PciBridge(bridge), .. }) => bridge,
+        other => panic!("{other:?}"),
+    };
+    let plain = PciBridge { chassis_nr: 1, shpc: true, msi: true, reserve: PciReserve::default() };
+    assert_eq!(bridge(""), plain);
+    assert_eq!(bridge(",msi=off"), PciBridge { msi: false, ..plain.clone() });
+    assert_eq!(bridge(",shpc=off,msi=on"), PciBridge { shpc: false, msi: false, ..plain.clone() });
+    let reserve = PciReserve {
+        buses: Some(3),
+        io: Some(4096),
+        memory: Some(2 << 20),
+        prefetchable_32: None,
+        prefetchable_64: Some(8 << 30),
+    };
+    assert_eq!(
+        bridge(",bus-reserve=3,io-reserve=4K,mem-reserve=2M,pref64-reserve=8G"),
+        PciBridge { reserve, ..plain.clone() }
+    );
 
     check_errors(&[
         ("-device pci-bridge", "-device pci-bridge: 'chassis_nr' is missing: give each bridge a chassis_nr of its own"),
         (
-            "-device pci-bridge,chassis_nr=1,shpc=on",
-            "-device pci-bridge,chassis_nr=1,shpc=on: shpc=on is not supported yet",
+            "-device pci-bridge,chassis_nr=1,mem-reserve=4G",
+            "-device pci-bridge,chassis_nr=1,mem-reserve=4G: mem-reserve has to be less than 4G",
+        ),
+        (
+            "-device pci-bridge,chassis_nr=1,pref32-reserve=1M,pref64-reserve=1M",
+            "-device pci-bridge,chassis_nr=1,pref32-reserve=1M,pref64-reserve=1M: a bridge has one prefetchable window",
         ),
         (
             "-device pci-bridge,chassis_nr=1,id=a -device pci-bridge,chassis_nr=1",

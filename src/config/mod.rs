@@ -33,7 +33,7 @@ pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
 pub use numa::NumaConfig;
 pub use parallel::IsaParallel;
-pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial, PvpanicPci};
+pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PvpanicPci};
 pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{

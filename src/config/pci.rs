@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
 
 /// A PCI function of `-device`: where it sits, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +15,7 @@ pub struct PciDevice {
     pub addr: Option<PciPlace>,
     /// Function 0 says that its slot has more functions.
     pub multifunction: bool,
-    /// Its expansion ROM.
+    /// Its option ROM.
     pub rom: Option<PciRom>,
     /// Number by which ACPI names it to operating systems, 1 to [`PciDevice::LAST_ACPI_INDEX`]; no two have the same.
     pub acpi_index: Option<u16>,
@@ -75,14 +74,16 @@ pub struct PciPlace {
     pub function: u8,
 }
 
-/// An expansion ROM.
+/// An option ROM: a file, which is also searched where firmware is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PciRom {
     /// The file with its contents.
-    pub file: PathBuf,
+    pub file: String,
     /// Its size in bytes, a power of two; `None`: as large as the file needs.
     pub size: Option<u32>,
+    /// The function shows it in its ROM window. Otherwise firmware is handed the file.
+    pub bar: bool,
 }
 
 /// What a PCI function is.
@@ -105,6 +106,28 @@ pub enum PciFunction {
 pub struct PciBridge {
     /// Number of the expansion chassis behind it, from 1.
     pub chassis_nr: u8,
+    /// It has a hot-plug controller.
+    pub shpc: bool,
+    /// Its hot-plug controller can interrupt by messages.
+    pub msi: bool,
+    /// Room that firmware is asked to leave behind it.
+    pub reserve: PciReserve,
+}
+
+/// Room that firmware is asked to leave behind a bridge; `None`: as it likes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciReserve {
+    /// Numbers of buses.
+    pub buses: Option<u32>,
+    /// Bytes of I/O space.
+    pub io: Option<u64>,
+    /// Bytes of memory.
+    pub memory: Option<u32>,
+    /// Bytes of prefetchable memory below 4 GiB.
+    pub prefetchable_32: Option<u32>,
+    /// Bytes of prefetchable memory anywhere. Of this and the other one is given.
+    pub prefetchable_64: Option<u64>,
 }
 
 /// `pci-serial`, `pci-serial-2x` and `pci-serial-4x`.

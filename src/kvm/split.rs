@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use devices::base::msi::{ApicBus, Msi};
+use devices::base::msi::{ApicBus, Msi, MsiSink};
 use devices::base::{Delivery, IrqSink, lock};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_MSI, KVMIO, KvmIrqRouting, kvm_interrupt, kvm_irq_routing_entry, kvm_irq_routing_msi, kvm_msi,
@@ -85,22 +85,20 @@ pub fn inject(vcpu: &VcpuFd, vector: u8) -> io::Result<()> {
     }
 }
 
-/// The local APICs in the kernel.
-pub struct KernelApics {
+/// Messages of devices to the local APICs in the kernel.
+pub struct KernelMessages {
     vm: Arc<VmFd>,
-    /// The level-triggered messages whose ends are asked for, by pin.
-    watched: Mutex<[Option<Msi>; IOAPIC_PINS]>,
 }
 
-impl KernelApics {
-    /// Those of `vm`.
+impl KernelMessages {
+    /// Those to the processors of `vm`.
     #[must_use]
     pub fn new(vm: Arc<VmFd>) -> Self {
-        Self { vm, watched: Mutex::default() }
+        Self { vm }
     }
 }
 
-impl ApicBus for KernelApics {
+impl MsiSink for KernelMessages {
     fn send(&self, Msi { address, data }: Msi) -> Delivery {
         let [address_lo, address_hi] = kernel_address(address);
         match self.vm.signal_msi(kvm_msi { address_lo, address_hi, data, ..Default::default() }) {
@@ -113,13 +111,36 @@ impl ApicBus for KernelApics {
             }
         }
     }
+}
 
+/// The local APICs in the kernel as the I/O APIC on the board sees them.
+pub struct KernelApics {
+    messages: KernelMessages,
+    /// The level-triggered messages whose ends are asked for, by pin.
+    watched: Mutex<[Option<Msi>; IOAPIC_PINS]>,
+}
+
+impl KernelApics {
+    /// Those of `vm`.
+    #[must_use]
+    pub fn new(vm: Arc<VmFd>) -> Self {
+        Self { messages: KernelMessages::new(vm), watched: Mutex::default() }
+    }
+}
+
+impl MsiSink for KernelApics {
+    fn send(&self, message: Msi) -> Delivery {
+        self.messages.send(message)
+    }
+}
+
+impl ApicBus for KernelApics {
     fn watch_end(&self, pin: u8, message: Option<Msi>) {
         let mut watched = lock(&self.watched);
         let Some(slot) = watched.get_mut(usize::from(pin)) else { return };
         *slot = message;
         let entries: Vec<_> = (0..).zip(&*watched).filter_map(|(gsi, message)| Some(route(gsi, (*message)?))).collect();
-        let result = KvmIrqRouting::from_entries(&entries).map(|routing| self.vm.set_gsi_routing(&routing));
+        let result = KvmIrqRouting::from_entries(&entries).map(|routing| self.messages.vm.set_gsi_routing(&routing));
         if !matches!(result, Ok(Ok(()))) {
             // Only malformed routes are refused.
             log::error!("{pin}: KVM refuses the route of an interrupt: {result:?}");

@@ -77,7 +77,8 @@ fn assemble(
     mailbox: &Arc<Mailbox>,
     backends: &dyn Backends,
 ) -> Result<Assembly> {
-    let Ground { layout, ram, identification, reserved, slots, shadow, flash, clockwork, irqs, chips } = ground;
+    let Ground { layout, ram, identification, reserved, slots, shadow, flash, clockwork, irqs, chips, messages } =
+        ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
@@ -88,6 +89,7 @@ fn assemble(
         shadow: Box::new(shadow.clone()),
         system: Arc::clone(mailbox) as _,
         chips,
+        messages,
         queue: queue.clone(),
         rtc: (rtc_queue.clone(), epoch),
         cmos: cmos::Inputs {

@@ -19,10 +19,12 @@ pub mod view;
 mod vmport;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
+use devices::base::msi::MsiSink;
 use devices::base::{
     Bus, Delivery, Device, GuestRam, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
     SystemControl, TimerClient, TimerQueue, lock, shared,
@@ -39,7 +41,7 @@ use devices::firmware::FwCfg;
 use devices::floppy::Fdc;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
-use devices::pci::{PciAddress, PciBus, PciFunction, SlotError};
+use devices::pci::{PciAddress, PciBridge, PciBus, PciFunction, SlotError};
 use devices::serial::Uart;
 use devices::vmware::VmPort;
 
@@ -76,6 +78,8 @@ pub struct Foundation<'a> {
     pub system: Arc<dyn SystemControl>,
     /// Where interrupt controllers and interval timer are.
     pub chips: Chips,
+    /// Takes the messages of PCI functions.
+    pub messages: Arc<dyn MsiSink>,
     /// Guest-virtual time.
     pub queue: TimerQueue,
     /// The clock of the RTC, and the date in nanoseconds since 1970 when it shows 0.
@@ -124,6 +128,12 @@ pub struct Board {
     /// Unless they are in the kernel.
     pub interrupt_controllers: Option<InterruptControllers>,
     dma: IsaDma,
+    /// What PCI functions reach as bus masters.
+    ram: GuestRam,
+    /// Where their messages go.
+    messages: Arc<dyn MsiSink>,
+    /// Bridges, and the buses behind them, whose slots they want to know.
+    bridges: Vec<(Shared<PciBridge>, Arc<PciBus>)>,
     /// The optional parts that are there, as the firmware tables want to know them.
     acpi: acpi::Devices,
     /// All devices in the order of their reset, by the name they are saved under.
@@ -138,7 +148,7 @@ impl Board {
     /// # Errors
     /// A character device can't be had, or a place on a bus is taken.
     pub fn new(foundation: Foundation<'_>, config: &MachineConfig, backends: &dyn Backends) -> Result<Self> {
-        let Foundation { ram, irqs, shadow, system, chips, queue, rtc, cmos, cpus } = foundation;
+        let Foundation { ram, irqs, shadow, system, chips, messages, queue, rtc, cmos, cpus } = foundation;
         let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
         let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
         let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
@@ -162,6 +172,9 @@ impl Board {
             hotplug: None,
             interrupt_controllers: None,
             dma: IsaDma::new(&ram),
+            ram,
+            messages,
+            bridges: Vec::new(),
             acpi: acpi::Devices::default(),
             devices: Vec::new(),
             added: 0..0,
@@ -209,10 +222,11 @@ impl Board {
         }
         let first_added = board.devices.len();
         for device in &config.devices {
-            board.add_device(device, &system, backends)?;
+            board.add_device(device, &config.boot.directories, &system, backends)?;
         }
         board.added = first_added..board.devices.len();
         board.add_interrupt_controllers();
+        board.connect_slots();
         board.describe_slots();
         Ok(board)
     }
@@ -310,6 +324,7 @@ impl Board {
     fn add_device(
         &mut self,
         device: &DeviceConfig,
+        directories: &[PathBuf],
         system: &Arc<dyn SystemControl>,
         backends: &dyn Backends,
     ) -> Result<()> {
@@ -327,7 +342,7 @@ impl Board {
             DeviceConfig::Pvpanic(pvpanic) => self.add_pvpanic(pvpanic, system).context("-device pvpanic")?,
             DeviceConfig::Ib700(_) => self.add_ib700(system),
             DeviceConfig::PcTestdev(_) => self.add_pc_testdev(),
-            DeviceConfig::Pci(device) => self.add_pci_device(device, system, backends)?,
+            DeviceConfig::Pci(device) => self.add_pci_device(device, directories, system, backends)?,
             // At the floppy controller, which is made before.
             DeviceConfig::Floppy(_) => {}
             DeviceConfig::IsaParallel(lpt) => {

@@ -114,6 +114,7 @@ scripts! {
     reset_state_of_add_ons: crate::scripts::reset_state::ADD_ONS,
     reset_state_of_a_large_machine: crate::scripts::reset_state::LARGE,
     rtc: crate::scripts::rtc::SCRIPT,
+    shpc: crate::scripts::shpc::SCRIPT,
     smbus: crate::scripts::smbus::SCRIPT,
     uart: crate::scripts::uart::SCRIPT,
 }

@@ -51,7 +51,12 @@ pub const TARGETS: &[Target] = &[
     ),
     target("debugcon", &["-debugcon", "null"], &["isa-debugcon"], &["isa-debugcon"]),
     target("debug_exit", &["-device", "isa-debug-exit,iosize=4"], &["isa-debug-exit"], &["isa-debug-exit"]),
-    target("pci_bridge", &["-device", "pci-bridge,chassis_nr=1"], &["pci-bridge"], &["pci-bridge"]),
+    target(
+        "pci_bridge",
+        &["-device", "pci-bridge,chassis_nr=1,id=b", "-device", "pci-serial,bus=b,addr=1"],
+        &["shpc", "pci-serial"],
+        &["pci-bridge", "pci-serial"],
+    ),
     target(
         "pci_serial",
         &["-chardev", "null,id=c", "-device", "pci-serial,chardev=c"],

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::config::ROM_BAR;
 use super::{Forwarding, PciFunction};
-use crate::base::{Bus, BusMaster, IoDevice, IrqInput, IrqLine, MappingId, Priority, Region, ResetKind, Space, lock};
+use crate::base::{
+    Bus, BusMaster, Device, Inspector, IoDevice, IrqInput, IrqLine, MappingId, Priority, Region, ResetKind, Space,
+    State, StateError, lock, shared,
+};
 
 /// Slots on a bus.
 pub const SLOTS: u8 = 32;
@@ -106,6 +109,7 @@ struct Mapped {
 /// A function and the places where its windows are mapped now.
 struct Seat {
     name: String,
+    slot: u8,
     function: Arc<Mutex<dyn PciFunction>>,
     /// The same device as its windows see it.
     io: Arc<Mutex<dyn IoDevice>>,
@@ -252,8 +256,17 @@ impl PciBus {
                 return Err(SlotError::OthersExist { address, other, holder: holder.name.clone() });
             }
         }
-        let io = function.clone();
-        let seat = Arc::new(Seat { name, function, io, mapped: Mutex::default(), secondary });
+        let seat = Arc::new_cyclic(|seat| {
+            let io: Arc<Mutex<dyn IoDevice>> = match secondary.as_ref().and_then(|bus| bus.upstream.as_ref()) {
+                Some(upstream) => shared(BridgeWindow {
+                    bridge: function.clone(),
+                    seat: Weak::clone(seat),
+                    bus: Weak::clone(&upstream.bus),
+                }),
+                None => function.clone(),
+            };
+            Seat { name, slot: address.slot, function, io, mapped: Mutex::default(), secondary }
+        });
         seats[address.index()] = Some(Arc::clone(&seat));
         drop(seats);
         // Some windows are there from the start: those that registers of its own place.
@@ -278,7 +291,7 @@ impl PciBus {
     /// Reads `size` bytes (1, 2 or 4) of configuration space. Nobody answers with ones.
     #[must_use]
     pub fn config_read(&self, address: PciAddress, offset: u8, size: u8) -> u32 {
-        match self.seat(address) {
+        match self.seat(address).filter(|seat| !self.is_isolated(seat)) {
             Some(seat) => lock(&seat.function).config().read(offset, size),
             None => u32::MAX >> (32 - 8 * u32::from(size.clamp(1, 4))),
         }
@@ -286,7 +299,7 @@ impl PciBus {
 
     /// Writes `size` bytes (1, 2 or 4) of configuration space.
     pub fn config_write(&self, address: PciAddress, offset: u8, size: u8, value: u32) {
-        if let Some(seat) = self.seat(address) {
+        if let Some(seat) = self.seat(address).filter(|seat| !self.is_isolated(seat)) {
             self.change(&seat, |function| {
                 function.config_mut().write(offset, size, value);
                 function.config_written(offset, size);
@@ -330,12 +343,21 @@ impl PciBus {
     }
 
     fn for_each(&self, action: &dyn Fn(&mut dyn PciFunction)) {
-        for seat in self.taken_seats() {
-            self.change(&seat, action);
-            if let Some(secondary) = &seat.secondary {
-                secondary.for_each(action);
-            }
+        self.taken_seats().iter().for_each(|seat| self.for_each_from(seat, action));
+    }
+
+    /// Applies an action to a function and all that are behind it.
+    fn for_each_from(&self, seat: &Seat, action: &dyn Fn(&mut dyn PciFunction)) {
+        self.change(seat, action);
+        if let Some(secondary) = &seat.secondary {
+            secondary.for_each(action);
         }
+    }
+
+    /// Whether the bridge above has cut the slot off.
+    fn is_isolated(&self, seat: &Seat) -> bool {
+        let isolated = self.upstream.as_ref().map_or(0, |upstream| lock(&upstream.forwarding).isolated);
+        isolated >> (seat.slot % SLOTS) & 1 != 0
     }
 
     /// What the bridge above forwards; `None` for the root.
@@ -347,6 +369,10 @@ impl PciBus {
     fn follow(&self, forwarding: Forwarding) {
         let Some(upstream) = &self.upstream else { return };
         let before = std::mem::replace(&mut *lock(&upstream.forwarding), forwarding.clone());
+        let powered_down = forwarding.isolated & !before.isolated;
+        for seat in self.taken_seats().iter().filter(|seat| powered_down >> (seat.slot % SLOTS) & 1 != 0) {
+            self.for_each_from(seat, &|function| function.reset(ResetKind::PowerOn));
+        }
         if forwarding.in_reset && !before.in_reset {
             self.reset(ResetKind::System);
         } else if forwarding != before {
@@ -376,7 +402,10 @@ impl PciBus {
             let config = function.config();
             let bar = |index| Some((config.bar_address(index)?, config.bar(index)?.region, index == ROM_BAR));
             let own = function.windows().into_iter().map(|(base, region)| (base, region, false));
-            let windows: Vec<_> = (0..=ROM_BAR).filter_map(bar).chain(own).collect();
+            let mut windows: Vec<_> = (0..=ROM_BAR).filter_map(bar).chain(own).collect();
+            if self.is_isolated(seat) {
+                windows.clear();
+            }
             (windows, config.option_rom(), function.forwarding())
         };
         let visible = |(base, region, rom): (u64, Region, bool)| {
@@ -411,6 +440,49 @@ impl PciBus {
             Space::Port => &self.ports,
             Space::Memory => &self.memory,
         }
+    }
+}
+
+/// A bridge as its windows see it: what is written there may change what the bridge forwards, which the buses have to act on.
+struct BridgeWindow<F> {
+    bridge: Arc<Mutex<F>>,
+    seat: Weak<Seat>,
+    /// The bus on which the bridge sits.
+    bus: Weak<PciBus>,
+}
+
+impl<F: PciFunction> IoDevice for BridgeWindow<F> {
+    fn read(&mut self, region: u16, offset: u64, size: u8) -> u64 {
+        lock(&self.bridge).read(region, offset, size)
+    }
+
+    fn write(&mut self, region: u16, offset: u64, size: u8, value: u64) {
+        if let (Some(bus), Some(seat)) = (self.bus.upgrade(), self.seat.upgrade()) {
+            bus.change(&seat, |bridge| bridge.write(region, offset, size, value));
+        }
+    }
+}
+
+/// Reset and state are those of the bridge itself.
+impl<F: PciFunction> Device for BridgeWindow<F> {
+    fn name(&self) -> &'static str {
+        lock(&self.bridge).name()
+    }
+
+    fn reset(&mut self, kind: ResetKind) {
+        lock(&self.bridge).reset(kind);
+    }
+
+    fn save(&self) -> State {
+        lock(&self.bridge).save()
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), StateError> {
+        lock(&self.bridge).load(state)
+    }
+
+    fn inspect(&self, out: &mut Inspector) {
+        lock(&self.bridge).inspect(out);
     }
 }
 

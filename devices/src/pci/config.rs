@@ -3,6 +3,8 @@
 //! What the rest of the machine sees of them (BAR addresses, bus mastering, interrupt disable) is derived from the
 //! bytes after every write, by the same path for guest writes, reset and load.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::OptionRom;
@@ -422,7 +424,14 @@ impl PciConfig {
             return Err(StateError::invalid("config", format!("{} bytes instead of 256", state.bytes.len())));
         }
         // Registers of the header are never changed by devices, but for the status.
-        for at in (0..HEADER_END).filter(|at| !(6..8).contains(at)) {
+        self.check_fixed(state, 0..usize::from(reg::STATUS))?;
+        self.check_fixed(state, usize::from(reg::REVISION_ID)..HEADER_END)
+    }
+
+    /// Checks the bits of some registers that neither the guest nor the device changes in a saved state, which has been
+    /// found to have the right length.
+    pub(super) fn check_fixed(&self, state: &PciConfigState, registers: Range<usize>) -> Result<(), StateError> {
+        for at in registers {
             let fixed = !self.writable[at];
             if (state.bytes[at] ^ self.initial[at]) & fixed != 0 {
                 return Err(StateError::invalid(
@@ -453,6 +462,13 @@ impl PciConfig {
 pub struct PciConfigState {
     bytes: Vec<u8>,
     interrupt: bool,
+}
+
+impl PciConfigState {
+    /// Some registers; none if the state has not that many.
+    pub(super) fn bytes(&self, registers: Range<usize>) -> &[u8] {
+        self.bytes.get(registers).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

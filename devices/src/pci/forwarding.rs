@@ -53,13 +53,15 @@ pub struct Forwarding {
     pub buses: RangeInclusive<u8>,
     /// The secondary bus is held in reset: nothing on it answers.
     pub in_reset: bool,
+    /// Slots of the secondary bus that a hot-plug controller has cut off and powered down: bit n is slot n.
+    pub isolated: u32,
     ports: Vec<RangeInclusive<u64>>,
     memory: Vec<RangeInclusive<u64>>,
 }
 
 impl Default for Forwarding {
     fn default() -> Self {
-        Self { buses: NO_BUSES, in_reset: false, ports: Vec::new(), memory: Vec::new() }
+        Self { buses: NO_BUSES, in_reset: false, isolated: 0, ports: Vec::new(), memory: Vec::new() }
     }
 }
 
@@ -80,7 +82,7 @@ impl Forwarding {
         let command = config.read_u16(super::config::reg::COMMAND);
         let ports = if command & COMMAND_IO != 0 { ports(config, bridge_control) } else { Vec::new() };
         let memory = if command & COMMAND_MEMORY != 0 { memory(config, bridge_control) } else { Vec::new() };
-        Self { buses, in_reset: false, ports, memory }
+        Self { buses, in_reset: false, isolated: 0, ports, memory }
     }
 
     /// The parts of `range` that are forwarded, without overlaps.

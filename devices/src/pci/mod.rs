@@ -5,12 +5,14 @@ pub mod bus;
 pub mod config;
 mod forwarding;
 pub mod mechanism1;
+pub mod msi;
 mod option_rom;
 
-pub use bridge::PciBridge;
+pub use bridge::{Extras, HotPlug, PciBridge, Reserve};
 pub use bus::{PciAddress, PciBus, SlotError};
 pub use config::{Bar, BarKind, PciConfig, PciConfigBuilder, PciConfigState};
 pub use forwarding::Forwarding;
+pub use msi::{MessagePort, MsiCapability, MsiOptions};
 pub use option_rom::OptionRom;
 
 use crate::base::{IoDevice, Region};

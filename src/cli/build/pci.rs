@@ -3,7 +3,9 @@
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
-use crate::config::{DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciRom, PciSerial, PvpanicPci};
+use crate::config::{
+    DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PvpanicPci,
+};
 
 const SLOTS: u8 = 32;
 const FUNCTIONS: u8 = 8;
@@ -23,7 +25,10 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
             let chassis_nr = list.number("chassis_nr").ok_or_else(|| {
                 error("'chassis_nr' is missing: give each bridge a chassis_nr of its own, from 1 to 255")
             })?;
-            PciFunction::PciBridge(PciBridge { chassis_nr })
+            let shpc = list.flag("shpc").unwrap_or(true);
+            // Without a controller nothing would interrupt; QEMU has no MSI then either, whatever is asked for.
+            let msi = shpc && list.choice::<String>("msi").as_deref() != Some("off");
+            PciFunction::PciBridge(PciBridge { chassis_nr, shpc, msi, reserve: reserve(given, list)? })
         }
         "pci-serial" => serial(&["chardev"]),
         "pci-serial-2x" => serial(&["chardev1", "chardev2"]),
@@ -42,16 +47,39 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
     if size.is_some_and(|size| !size.is_power_of_two()) {
         return Err(error("romsize has to be a power of two"));
     }
-    let file = text("romfile").filter(|_| list.number::<u8>("rombar") != Some(0));
+    let bar = list.number::<u8>("rombar") != Some(0);
     Ok(Some(DeviceConfig::Pci(PciDevice {
         id: text("id"),
         bus: text("bus"),
         addr,
         multifunction: list.flag("multifunction").unwrap_or(false),
-        rom: file.map(|file| PciRom { file: file.into(), size }),
+        rom: text("romfile").map(|file| PciRom { file, size, bar }),
         acpi_index: list.number("acpi-index").filter(|index| *index != 0),
         function,
     })))
+}
+
+/// What a bridge asks firmware for; as in QEMU, the largest number is the same as nothing.
+fn reserve(given: &Occurrence, list: &KeyValues) -> Result<PciReserve, UsageError> {
+    let size = |key: &str| list.size(key).filter(|size| *size != u64::MAX);
+    let below_4g = |key: &str| match size(key).map(u32::try_from) {
+        None => Ok(None),
+        Some(Ok(size)) => Ok(Some(size)),
+        Some(Err(_)) => Err(given.origin.error(format_args!("{key} has to be less than 4G"))),
+    };
+    let reserve = PciReserve {
+        buses: list.number("bus-reserve").filter(|buses| *buses != u32::MAX),
+        io: size("io-reserve"),
+        memory: below_4g("mem-reserve")?,
+        prefetchable_32: below_4g("pref32-reserve")?,
+        prefetchable_64: size("pref64-reserve"),
+    };
+    match (reserve.prefetchable_32, reserve.prefetchable_64) {
+        (Some(_), Some(_)) => {
+            Err(given.origin.error("a bridge has one prefetchable window: give pref32-reserve or pref64-reserve"))
+        }
+        _ => Ok(reserve),
+    }
 }
 
 /// Checks what concerns all PCI devices together: each bus is there when a device is put on it, and no two have the same
@@ -84,7 +112,9 @@ pub fn check(devices: &[(&Occurrence, &PciDevice)]) -> Result<(), UsageError> {
                 .error(format_args!("a PCI device with acpi-index = {index} already exists: {other}")));
         }
         if let PciFunction::PciBridge(bridge) = &device.function
-            && let Some((_, other)) = before.iter().find(|(_, other)| other.function == device.function)
+            && let Some((_, other)) = before.iter().find(
+                |(_, other)| matches!(&other.function, PciFunction::PciBridge(other) if other.chassis_nr == bridge.chassis_nr),
+            )
         {
             let chassis = bridge.chassis_nr;
             return Err(given.origin.error(format_args!("chassis_nr={chassis} is that of {other} already")));

@@ -12,9 +12,9 @@ macro_rules! pci_keys {
             Key::new("bus", Kind::Text("BUS"), "the bus it is on: pci.0, or the id of a bridge (default pci.0)"),
             Key::new("addr", Kind::Text("SLOT[.FN]"), "its slot and function, hexadecimal (default: the first free slot)"),
             Key::new("multifunction", Kind::Flag, "its slot has more functions than function 0 (default off)"),
-            Key::new("romfile", Kind::Text("FILE"), "contents of its expansion ROM; empty: it has none"),
+            Key::new("romfile", Kind::Text("FILE"), "its option ROM, also searched where firmware is; empty: it has none"),
             Key::new("romsize", Kind::Number(0, u32::MAX as u64), "size of the ROM: a power of two (default: the file's)"),
-            Key::new("rombar", Kind::Number(0, 1), "0: it has no expansion ROM, whatever romfile says (default 1)"),
+            Key::new("rombar", Kind::Number(0, 1), "0: firmware gets the ROM as a file (genroms/NAME in fw_cfg) and not from the card (default 1)"),
             Key::new(
                 "acpi-index",
                 Kind::Number(0, PciDevice::LAST_ACPI_INDEX as u64),
@@ -47,13 +47,21 @@ pub(super) const PCI_BRIDGE: Variant = Variant {
             Kind::Number(1, 0xff),
             "number of its chassis, different for each bridge: must be given"
         ),
-        Key::missing("shpc", &["off"], "natoma's bridge has no hot-plug controller of its own"),
-        Key::missing("msi", &["off", "auto"], "only a hot-plug controller would use it"),
-        Key::missing("bus-reserve", &[], "firmware decides"),
-        Key::missing("io-reserve", &[], "firmware decides"),
-        Key::missing("mem-reserve", &[], "firmware decides"),
-        Key::missing("pref32-reserve", &[], "firmware decides"),
-        Key::missing("pref64-reserve", &[], "firmware decides"),
+        Key::new("shpc", Kind::Flag, "it has a hot-plug controller (default on)"),
+        Key::new(
+            "msi",
+            Kind::Choice(&["on", "off", "auto"]),
+            "its hot-plug controller can interrupt by messages (default auto: it can)"
+        ),
+        Key::new(
+            "bus-reserve",
+            Kind::Number(0, u32::MAX as u64),
+            "bus numbers that firmware is asked to leave behind it (default: as firmware likes)"
+        ),
+        Key::new("io-reserve", Kind::Size(1), "I/O space that firmware is asked to leave behind it"),
+        Key::new("mem-reserve", Kind::Size(1), "the same of memory, less than 4G"),
+        Key::new("pref32-reserve", Kind::Size(1), "the same of prefetchable memory below 4 GiB"),
+        Key::new("pref64-reserve", Kind::Size(1), "the same of prefetchable memory anywhere, instead of the former"),
     ],
 };
 

@@ -29,7 +29,7 @@ use crate::kvm::msr::Msr;
 use crate::kvm::pit::{self, KernelPit, StoppedPit};
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::register_port::PlacedPort;
-use crate::kvm::split::BoardControllers;
+use crate::kvm::split::{BoardControllers, KernelMessages};
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
 use crate::kvm::{open, vm};
 use crate::machine::boot::{BootSource, FirstImage, KernelStart};
@@ -132,6 +132,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         clockwork: Clockwork::flowing(),
         irqs,
         chips,
+        messages: Arc::new(KernelMessages::new(Arc::clone(&vm))),
     };
     Ok((Prepared { image, kvm, quirks, topology, cpu, vm, irqchip, first }, ground))
 }

@@ -11,6 +11,7 @@ mod split;
 use std::sync::Arc;
 
 use anyhow::Result;
+use devices::base::msi::MsiSink;
 use devices::base::{GuestRam, IrqSink};
 
 use super::description::Identification;
@@ -49,6 +50,8 @@ pub struct Ground {
     pub irqs: Arc<dyn IrqSink>,
     /// Where interrupt controllers and interval timer are.
     pub chips: Chips,
+    /// Takes the messages of PCI functions to local APICs.
+    pub messages: Arc<dyn MsiSink>,
 }
 
 /// The processors of a machine and all that comes with them. Called by the main loop only.

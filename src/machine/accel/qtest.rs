@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use devices::base::msi::{ApicBus, Msi};
+use devices::base::msi::{ApicBus, Msi, MsiSink};
 use devices::base::{Delivery, IrqLine, IrqSink, ManualClock, TimeSource, TimerQueue, lock};
 
 use devices::chipset::i8254::LostTicks;
@@ -74,6 +74,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         irqs: Arc::clone(&tap) as _,
         // No processor takes any.
         chips: Chips::Board(controllers, LostTicks::Discard),
+        messages: Arc::new(NoApics),
     };
     Ok((Prepared { tap }, ground))
 }
@@ -148,11 +149,13 @@ impl Accelerator for NoProcessors {
 /// No processors, no local APICs: interrupts that nobody takes.
 struct NoApics;
 
-impl ApicBus for NoApics {
+impl MsiSink for NoApics {
     fn send(&self, _message: Msi) -> Delivery {
         Delivery::Delivered
     }
+}
 
+impl ApicBus for NoApics {
     fn watch_end(&self, _pin: u8, _message: Option<Msi>) {}
 }
 

@@ -104,17 +104,19 @@ mod tests {
 
     use super::*;
     use devices::base::IoDevice;
-    use devices::base::msi::Msi;
+    use devices::base::msi::{Msi, MsiSink};
 
     #[derive(Default)]
     struct Apics(Mutex<Vec<u32>>);
 
-    impl ApicBus for Apics {
+    impl MsiSink for Apics {
         fn send(&self, message: Msi) -> Delivery {
             lock(&self.0).push(message.data);
             Delivery::Delivered
         }
+    }
 
+    impl ApicBus for Apics {
         fn watch_end(&self, _pin: u8, _message: Option<Msi>) {}
     }
 

@@ -1,25 +1,26 @@
 //! PCI functions of `-device`.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use devices::backend::char::{CharBackend, NullChar};
-use devices::base::{DeviceTimers, IrqLine, Shared, SystemControl, lock, shared};
+use devices::base::{BusMaster, DeviceTimers, GuestRam, IrqLine, Shared, SystemControl, lock, shared};
 use devices::debug::PvpanicPci;
-use devices::pci::{OptionRom, PciAddress, PciBridge, PciBus, PciFunction};
+use devices::pci::{Extras, HotPlug, MessagePort, OptionRom, PciAddress, PciBridge, PciBus, PciFunction, Reserve};
 use devices::serial::{PciSerial, PciSerialModel};
 use devices::watchdog::I6300Esb;
 
 use super::Board;
 use crate::config::{self, PciDevice, PciRom};
 use crate::host::Backends;
+use crate::machine::firmware;
 
 /// Where a function goes.
 struct Socket<'a> {
     device: &'a PciDevice,
+    /// Directories of `-L`.
+    directories: &'a [PathBuf],
     bus: Arc<PciBus>,
     address: PciAddress,
 }
@@ -37,8 +38,8 @@ impl Socket<'_> {
         if self.device.multifunction {
             config.set_multifunction();
         }
-        if let Some(rom) = &self.device.rom {
-            config.fit_option_rom(read_rom(rom)?);
+        if let Some(rom) = self.device.rom.as_ref().filter(|rom| rom.bar) {
+            config.fit_option_rom(read_rom(rom, self.directories)?);
         }
         Ok(())
     }
@@ -49,15 +50,17 @@ impl Board {
     pub(super) fn add_pci_device(
         &mut self,
         device: &PciDevice,
+        directories: &[PathBuf],
         system: &Arc<dyn SystemControl>,
         backends: &dyn Backends,
     ) -> Result<()> {
-        self.make_pci_device(device, system, backends).with_context(|| format!("-device {device}"))
+        self.make_pci_device(device, directories, system, backends).with_context(|| format!("-device {device}"))
     }
 
     fn make_pci_device(
         &mut self,
         device: &PciDevice,
+        directories: &[PathBuf],
         system: &Arc<dyn SystemControl>,
         backends: &dyn Backends,
     ) -> Result<()> {
@@ -72,7 +75,7 @@ impl Board {
         if let Some(index) = device.acpi_index {
             self.set_acpi_index(&bus, address.slot, index);
         }
-        let socket = Socket { device, bus, address };
+        let socket = Socket { device, directories, bus, address };
         match &device.function {
             config::PciFunction::PciBridge(bridge) => self.add_pci_bridge(&socket, bridge),
             config::PciFunction::PciSerial(card) => self.add_pci_serial(&socket, card, backends),
@@ -106,11 +109,34 @@ impl Board {
         };
         let gate = socket.bus.bus_master();
         let secondary = PciBus::behind(&socket.bus, socket.address.slot, name, gate.clone());
-        let bridge = shared(PciBridge::new(config.chassis_nr, gate));
+        let messages = config.msi.then(|| self.message_port(&gate));
+        let config::PciReserve { buses, io, memory, prefetchable_32, prefetchable_64 } = config.reserve;
+        let extras = Extras {
+            hot_plug: config.shpc.then(|| HotPlug { interrupt: socket.interrupt(), messages }),
+            reserve: Reserve { buses, io, memory, prefetchable_32, prefetchable_64 },
+        };
+        let bridge = shared(PciBridge::new(config.chassis_nr, gate, extras));
         socket.prepare(&bridge)?;
-        socket.bus.insert_bridge(socket.address, socket.device.to_string(), bridge.clone(), secondary)?;
+        let name = socket.device.to_string();
+        socket.bus.insert_bridge(socket.address, name, bridge.clone(), Arc::clone(&secondary))?;
+        self.bridges.push((Shared::clone(&bridge), secondary));
         self.register(bridge);
         Ok(())
+    }
+
+    /// Where messages of a function that masters the bus through `gate` go.
+    fn message_port(&self, gate: &BusMaster) -> MessagePort {
+        MessagePort::new(Arc::clone(&self.messages), GuestRam::clone(&self.ram), gate.clone())
+    }
+
+    /// Tells bridges what sits in the slots behind them. To be called once everybody does.
+    pub(super) fn connect_slots(&self) {
+        for (bridge, secondary) in &self.bridges {
+            let functions = secondary.functions();
+            let first = functions.iter().filter(|(address, _)| address.function == 0);
+            lock(bridge).connect_slots(first.fold(0, |slots, (address, _)| slots | 1 << address.slot));
+        }
+        self.pci.remap();
     }
 
     fn add_pci_serial(
@@ -153,11 +179,12 @@ fn find_bus(bus: &Arc<PciBus>, name: &str) -> Option<Arc<PciBus>> {
     bus.secondaries().into_iter().find_map(|(_, secondary)| find_bus(&secondary, name))
 }
 
-fn read_rom(rom: &PciRom) -> Result<OptionRom> {
-    let contents = read_limited(&rom.file).with_context(|| format!("can't read the ROM {}", rom.file.display()))?;
+fn read_rom(rom: &PciRom, directories: &[PathBuf]) -> Result<OptionRom> {
+    let path = firmware::find(&rom.file, directories)?;
+    let contents = firmware::read(&path, OptionRom::LARGEST as u64)?;
     let contents = match rom.size.map(|size| size as usize) {
         Some(size) if size < contents.len() => {
-            bail!("the ROM {} has {} bytes, more than romsize={size}", rom.file.display(), contents.len())
+            bail!("the ROM {} has {} bytes, more than romsize={size}", path.display(), contents.len())
         }
         Some(size) if size > OptionRom::LARGEST => bail!("romsize={size}: a PCI ROM has at most 16 MiB"),
         Some(size) => {
@@ -167,14 +194,7 @@ fn read_rom(rom: &PciRom) -> Result<OptionRom> {
         }
         None => contents,
     };
-    OptionRom::new(contents).with_context(|| format!("the ROM {} is empty, or larger than 16 MiB", rom.file.display()))
-}
-
-/// Reads a file, but not much more of it than can be used.
-fn read_limited(path: &Path) -> Result<Vec<u8>> {
-    let mut contents = Vec::new();
-    File::open(path)?.take(OptionRom::LARGEST as u64 + 1).read_to_end(&mut contents)?;
-    Ok(contents)
+    OptionRom::new(contents).with_context(|| format!("the ROM {} is empty, or larger than 16 MiB", path.display()))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod port92;
 pub mod pvpanic;
 pub mod reset_state;
 pub mod rtc;
+pub mod shpc;
 pub mod smbus;
 pub mod uart;
 pub mod watchdog;

@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
+use crate::base::msi::MsiSink;
 use crate::base::{lock, shared};
 
 /// Remembers what the chip says.
@@ -11,12 +12,14 @@ struct Apics {
     watched: Mutex<Vec<(u8, Option<Msi>)>>,
 }
 
-impl ApicBus for Apics {
+impl MsiSink for Apics {
     fn send(&self, message: Msi) -> Delivery {
         lock(&self.messages).push(message);
         Delivery::Delivered
     }
+}
 
+impl ApicBus for Apics {
     fn watch_end(&self, pin: u8, message: Option<Msi>) {
         lock(&self.watched).push((pin, message));
     }

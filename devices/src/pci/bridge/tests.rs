@@ -1,9 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::base::contract::{self, Subject};
+use crate::base::contract::{self, ResetValue, Subject};
 use crate::base::irq::Delivery;
-use crate::base::{AccessRule, Bus, IrqInput, IrqSink, Region, Shared, Space, shared};
+use crate::base::msi::{Msi, MsiSink};
+use crate::base::{AccessRule, Bus, IrqInput, IrqProbe, IrqSink, Region, Shared, Space, lock, shared};
 use crate::pci::mechanism1::{self, ConfigMechanism1};
 use crate::pci::{Bar, BarKind, PciAddress, PciBus};
 
@@ -99,7 +102,7 @@ impl Board {
         let outer = PciBus::behind(&root, 4, "outer", gates[0].clone());
         let gates = [gates[0].clone(), outer.bus_master()];
         let inner = PciBus::behind(&outer, 2, "inner", gates[1].clone());
-        let bridge = |chassis, gate: &BusMaster| shared(PciBridge::new(chassis, gate.clone()));
+        let bridge = |chassis, gate: &BusMaster| shared(PciBridge::new(chassis, gate.clone(), Extras::default()));
         root.insert_bridge(PciAddress::slot(4), "pci-bridge", bridge(1, &gates[0]), outer.clone()).unwrap();
         outer.insert_bridge(PciAddress::slot(2), "pci-bridge", bridge(2, &gates[1]), inner.clone()).unwrap();
         inner.insert(PciAddress::slot(3), "card", shared(Card::new(true))).unwrap();
@@ -156,7 +159,7 @@ impl Board {
 
 #[test]
 fn config_space_is_that_of_qemus_bridge_without_shpc() {
-    let mut bridge = PciBridge::new(1, BusMaster::closed());
+    let mut bridge = PciBridge::new(1, BusMaster::closed(), Extras::default());
     let value = |bridge: &PciBridge, at| bridge.config.read_u32(at);
     // Dumped from QEMU 7.2 by `-device pci-bridge,chassis_nr=1,shpc=off`; all other registers are 0.
     let qemu = [
@@ -198,6 +201,151 @@ fn config_space_is_that_of_qemus_bridge_without_shpc() {
     for (at, want) in ones {
         assert_eq!(value(&bridge, at), want, "{at:#x}");
     }
+}
+
+/// A bridge with all that it can have, its messages, the level of its pin, and its gate.
+fn hot_plug_bridge(reserve: Reserve) -> (PciBridge, Arc<Messages>, IrqProbe) {
+    let messages = Arc::<Messages>::default();
+    let (interrupt, probe) = IrqLine::probed();
+    let gate = BusMaster::closed();
+    let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap());
+    let port = MessagePort::new(Arc::clone(&messages) as _, ram, gate.clone());
+    let extras = Extras { hot_plug: Some(HotPlug { interrupt, messages: Some(port) }), reserve };
+    let mut bridge = PciBridge::new(1, gate, extras);
+    bridge.connect_slots(1 << 3);
+    (bridge, messages, probe)
+}
+
+#[derive(Default)]
+struct Messages(Mutex<Vec<Msi>>);
+
+impl MsiSink for Messages {
+    fn send(&self, message: Msi) -> Delivery {
+        lock(&self.0).push(message);
+        Delivery::Delivered
+    }
+}
+
+/// As a guest writes.
+fn configure(bridge: &mut PciBridge, offset: u8, size: u8, value: u32) {
+    bridge.config.write(offset, size, value);
+    bridge.config_written(offset, size);
+}
+
+#[test]
+fn config_space_is_that_of_qemus_bridge() {
+    let reserve = Reserve { buses: Some(2), io: Some(0x1000), prefetchable_64: Some(1 << 32), ..Reserve::default() };
+    let (bridge, ..) = hot_plug_bridge(reserve);
+    // QEMU 7.2 with `-device pci-bridge,chassis_nr=1,bus-reserve=2,io-reserve=4K,pref64-reserve=4G`; all others are 0.
+    let qemu = [
+        (0x00, 0x0001_1b36),
+        (0x04, 0x00b0_0000),
+        (0x08, 0x0604_0000),
+        (0x0c, 0x0001_0000),
+        (0x10, 0x0000_0004),
+        (0x1c, 0x00a0_0000),
+        (0x24, 0x0001_0001),
+        (0x34, 0x0000_0064),
+        (0x3c, 0x0000_0100),
+        (0x40, 0x0000_000c),
+        (0x48, 0x0120_4004),
+        (0x4c, 0x0180_4805),
+        (0x64, 0x0120_4c09),
+        (0x68, 2),
+        (0x6c, 0x1000),
+        (0x74, u32::MAX),
+        (0x78, u32::MAX),
+        (0x80, 1),
+    ];
+    for at in (0..=0xfc).step_by(4) {
+        let want = qemu.iter().find(|(offset, _)| *offset == at).map_or(0, |(_, value)| *value);
+        assert_eq!(bridge.config.read_u32(at), want, "{at:#x}");
+    }
+}
+
+#[test]
+fn registers_of_the_hot_plug_controller_are_in_both_windows() {
+    let (mut bridge, _, probe) = hot_plug_bridge(Reserve::default());
+    // Slot configuration, by BAR 0 in all sizes and by the capability.
+    assert_eq!(bridge.read(0, 0x0c, 4), 0xe001_011f);
+    assert_eq!((bridge.read(0, 0x0e, 2), bridge.read(0, 0x0d, 1)), (0xe001, 0x01));
+    configure(&mut bridge, 0x42, 1, 3);
+    assert_eq!(bridge.config.read_u32(0x44), 0xe001_011f);
+    configure(&mut bridge, 0x44, 4, 0);
+    assert_eq!(bridge.config.read_u32(0x44), 0xe001_011f);
+    // Behind the last register.
+    assert_eq!((bridge.read(0, 0xa0, 4), bridge.read(0, 0xff, 1)), (0, 0));
+
+    // A command in bytes of the window: the target is written first. Its completion interrupts by the pin.
+    bridge.write(0, 0x20, 1, 0x0a);
+    bridge.write(0, 0x15, 1, 3);
+    bridge.write(0, 0x14, 1, 0x0f);
+    assert_eq!(bridge.read(0, 0x2c, 1), 0x0f, "slot 3");
+    assert_eq!(bridge.forwarding().unwrap().isolated >> 3 & 1, 1);
+    assert!(probe.level());
+    assert_eq!(bridge.config.read_u8(0x43), 0x80, "interrupt pending");
+    configure(&mut bridge, 0x42, 1, 8);
+    assert_eq!(bridge.config.read_u32(0x44), 0x0001_000a);
+    configure(&mut bridge, 0x44, 4, 0x0001_000a);
+    assert_eq!((probe.level(), bridge.config.read_u8(0x43)), (false, 0));
+    bridge.reset(ResetKind::System);
+    assert_eq!((bridge.read(0, 0x2c, 4), bridge.read(0, 0x20, 4)), (0x7f00_0006, 0x0f));
+}
+
+#[test]
+fn the_hot_plug_controller_interrupts_by_messages() {
+    let (mut bridge, messages, probe) = hot_plug_bridge(Reserve::default());
+    for (offset, size, value) in [(0x50, 4, 0xfee0_0000), (0x58, 2, 0x51), (0x4e, 2, 1), (0x04, 2, 4)] {
+        configure(&mut bridge, offset, size, value);
+    }
+    bridge.write(0, 0x20, 1, 0x0a);
+    let message = Msi { address: 0xfee0_0000, data: 0x51 };
+    let take = || std::mem::take(&mut *lock(&messages.0));
+    bridge.write(0, 0x14, 2, 0x40);
+    assert_eq!((take(), probe.level()), (vec![message], false));
+    // One for each time that there begins to be a cause.
+    bridge.write(0, 0x14, 2, 0x40);
+    assert_eq!(take(), []);
+    bridge.write(0, 0x20, 4, 0x1_000a);
+    bridge.write(0, 0x14, 2, 0x40);
+    assert_eq!(take(), [message]);
+    // A state that is loaded does not send again what has been sent.
+    let saved = bridge.save();
+    bridge.reset(ResetKind::System);
+    bridge.load(&saved).unwrap();
+    assert_eq!((take(), bridge.save()), (vec![], saved));
+    // Masked: later.
+    bridge.write(0, 0x20, 4, 0x1_000a);
+    configure(&mut bridge, 0x5c, 4, 1);
+    bridge.write(0, 0x14, 2, 0x40);
+    assert_eq!((take(), bridge.config.read_u32(0x60)), (vec![], 1));
+    configure(&mut bridge, 0x5c, 4, 0);
+    assert_eq!((take(), bridge.config.read_u32(0x60)), (vec![message], 0));
+}
+
+#[test]
+fn a_state_is_of_a_bridge_with_the_same_parts() {
+    let (mut with, ..) = hot_plug_bridge(Reserve::default());
+    let mut without = PciBridge::new(1, BusMaster::closed(), Extras::default());
+    let states = [with.save(), without.save()];
+    assert!(with.load(&states[1]).is_err());
+    assert!(without.load(&states[0]).is_err());
+    // A capability that is not there.
+    with.config.put(0x4c, &[0x11]);
+    let bad = with.save();
+    let (mut good, ..) = hot_plug_bridge(Reserve::default());
+    assert!(good.load(&bad).is_err());
+    assert_eq!(good.save(), states[0]);
+}
+
+#[test]
+fn contract_with_a_hot_plug_controller() {
+    let make = || {
+        let (bridge, _, probe) = hot_plug_bridge(Reserve::default());
+        Subject { device: shared(bridge), regions: vec![WINDOW], irqs: vec![probe], keep: Box::new(()) }
+    };
+    let register = |offset, value| ResetValue { region: 0, offset, size: 4, value };
+    contract::check(make, &[register(0x04, 31), register(0x10, 0x0100_0000), register(0x2c, 0x7f00_0006)]);
 }
 
 #[test]
@@ -336,7 +484,7 @@ fn random_registers_never_upset_the_tree() {
 #[test]
 fn contract() {
     let make = || Subject {
-        device: shared(PciBridge::new(1, BusMaster::closed())),
+        device: shared(PciBridge::new(1, BusMaster::closed(), Extras::default())),
         regions: Vec::new(),
         irqs: Vec::new(),
         keep: Box::new(()),
@@ -347,7 +495,7 @@ fn contract() {
 /// A function without windows of its own: nothing but its configuration space is state.
 #[test]
 fn the_bridge_itself_answers_no_access_and_keeps_its_state() {
-    let mut bridge = PciBridge::new(3, BusMaster::closed());
+    let mut bridge = PciBridge::new(3, BusMaster::closed(), Extras::default());
     assert_eq!(bridge.name(), "pci-bridge");
     bridge.write(0, 0, 4, 0x1234_5678);
     assert_eq!(bridge.read(0, 0, 4), u64::MAX);
