@@ -71,19 +71,18 @@ impl FwCfg {
         self.items.add(name, Contents::Fixed(Box::new(contents)))
     }
 
-    /// Adds a file whose contents are made by `produce` when the guest first selects it after a reset, and are then kept.
-    /// They are cut, or filled up with zeros, to `len` bytes, which is what the directory says. `produce` must not call
-    /// devices.
+    /// Adds files, of which the name and the length are given, whose contents `produce` makes together, in this order, when
+    /// the guest first selects one of them after a reset; they are then kept. Each is cut, or filled up with zeros, to its
+    /// length, which is what the directory says. `produce` must not call devices.
     ///
     /// # Errors
     /// As [`Self::add_file`].
-    pub fn add_produced_file(
+    pub fn add_produced_files(
         &mut self,
-        name: &str,
-        len: u32,
-        produce: impl FnMut() -> Vec<u8> + Send + 'static,
+        files: &[(&str, u32)],
+        produce: impl FnMut() -> Vec<Vec<u8>> + Send + 'static,
     ) -> Result<(), FileError> {
-        self.items.add(name, Contents::Produced { len, produce: Box::new(produce), made: None })
+        self.items.add_produced(files, Box::new(produce))
     }
 
     /// Adds a file that the guest may write. `written` is told the whole contents after each change (a write, a reset

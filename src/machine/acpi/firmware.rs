@@ -73,17 +73,24 @@ impl FirmwareTables {
         })
     }
 
-    /// Adds the files. Each is made when it is first selected after a reset.
+    /// Adds the files. They are made together when one of them is first selected after a reset: the script knows where the
+    /// pointers in the tables are, so that all have to be of the same tables, whatever firmware programs meanwhile.
     ///
     /// # Errors
     /// There is no room for them.
     pub fn add_files(&self, fw_cfg: &mut FwCfg) -> Result<(), FileError> {
         let now = self.build();
         let size = |len: usize, step: usize| u32::try_from(len.next_multiple_of(step)).unwrap_or(u32::MAX);
-        let (tables, loader) = (size(now.tables.len(), TABLES_STEP), size(script(&now).len(), LOADER_STEP));
-        let [for_rsdp, for_tables, for_loader] = [(); 3].map(|()| self.clone());
-        fw_cfg.add_produced_file(RSDP_FILE, RSDP_LEN as u32, move || for_rsdp.build().rsdp.to_vec())?;
-        fw_cfg.add_produced_file(TABLES_FILE, tables, move || for_tables.build().tables)?;
-        fw_cfg.add_produced_file(LOADER_FILE, loader, move || script(&for_loader.build()))
+        let files = [
+            (RSDP_FILE, RSDP_LEN as u32),
+            (TABLES_FILE, size(now.tables.len(), TABLES_STEP)),
+            (LOADER_FILE, size(script(&now).len(), LOADER_STEP)),
+        ];
+        let source = self.clone();
+        fw_cfg.add_produced_files(&files, move || {
+            let tables = source.build();
+            let script = script(&tables);
+            vec![tables.rsdp.to_vec(), tables.tables, script]
+        })
     }
 }

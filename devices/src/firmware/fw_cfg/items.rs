@@ -6,8 +6,8 @@ use super::registers::{ARCH_LOCAL, DIRECTORY_ENTRY_LEN, FIRST_FILE, ITEM, NAME_L
 
 /// Bytes that do not change: a vector, a static array, a mapped file.
 type Fixed = Box<dyn AsRef<[u8]> + Send + Sync>;
-/// Makes the contents of a file.
-pub(super) type Produce = Box<dyn FnMut() -> Vec<u8> + Send>;
+/// Makes the contents of files that belong together, in the order in which they were added.
+pub(super) type Produce = Box<dyn FnMut() -> Vec<Vec<u8>> + Send>;
 /// Is told the contents of a file after each write.
 pub(super) type Written = Box<dyn FnMut(&[u8]) + Send>;
 
@@ -48,8 +48,9 @@ pub enum FileError {
 pub(super) enum Contents {
     /// The same at all times.
     Fixed(Fixed),
-    /// Made when the guest selects the file for the first time after a reset.
-    Produced { len: u32, produce: Produce, made: Option<Vec<u8>> },
+    /// Made when the guest selects one of the files of a group for the first time after a reset, as what its producer
+    /// makes in place `part`.
+    Produced { len: u32, group: usize, part: usize, made: Option<Vec<u8>> },
     /// The guest may write it, without changing its length. A reset brings back `initial`.
     Writable { initial: Vec<u8>, now: Vec<u8>, written: Written },
 }
@@ -68,15 +69,6 @@ impl Contents {
         match self {
             Self::Produced { len, .. } => *len as usize,
             Self::Fixed(_) | Self::Writable { .. } => self.bytes().len(),
-        }
-    }
-
-    fn prepare(&mut self) {
-        if let Self::Produced { len, produce, made: made @ None } = self {
-            let mut bytes = produce();
-            // The guest knows the length from the directory.
-            bytes.resize(*len as usize, 0);
-            *made = Some(bytes);
         }
     }
 
@@ -128,6 +120,8 @@ pub(super) struct Items {
     numbered: BTreeMap<u16, Fixed>,
     /// Sorted by name.
     files: Vec<File>,
+    /// By group.
+    producers: Vec<Produce>,
     slots: u16,
     /// The directory as the guest reads it.
     directory: Vec<u8>,
@@ -142,7 +136,8 @@ enum Place {
 
 impl Items {
     pub(super) fn new(slots: u16) -> Self {
-        let mut items = Self { numbered: BTreeMap::new(), files: Vec::new(), slots, directory: Vec::new() };
+        let mut items =
+            Self { numbered: BTreeMap::new(), files: Vec::new(), producers: Vec::new(), slots, directory: Vec::new() };
         items.write_directory();
         items
     }
@@ -171,6 +166,16 @@ impl Items {
         self.files.insert(place, File { name: name.into(), contents });
         self.write_directory();
         Ok(())
+    }
+
+    /// Adds files, each with its length, whose contents are made together.
+    pub(super) fn add_produced(&mut self, files: &[(&str, u32)], produce: Produce) -> Result<(), FileError> {
+        let group = self.producers.len();
+        self.producers.push(produce);
+        let mut files = files.iter().enumerate();
+        files.try_for_each(|(part, (name, len))| {
+            self.add(name, Contents::Produced { len: *len, group, part, made: None })
+        })
     }
 
     fn write_directory(&mut self) {
@@ -207,12 +212,26 @@ impl Items {
         Some(Place::Numbered(index | selector & ARCH_LOCAL))
     }
 
-    /// Makes the contents of the file that is selected.
+    /// Makes the contents of the file that is selected, and of those that belong to it.
     pub(super) fn prepare(&mut self, selector: u16) {
-        if let Some(Place::File(file)) = self.place(selector)
-            && let Some(file) = self.files.get_mut(file)
-        {
-            file.contents.prepare();
+        let Some(Place::File(file)) = self.place(selector) else { return };
+        let Some(Contents::Produced { group: wanted, made: None, .. }) =
+            self.files.get(file).map(|file| &file.contents)
+        else {
+            return;
+        };
+        let wanted = *wanted;
+        let Some(produce) = self.producers.get_mut(wanted) else { return };
+        let mut parts = produce();
+        for file in &mut self.files {
+            if let Contents::Produced { len, group, part, made } = &mut file.contents
+                && *group == wanted
+            {
+                let mut bytes = parts.get_mut(*part).map(std::mem::take).unwrap_or_default();
+                // The guest knows the length from the directory.
+                bytes.resize(*len as usize, 0);
+                *made = Some(bytes);
+            }
         }
     }
 

@@ -73,7 +73,7 @@ fn keeps_the_contract() {
     let make = || {
         let bench = Bench::new(|device| {
             device.add_file("opt/fixed", vec![7; 100]).unwrap();
-            device.add_produced_file("opt/made", 3, || vec![1, 2]).unwrap();
+            device.add_produced_files(&[("opt/made", 3)], || vec![vec![1, 2]]).unwrap();
             device.add_writable_file("opt/written", vec![0; 8], |_| {}).unwrap();
         });
         Subject {
@@ -244,9 +244,9 @@ fn contents_are_made_on_selection_once_per_reset() {
     let bench = Bench::new(|device| {
         let produce = move || {
             round += 1;
-            vec![round; 8]
+            vec![vec![round; 8]]
         };
-        device.add_produced_file("etc/p", 4, produce).unwrap();
+        device.add_produced_files(&[("etc/p", 4)], produce).unwrap();
     });
     assert_eq!(bench.bytes::<4>(0x19), [0, 0, 0, 1]);
     assert_eq!(bench.bytes::<5>(0x20), [1, 1, 1, 1, 0], "cut to the size in the directory");
@@ -257,6 +257,22 @@ fn contents_are_made_on_selection_once_per_reset() {
     assert_eq!(bench.bytes::<1>(0x20), [2]);
     lock(&bench.device).load(&saved).unwrap();
     assert_eq!(bench.byte(), 1, "a loaded state brings its own contents");
+}
+
+#[test]
+fn contents_that_belong_together_are_made_at_one_time() {
+    let mut round = 0;
+    let bench = Bench::new(|device| {
+        let produce = move || {
+            round += 1;
+            vec![vec![round; 2], vec![0x10 + round; 2]]
+        };
+        // In the directory the second comes first.
+        device.add_produced_files(&[("etc/q", 2), ("etc/p", 2)], produce).unwrap();
+    });
+    assert_eq!((bench.bytes::<2>(0x21), bench.bytes::<2>(0x20)), ([1, 1], [0x11, 0x11]));
+    lock(&bench.device).reset(ResetKind::System);
+    assert_eq!((bench.bytes::<2>(0x20), bench.bytes::<2>(0x21)), ([0x12, 0x12], [2, 2]));
 }
 
 #[test]
@@ -310,7 +326,7 @@ fn hostile_descriptors_end() {
 
 #[test]
 fn inspect_lists_the_files() {
-    let bench = Bench::new(|device| device.add_produced_file("etc/p", 4096, Vec::new).unwrap());
+    let bench = Bench::new(|device| device.add_produced_files(&[("etc/p", 4096)], Vec::new).unwrap());
     bench.select(0x19);
     let mut report = Inspector::default();
     lock(&bench.device).inspect(&mut report);

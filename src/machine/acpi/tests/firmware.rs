@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use devices::base::{
-    AccessRule, Bus, BusMaster, Dma, IoDevice, IrqLine, Priority, Region, Space, SystemControl, SystemRequest, shared,
+    AccessRule, Bus, BusMaster, Device, Dma, IoDevice, IrqLine, Priority, Region, ResetKind, Space, SystemControl,
+    SystemRequest, shared,
 };
 use devices::chipset::piix4_pm::PM_BLOCK;
 use devices::chipset::port92::Port92;
@@ -11,7 +12,7 @@ use devices::firmware::FwCfg;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::machine::acpi::loader::{LOADER_FILE, RSDP_FILE, TABLES_FILE};
+use crate::machine::acpi::loader::{LOADER_FILE, RSDP_FILE, TABLES_FILE, script};
 
 /// Firmware, as SeaBIOS and OVMF understand the script: what is at the places it chooses.
 #[derive(Default)]
@@ -137,6 +138,27 @@ fn firmware_places_the_tables_by_the_script() {
     let placed = source.build().place(*base);
     assert_eq!(image[..placed.tables.len()], placed.tables);
     assert_eq!(rsdp[..], placed.rsdp);
+}
+
+/// A window that firmware places between two files changes the DSDT, whose length decides where all that follows is.
+#[test]
+fn the_files_are_of_the_same_tables() {
+    let (source, _, memory) = on_buses();
+    let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap());
+    let mut device = FwCfg::new(Dma::new(ram, BusMaster::always()), 32);
+    source.add_files(&mut device).unwrap();
+    let before = source.build();
+    let loader = read_file(&mut device, LOADER_FILE);
+    let nobody = shared(Port92::new(IrqLine::detached(), Arc::new(Deaf)));
+    memory.map(0x38_0000_0000, Region::memory(0, "bar", 0x4000, AccessRule::DWORD), Priority::Movable, nobody);
+    assert_ne!(source.build().tables, before.tables);
+    assert_eq!(read_file(&mut device, RSDP_FILE), before.rsdp);
+    assert_eq!(read_file(&mut device, TABLES_FILE)[..before.tables.len()], before.tables);
+    let script = script(&before);
+    assert_eq!(loader[..script.len()], script);
+    device.reset(ResetKind::System);
+    let after = source.build();
+    assert_eq!(read_file(&mut device, TABLES_FILE)[..after.tables.len()], after.tables);
 }
 
 struct Deaf;
