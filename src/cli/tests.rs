@@ -238,7 +238,7 @@ fn guest_ram_has_a_size_and_a_backend() {
     ] {
         assert_eq!(memory(line).size(), size, "{line}");
     }
-    let ram = memory("-mem-path /dev/shm -mem-prealloc -smp 2 -machine mem-merge=off").ram;
+    let ram = memory("-mem-path /dev/shm -mem-prealloc -smp 2 -machine mem-merge=off").ram.remove(0);
     let path = "/dev/shm".into();
     assert_eq!(ram.kind, MemoryBackendKind::File { path, align: 0, readonly: false });
     assert_eq!((ram.prealloc, ram.prealloc_threads, ram.merge, ram.share), (true, 2, false, false));
@@ -249,15 +249,15 @@ fn guest_ram_has_a_size_and_a_backend() {
     );
     assert_eq!(
         memory.ram,
-        MemoryBackend {
+        [MemoryBackend {
             kind: MemoryBackendKind::Memfd { hugetlb: true, hugetlbsize: 2 << 20, seal: true },
             share: true,
             ..MemoryBackend::anonymous("main", 4 << 20)
-        }
+        }]
     );
     assert_eq!(memory.spare, [MemoryBackend::anonymous("spare", 8192)]);
     let main = "-object memory-backend-ram,id=pc.ram,size=64M -machine memory-backend=pc.ram";
-    assert_eq!(machine(&format!("{main} -m 64")).memory.ram, MemoryBackend::anonymous("pc.ram", 64 << 20));
+    assert_eq!(machine(&format!("{main} -m 64")).memory.ram, [MemoryBackend::anonymous("pc.ram", 64 << 20)]);
 
     check_errors(&[
         (

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Guest RAM. Its size is that of `ram`.
+/// Guest RAM. Its size is that of the backends in `ram`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryConfig {
-    /// The backend of the main RAM: the one named by `-machine memory-backend=`, or one made up from `-m`, `-mem-path`
-    /// and `-mem-prealloc` with the id `pc.ram`.
-    pub ram: MemoryBackend,
+    /// The backends that RAM consists of, one after the other from address 0 on: those of the NUMA nodes, if these have some;
+    /// otherwise the one named by `-machine memory-backend=`, or one made up from `-m`, `-mem-path` and `-mem-prealloc`
+    /// with the id `pc.ram`.
+    pub ram: Vec<MemoryBackend>,
     /// Further backends that were defined and that nothing uses yet.
     pub spare: Vec<MemoryBackend>,
 }
@@ -25,13 +26,13 @@ impl MemoryConfig {
 
     /// Size of guest RAM in bytes.
     pub fn size(&self) -> u64 {
-        self.ram.size
+        self.ram.iter().fold(0, |sum, backend| sum.saturating_add(backend.size))
     }
 }
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { ram: MemoryBackend::anonymous(MemoryBackend::DEFAULT_ID, Self::DEFAULT_SIZE), spare: Vec::new() }
+        Self { ram: vec![MemoryBackend::anonymous(MemoryBackend::DEFAULT_ID, Self::DEFAULT_SIZE)], spare: Vec::new() }
     }
 }
 

@@ -8,6 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use devices::base::GuestRam;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use super::layout::MemoryLayout;
 use crate::config::{MemoryBackend, MemoryBackendKind};
@@ -205,40 +206,90 @@ fn unnamed_file(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Maps the RAM of `layout`.
+/// Why a backend does not become RAM.
+#[derive(Debug, thiserror::Error)]
+#[error("{option}")]
+pub struct BackendError {
+    /// The option that asks for it.
+    pub option: String,
+    /// Why.
+    pub source: RamError,
+}
+
+/// A backend, and where what it holds begins in RAM.
+struct Part<'a> {
+    backend: &'a MemoryBackend,
+    source: Source,
+    start: u64,
+}
+
+impl Part<'_> {
+    /// The bytes of RAM that it holds, counted without holes.
+    fn range(&self) -> Range<u64> {
+        self.start..self.start + self.backend.size
+    }
+
+    fn error(&self, source: RamError) -> BackendError {
+        BackendError { option: self.backend.option(), source }
+    }
+}
+
+/// Maps the RAM of `layout`, which `backends` hold one after the other.
 ///
 /// # Errors
-/// The host does not give the memory, or the file behind it is unusable.
-pub fn map(backend: &MemoryBackend, layout: &MemoryLayout) -> Result<GuestRam, RamError> {
-    let source = Source::open(backend)?;
+/// The host does not give the memory, or a file behind it is unusable.
+pub fn map(backends: &[MemoryBackend], layout: &MemoryLayout) -> Result<GuestRam, BackendError> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for backend in backends {
+        let error = |source| BackendError { option: backend.option(), source };
+        parts.push(Part { backend, source: Source::open(backend).map_err(error)?, start });
+        start += backend.size;
+    }
+    let Some(first) = parts.first() else { return Ok(Arc::default()) };
+    let whole = |error| first.error(map_error(first.backend, error));
     let mut regions = Vec::new();
+    // Addresses of the pieces, of which some are to be allocated in advance.
+    let mut pieces = Vec::new();
     for region in layout.ram_regions() {
         let size = region.guest.end - region.guest.start;
-        if !size.is_multiple_of(source.page) {
-            return Err(RamError::PageSize { size, page: source.page });
+        let align = parts.iter().fold(HUGE_PAGE, |align, part| align.max(part.source.align));
+        let host = reserve(size, align).map_err(whole)?;
+        let mut files = Vec::new();
+        for part in &parts {
+            let range = part.range().start.max(region.offset)..part.range().end.min(region.offset + size);
+            if range.is_empty() {
+                continue;
+            }
+            let (at, offset, len) = (range.start - region.offset, range.start - part.start, range.end - range.start);
+            let page = part.source.page;
+            if let Some(size) = [len, at].into_iter().find(|size| !size.is_multiple_of(page)) {
+                return Err(part.error(RamError::PageSize { size, page }));
+            }
+            let piece = host as usize + at as usize;
+            map_piece(part, piece, len as usize, offset).map_err(|error| part.error(map_error(part.backend, error)))?;
+            pieces.push((part, piece, len as usize));
+            files.push((part.source.shared, part.source.file.as_ref(), offset));
         }
-        let host = map_region(backend, &source, size, region.offset)?;
-        let offset = source.file.as_ref().map(|file| FileOffset::from_arc(Arc::clone(file), region.offset));
+        let shared = files.iter().all(|(shared, ..)| *shared);
         let mut builder = MmapRegionBuilder::new(size as usize)
             .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_NORESERVE | if source.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE });
-        if let Some(offset) = offset {
-            builder = builder.with_file_offset(offset);
+            .with_mmap_flags(libc::MAP_NORESERVE | if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE });
+        if let [(_, Some(file), offset)] = files.as_slice() {
+            builder = builder.with_file_offset(FileOffset::from_arc(Arc::clone(file), *offset));
         }
         // SAFETY: `host` was mapped just now with this size, is used by nobody else and is never unmapped.
         let builder = unsafe { builder.with_raw_mmap_pointer(host) };
-        let mapped = builder.build().map_err(|error| map_error(backend, io::Error::other(error)))?;
+        let mapped = builder.build().map_err(|error| whole(io::Error::other(error)))?;
         regions.push(
             GuestRegionMmap::new(mapped, GuestAddress(region.guest.start))
-                .ok_or_else(|| map_error(backend, io::ErrorKind::InvalidInput.into()))?,
+                .ok_or_else(|| whole(io::ErrorKind::InvalidInput.into()))?,
         );
     }
-    let ram = GuestMemoryMmap::from_regions(regions).map_err(|error| map_error(backend, io::Error::other(error)))?;
+    let ram = GuestMemoryMmap::from_regions(regions).map_err(|error| whole(io::Error::other(error)))?;
     // Takes long, so that whatever else can fail comes before it.
-    if backend.prealloc {
-        for region in ram.iter() {
-            prealloc(region.as_ptr() as usize, region.size(), backend.prealloc_threads).map_err(RamError::Prealloc)?;
-        }
+    for (part, start, len) in pieces.into_iter().filter(|(part, ..)| part.backend.prealloc) {
+        prealloc(start, len, part.backend.prealloc_threads).map_err(|error| part.error(RamError::Prealloc(error)))?;
     }
     Ok(Arc::new(ram))
 }
@@ -248,27 +299,35 @@ fn map_error(backend: &MemoryBackend, source: io::Error) -> RamError {
     RamError::Map { size: backend.size, huge, source }
 }
 
-/// Maps `size` bytes at a boundary of huge pages and gives the kernel its advice.
-fn map_region(backend: &MemoryBackend, source: &Source, size: u64, offset: u64) -> Result<*mut u8, RamError> {
-    let error = || map_error(backend, io::Error::last_os_error());
-    let align = HUGE_PAGE.max(source.align);
-    let len = size as usize;
-    let reserved =
-        len.checked_add(align as usize).ok_or_else(|| map_error(backend, io::ErrorKind::OutOfMemory.into()))?;
+/// Reserves `size` bytes of addresses that begin at a multiple of `align`.
+fn reserve(size: u64, align: u64) -> io::Result<*mut u8> {
+    let (len, align) = (size as usize, align as usize);
+    let reserved = len.checked_add(align).ok_or(io::ErrorKind::OutOfMemory)?;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
     let area = unsafe { libc::mmap(ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
     if area == libc::MAP_FAILED {
-        return Err(error());
+        return Err(io::Error::last_os_error());
     }
-    let start = (area as usize).next_multiple_of(align as usize);
+    let start = (area as usize).next_multiple_of(align);
+    for (from, to) in [(area as usize, start), (start + len, area as usize + reserved)] {
+        if from < to {
+            // SAFETY: an unused end of the reserved area.
+            let _ = unsafe { libc::munmap(from as *mut libc::c_void, to - from) };
+        }
+    }
+    Ok(area.wrapping_byte_add(start - area as usize).cast())
+}
+
+/// Maps `len` bytes of a backend from `offset` on to `start`, which has been reserved, and gives the kernel its advice.
+fn map_piece(Part { backend, source, .. }: &Part<'_>, start: usize, len: usize, offset: u64) -> io::Result<()> {
     let (fd, kind) = match &source.file {
         Some(file) => (file.as_raw_fd(), 0),
         None => (-1, libc::MAP_ANONYMOUS),
     };
     let sharing = if source.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
     let reserve = if backend.reserve { 0 } else { libc::MAP_NORESERVE };
-    // SAFETY: replaces part of the area that was reserved just now.
+    // SAFETY: replaces part of an area that was reserved just now.
     let host = unsafe {
         libc::mmap(
             start as *mut libc::c_void,
@@ -280,17 +339,10 @@ fn map_region(backend: &MemoryBackend, source: &Source, size: u64, offset: u64) 
         )
     };
     if host == libc::MAP_FAILED {
-        return Err(error());
-    }
-    let tail = start + len;
-    for (from, to) in [(area as usize, start), (tail, area as usize + reserved)] {
-        if from < to {
-            // SAFETY: an unused end of the reserved area.
-            let _ = unsafe { libc::munmap(from as *mut libc::c_void, to - from) };
-        }
+        return Err(io::Error::last_os_error());
     }
     advise(host, len, backend, source.file.is_none());
-    Ok(host.cast())
+    Ok(())
 }
 
 /// Advice that may be refused where the kernel lacks the feature.
@@ -367,7 +419,7 @@ fn populate_piece(start: usize, len: usize) -> io::Result<()> {
 mod tests {
     use std::collections::HashSet;
 
-    use vm_memory::Bytes;
+    use vm_memory::{Bytes, GuestMemoryBackend};
 
     use super::*;
     use crate::machine::layout::Rules;
@@ -412,7 +464,7 @@ mod tests {
         ] {
             for (share, prealloc) in [(false, false), (true, true)] {
                 let backend = MemoryBackend { share, prealloc, prealloc_threads: 3, ..backend(kind.clone()) };
-                check(&map(&backend, &layout(24 << 20)).unwrap());
+                check(&map(&[backend], &layout(24 << 20)).unwrap());
             }
         }
         let contents = std::fs::read(&path).unwrap();
@@ -420,8 +472,29 @@ mod tests {
         assert_eq!(contents[0], 1, "shared memory lands in the file");
         assert_eq!(contents[16 << 20], 3, "RAM above the hole follows directly in the file");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no file is left behind");
-        check(&map(&backend(file(&path, true)), &layout(24 << 20)).unwrap());
+        check(&map(&[backend(file(&path, true))], &layout(24 << 20)).unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), contents, "a read-only file is not written");
+    }
+
+    /// Of three backends the second holds the end of RAM below the hole and the beginning of that above it.
+    #[test]
+    fn backends_follow_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = [0, 1, 2].map(|number| directory.path().join(number.to_string()));
+        let backends: Vec<_> = [(&paths[0], 12), (&paths[1], 8), (&paths[2], 4)]
+            .into_iter()
+            .map(|(path, mib)| MemoryBackend { size: mib << 20, share: true, ..backend(file(path, false)) })
+            .collect();
+        let ram = map(&backends, &layout(24 << 20)).unwrap();
+        check(&ram);
+        assert_eq!(ram.num_regions(), 2);
+        // One access across the seam.
+        ram.write_obj(0x1122_3344_5566_7788_u64, GuestAddress((12 << 20) - 4)).unwrap();
+        let contents = paths.map(|path| std::fs::read(path).unwrap());
+        assert_eq!(contents.each_ref().map(Vec::len), [12 << 20, 8 << 20, 4 << 20]);
+        assert_eq!((contents[0][0], contents[1][(4 << 20) - 8], contents[1][4 << 20]), (1, 2, 3));
+        assert_eq!(contents[2][(4 << 20) - 8], 4);
+        assert_eq!((contents[0][(12 << 20) - 4], contents[1][0]), (0x88, 0x44));
     }
 
     #[test]
@@ -429,14 +502,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let short = directory.path().join("short");
         std::fs::write(&short, [0; 10]).unwrap();
-        let error = map(&backend(file(&short, true)), &layout(24 << 20)).unwrap_err().to_string();
+        let error = map(&[backend(file(&short, true))], &layout(24 << 20)).unwrap_err().source.to_string();
         assert!(error.contains("has 10 bytes, 25165824 are needed"), "{error}");
-        let error = map(&backend(file(Path::new("/nonexistent/ram"), false)), &layout(24 << 20)).unwrap_err();
-        assert_eq!(error.to_string(), "can't open the memory file /nonexistent/ram");
+        let error = map(&[backend(file(Path::new("/nonexistent/ram"), false))], &layout(24 << 20)).unwrap_err();
+        assert_eq!(error.to_string(), "-object memory-backend-file,id=test");
+        assert_eq!(error.source.to_string(), "can't open the memory file /nonexistent/ram");
         let aligned = |align| MemoryBackendKind::File { path: directory.path().to_owned(), align, readonly: false };
-        let error = map(&backend(aligned(512)), &layout(24 << 20)).unwrap_err().to_string();
+        let error = map(&[backend(aligned(512))], &layout(24 << 20)).unwrap_err().source.to_string();
         assert!(error.starts_with("align=512: the host's pages have 4096 bytes"), "{error}");
-        let ram = map(&backend(aligned(64 << 20)), &layout(24 << 20)).unwrap();
+        let ram = map(&[backend(aligned(64 << 20))], &layout(24 << 20)).unwrap();
         assert!(ram.iter().all(|region| (region.as_ptr() as u64).is_multiple_of(64 << 20)), "not aligned as asked");
     }
 }

@@ -68,7 +68,7 @@ pub fn build(settings: &Settings, smp: &Smp) -> Result<MemoryConfig, UsageError>
         if let Some(path) = settings.last("mem-path") {
             ram.kind = MemoryBackendKind::File { path: path.text().into(), align: 0, readonly: false };
         }
-        return Ok(MemoryConfig { ram, spare });
+        return Ok(MemoryConfig { ram: vec![ram], spare });
     };
 
     if let Some(path) = settings.last("mem-path") {
@@ -95,7 +95,57 @@ pub fn build(settings: &Settings, smp: &Smp) -> Result<MemoryConfig, UsageError>
             ),
         ));
     }
-    Ok(MemoryConfig { ram, spare })
+    Ok(MemoryConfig { ram: vec![ram], spare })
+}
+
+/// Makes RAM of the backends that NUMA nodes bring, given by their ids in the order of the nodes.
+pub fn from_nodes(
+    settings: &Settings,
+    numa: &Occurrence,
+    ids: &[&str],
+    memory: &mut MemoryConfig,
+) -> Result<(), UsageError> {
+    let machine = settings.merged("machine");
+    if machine.text("memory-backend").is_some() {
+        return Err(machine
+            .error("memory-backend", "the nodes of -numa bring their memory (memdev=): leave one of the two out"));
+    }
+    if let Some(path) = settings.last("mem-path") {
+        return Err(path.origin.error("the nodes of -numa bring their memory (memdev=): leave one of the two out"));
+    }
+    let mut ram = Vec::new();
+    for id in ids {
+        let at = memory.spare.iter().position(|backend| backend.id == *id);
+        ram.push(memory.spare.remove(at.ok_or_else(|| {
+            numa.origin.error(format_args!(
+                "memdev={id}: there is no such memory backend, or another node has it: define one for each node with \
+                 -object memory-backend-ram,id={id},size=SIZE"
+            ))
+        })?));
+    }
+    let given = memory.size();
+    memory.ram = ram;
+    let m = settings.merged("m");
+    if m.size("size").is_some_and(|size| size != 0) && given != memory.size() {
+        return Err(m.error(
+            "size",
+            format_args!(
+                "this is {}, but the memory backends of the NUMA nodes have {} together: make them equal, or leave -m out",
+                print_size(given),
+                print_size(memory.size())
+            ),
+        ));
+    }
+    match memory.size() {
+        size if !(MemoryConfig::MIN_SIZE..=MemoryConfig::MAX_SIZE).contains(&size) => {
+            Err(numa.origin.error(format_args!(
+                "the memory backends of the nodes have {} together: a PC has from 1M to {} bytes of memory",
+                print_size(size),
+                MemoryConfig::MAX_SIZE
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn object_id(object: &Occurrence) -> Option<&str> {

@@ -52,13 +52,14 @@ pub fn machine(
         warnings.push(format!("-bios {name}: not used, as the firmware in the first flash chip is started"));
     }
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
-    let memory = memory::build(settings, &smp)?;
+    let mut memory = memory::build(settings, &smp)?;
+    let numa = numa::build(settings, &smp, &mut memory)?;
     Ok(MachineConfig {
         identity: run::identity(settings)?,
         platform,
         cpu: cpu::build(settings, &environment.cpus, warnings)?,
         smp,
-        numa: numa::build(settings, &smp, memory.size())?,
+        numa,
         memory,
         boot,
         rtc: rtc::build(settings, &globals)?,

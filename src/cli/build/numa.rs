@@ -1,10 +1,11 @@
 //! `-numa`: nodes, their processors and memory, and how far they are apart.
 
+use super::memory;
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::keyval::scalar::print_size;
 use crate::cli::settings::{Occurrence, Settings};
-use crate::config::{NumaConfig, Smp};
+use crate::config::{MemoryConfig, NumaConfig, Smp};
 
 /// Distance of a node to itself, and to others where nothing is said.
 const LOCAL: u8 = 10;
@@ -14,6 +15,8 @@ const REMOTE: u8 = 20;
 #[derive(Clone, Default)]
 struct Node {
     memory: Option<u64>,
+    /// Id of the memory backend it consists of.
+    memdev: Option<String>,
 }
 
 /// What has been read so far.
@@ -25,8 +28,8 @@ struct Nodes<'a> {
     last: Option<&'a Occurrence>,
 }
 
-/// Reads `-numa` for a machine with this much memory.
-pub fn build(settings: &Settings, smp: &Smp, memory: u64) -> Result<NumaConfig, UsageError> {
+/// Reads `-numa` for a machine with this memory, which becomes that of the nodes if they bring their own.
+pub fn build(settings: &Settings, smp: &Smp, memory: &mut MemoryConfig) -> Result<NumaConfig, UsageError> {
     let mut read = Nodes { cpus: vec![None; smp.max_cpus as usize], ..Nodes::default() };
     for given in settings.all("numa") {
         let Some(list) = given.list() else { return Err(given.origin.error("its keys are missing")) };
@@ -37,7 +40,8 @@ pub fn build(settings: &Settings, smp: &Smp, memory: u64) -> Result<NumaConfig, 
         }
         read.last = Some(given);
     }
-    read.finish(smp, memory)
+    read.take_backends(settings, memory)?;
+    read.finish(smp, memory.size())
 }
 
 impl<'a> Nodes<'a> {
@@ -53,7 +57,13 @@ impl<'a> Nodes<'a> {
         if self.nodes[number].is_some() {
             return Err(given.origin.error(format_args!("node {number} is defined already")));
         }
-        self.nodes[number] = Some(Node { memory: list.size("mem") });
+        let (memory, memdev) = (list.size("mem"), list.text("memdev").map(str::to_owned));
+        let mixed =
+            |other: &Node| memory.is_some() && other.memdev.is_some() || memdev.is_some() && other.memory.is_some();
+        if memory.is_some() && memdev.is_some() || self.nodes.iter().flatten().any(mixed) {
+            return Err(given.origin.error("give all nodes memory by memdev=, or all by mem="));
+        }
+        self.nodes[number] = Some(Node { memory, memdev });
         for entry in list.entries.iter().filter(|entry| entry.key == "cpus") {
             let (first, last) = range(&entry.text).ok_or_else(|| {
                 given.origin.error(format_args!("cpus={}: expected a number, or two as in 0-3", entry.text))
@@ -123,6 +133,21 @@ impl<'a> Nodes<'a> {
         Ok(())
     }
 
+    /// Makes RAM of the memory backends of the nodes, if they have some.
+    fn take_backends(&mut self, settings: &Settings, memory: &mut MemoryConfig) -> Result<(), UsageError> {
+        let Some(last) = self.last else { return Ok(()) };
+        let ids: Vec<_> = self.nodes.iter().flatten().filter_map(|node| node.memdev.as_deref()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        memory::from_nodes(settings, last, &ids, memory)?;
+        let mut backends = memory.ram.iter();
+        for node in self.nodes.iter_mut().flatten() {
+            node.memory = node.memdev.as_ref().and_then(|_| backends.next()).map(|backend| backend.size);
+        }
+        Ok(())
+    }
+
     fn finish(self, smp: &Smp, memory: u64) -> Result<NumaConfig, UsageError> {
         let Some(last) = self.last else { return Ok(NumaConfig::default()) };
         let error = |message: String| last.origin.error(message);
@@ -141,7 +166,7 @@ impl<'a> Nodes<'a> {
         let sum = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum != memory {
             return Err(error(format!(
-                "the nodes have {} of memory together, and the machine has {}: give each its mem=SIZE, or change -m",
+                "the nodes have {} of memory together, and the machine has {}: give each its mem=SIZE or memdev=ID, or change -m",
                 print_size(sum),
                 print_size(memory)
             )));

@@ -18,7 +18,7 @@ const NUMA: Schema = Schema {
                 Key::new("nodeid", NODE, "its number (default: the next)"),
                 Key::new("cpus", Kind::Text("N[-N]"), "numbers of processors in it; may be given several times"),
                 Key::new("mem", Kind::Size(1 << 20), "its memory; without a suffix in MiB"),
-                Key::missing("memdev", &[], "natoma's RAM is one piece: give mem=SIZE"),
+                Key::new("memdev", Kind::Text("ID"), "the memory backend (-object) that is its memory, instead of mem"),
                 Key::missing("initiator", &[], "natoma has no table of memory attributes (HMAT)"),
             ],
         },
@@ -60,7 +60,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[OptionSpec::new(
 )
 .group("numa")
 .details(
-    "Nodes are defined before anything refers to them. The memory of all nodes together is that of `-m`; a single node has all \
-     of it. Processors that are given no node sit in that of their socket: sockets go round the nodes. Of a distance that is \
+    "Nodes are defined before anything refers to them. The memory of all nodes together is that of `-m`, which may be left out \
+     where the nodes have memory backends; a single node has all of it. Processors that are given no node sit in that of their socket: sockets go round the nodes. Of a distance that is \
      given in one direction only the other is the same.",
 )];

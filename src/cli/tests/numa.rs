@@ -22,6 +22,21 @@ fn nodes_have_processors_memory_and_distances() {
     assert_eq!(mirrored.distances, [[10, 50], [50, 10]]);
 }
 
+/// As libvirt writes it.
+#[test]
+fn nodes_bring_their_memory() {
+    let machine = machine(
+        "-m 96 -object memory-backend-ram,id=ram-node1,size=33554432 -object memory-backend-memfd,id=ram-node0,size=64M \
+         -object memory-backend-ram,id=spare,size=1M -numa node,nodeid=1,memdev=ram-node1 -numa \
+         node,nodeid=0,cpus=0,memdev=ram-node0 -numa node,nodeid=2",
+    );
+    assert_eq!(machine.numa.memory, [64 << 20, 32 << 20, 0]);
+    let ids = |backends: &[MemoryBackend]| Vec::from_iter(backends.iter().map(|backend| backend.id.clone()));
+    assert_eq!(ids(&machine.memory.ram), ["ram-node0", "ram-node1"]);
+    assert_eq!(ids(&machine.memory.spare), ["spare"]);
+    assert_eq!(machine.memory.size(), 96 << 20);
+}
+
 #[test]
 fn nodes_that_contradict_themselves_are_refused() {
     check_errors(&[
@@ -31,7 +46,27 @@ fn nodes_that_contradict_themselves_are_refused() {
         ("-numa node -numa node,nodeid=0", "-numa node,nodeid=0: node 0 is defined already"),
         ("-numa node,cpus=1", "-numa node,cpus=1: cpus=1: the machine has room for CPUs 0 to 0"),
         ("-numa node,cpus=3-1", "-numa node,cpus=3-1: cpus=3-1: expected a number, or two as in 0-3"),
-        ("-numa node,memdev=a", "-numa node,memdev=a: memdev=a is not supported yet; natoma's RAM is one piece"),
+        ("-numa node,memdev=a", "-numa node,memdev=a: memdev=a: there is no such memory backend"),
+        (
+            "-object memory-backend-ram,id=a,size=64M -numa node,memdev=a -numa node,memdev=a",
+            "-numa node,memdev=a: memdev=a: there is no such memory backend, or another node has it",
+        ),
+        (
+            "-object memory-backend-ram,id=a,size=64M -numa node,memdev=a -numa node,mem=64M",
+            "-numa node,mem=64M: give all nodes memory by memdev=, or all by mem=",
+        ),
+        (
+            "-object memory-backend-ram,id=a,size=64M -numa node,memdev=a -m 128M",
+            "-m 128M: this is 128M, but the memory backends of the NUMA nodes have 64M together",
+        ),
+        (
+            "-object memory-backend-ram,id=a,size=64M -numa node,memdev=a -mem-path /x",
+            "-mem-path /x: the nodes of -numa bring their memory",
+        ),
+        (
+            "-object memory-backend-ram,id=a,size=64M -numa node,memdev=a -machine memory-backend=a",
+            "-machine memory-backend=a: the nodes of -numa bring their memory",
+        ),
         ("-numa dist,src=0,dst=0,val=10", "-numa dist,src=0,dst=0,val=10: src=0: there is no such node"),
         ("-numa node -numa dist,src=0,dst=0,val=20", "-numa dist,src=0,dst=0,val=20: 10 is the distance"),
         ("-numa node -numa cpu,node-id=0,socket-id=7", "-numa cpu,node-id=0,socket-id=7: the machine has no CPU at"),

@@ -87,7 +87,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
 
     let make = || -> Result<_> {
-        let ram = ram::map(&config.memory.ram, &layout).with_context(|| config.memory.ram.option())?;
+        let ram = ram::map(&config.memory.ram, &layout)?;
         let vm = vm::create(&kvm, &quirks)?;
         let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
         let shadow = ShadowSlots::new(Arc::clone(&slots));

@@ -54,7 +54,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         bail!("-kernel: -accel qtest has no processors that could start it: use -accel kvm");
     }
     let layout = MemoryLayout::new(&rules(config, true)).context("-m")?;
-    let ram = ram::map(&config.memory.ram, &layout).with_context(|| config.memory.ram.option())?;
+    let ram = ram::map(&config.memory.ram, &layout)?;
     let slots = Arc::new(MemorySlots::without_vm(Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));
     let flash = flash::open(config, backends)?;
