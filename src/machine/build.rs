@@ -123,15 +123,25 @@ fn tell_firmware(
 ) -> Result<()> {
     let smbios = description::smbios(config, board, layout, topology, identification, true)?;
     let anchor = smbios.anchor(entry_point(config))?;
-    let inputs = fw_cfg::Inputs { config, layout, topology, reserved, smbios: (anchor, smbios.tables) };
+    // A kernel that is started directly has found its tables when it could ask for these.
+    let listens = config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest;
+    let user_tables = if listens { description::user_tables(config)? } else { Vec::new() };
+    let inputs = fw_cfg::Inputs {
+        config,
+        layout,
+        topology,
+        reserved,
+        smbios: (anchor, smbios.tables),
+        feature_control: identification.feature_control(),
+        user_tables: &user_tables,
+    };
     let device = Arc::clone(board.fw_cfg());
     let mut device = lock(&device);
     fw_cfg::fill(&mut device, inputs)?;
-    // A kernel that is started directly has found its tables when it could ask for these.
-    if config.platform.acpi && (config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest) {
-        firmware_tables(config, board, layout, topology)?.add_files(&mut device)?;
+    if config.platform.acpi && listens {
+        firmware_tables(config, board, layout, topology, user_tables).add_files(&mut device)?;
     }
-    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, &config.boot, layout)
+    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, config, layout)
 }
 
 impl Assembly {

@@ -26,6 +26,17 @@ pub struct Identification {
     pub signature: u32,
     /// EDX: features.
     pub features: u32,
+    /// Of ECX: whether it has VMX.
+    pub vmx: bool,
+}
+
+impl Identification {
+    /// What firmware has to write to IA32_FEATURE_CONTROL so that a system can use what the processors have: VMX (bit 2),
+    /// with the register locked (bit 0). `None`: nothing.
+    #[must_use]
+    pub fn feature_control(self) -> Option<u64> {
+        self.vmx.then_some(1 << 2 | 1)
+    }
 }
 
 /// Makes the tables and finds a place for them.
@@ -39,7 +50,7 @@ pub fn describe(
     topology: &Topology,
     identification: Identification,
 ) -> Result<BiosData> {
-    let Identification { signature, features } = identification;
+    let Identification { signature, features, .. } = identification;
     let cpus = processors(config, topology);
     let devices = board.acpi_devices();
     let mut pins: Vec<_> = board
@@ -87,17 +98,16 @@ pub fn describe(
     Ok(BiosData::lay_out(inputs)?)
 }
 
-/// The ACPI tables of a machine with firmware.
-///
-/// # Errors
-/// A table of the user's can't be read.
+/// The ACPI tables of a machine with firmware; `user_tables` are those of [`user_tables`].
+#[must_use]
 pub fn firmware_tables(
     config: &MachineConfig,
     board: &Board,
     layout: &MemoryLayout,
     topology: &Topology,
-) -> Result<FirmwareTables> {
-    Ok(FirmwareTables {
+    user_tables: Vec<Vec<u8>>,
+) -> FirmwareTables {
+    FirmwareTables {
         oem: oem(config),
         cpus: processors(config, topology),
         layout: layout.clone(),
@@ -105,10 +115,10 @@ pub fn firmware_tables(
         sleep: sleep::states(config),
         devices: board.acpi_devices(),
         numa: config.numa.clone(),
-        user_tables: user_tables(config)?,
+        user_tables,
         ports: Arc::clone(&board.ports),
         memory: Arc::clone(&board.memory),
-    })
+    }
 }
 
 /// The processors that there are or may be, in the order of their numbers.
@@ -128,7 +138,7 @@ pub fn smbios(
     board: &Board,
     layout: &MemoryLayout,
     topology: &Topology,
-    Identification { signature, features }: Identification,
+    Identification { signature, features, .. }: Identification,
     firmware: bool,
 ) -> Result<Smbios> {
     let onboard = config.smbios.onboard.iter().map(|device| match &device.pci_device {
@@ -201,4 +211,17 @@ fn oem(config: &MachineConfig) -> Oem {
         oem.table_id = padded(id);
     }
     oem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// IA32_FEATURE_CONTROL (Intel SDM, volume 4, 3AH): VMX outside SMX, and the lock.
+    #[test]
+    fn firmware_enables_vmx_where_there_is_some() {
+        let processors = |vmx| Identification { signature: 0, features: 0, vmx };
+        assert_eq!(processors(true).feature_control(), Some(0x5));
+        assert_eq!(processors(false).feature_control(), None);
+    }
 }

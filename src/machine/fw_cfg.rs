@@ -4,6 +4,7 @@
 //! out: it speeds up 32-bit Windows on processors without a virtual APIC.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use devices::firmware::FwCfg;
@@ -16,7 +17,7 @@ use super::firmware;
 use super::layout::{HPET, MemoryLayout};
 use crate::boot::by_firmware::{self, FirmwareKernel};
 use crate::boot::e820::{E820Entry, E820Kind};
-use crate::config::{BootConfig, Firmware, FirmwareFileContents, MachineConfig, PowerConfig};
+use crate::config::{BootConfig, DeviceConfig, Firmware, FirmwareFileContents, MachineConfig, PciDevice, PowerConfig};
 use crate::kvm::cpuid::Topology;
 
 /// Largest option ROM: the space below the BIOS segment.
@@ -42,6 +43,10 @@ pub struct Inputs<'a> {
     pub reserved: Vec<E820Entry>,
     /// SMBIOS: the entry point with an address of zero, and the tables.
     pub smbios: (Vec<u8>, Vec<u8>),
+    /// What firmware is to write to IA32_FEATURE_CONTROL of every processor.
+    pub feature_control: Option<u64>,
+    /// The tables of `-acpitable`.
+    pub user_tables: &'a [Vec<u8>],
 }
 
 /// Fills the device. Boot order and option ROMs come last: [`add_boot_order`].
@@ -49,7 +54,7 @@ pub struct Inputs<'a> {
 /// # Errors
 /// A file of the host can't be read, or two files have the same name.
 pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
-    let Inputs { config, layout, topology, reserved, smbios: (anchor, tables) } = inputs;
+    let Inputs { config, layout, topology, reserved, smbios: (anchor, tables), feature_control, user_tables } = inputs;
     let platform = &config.platform;
     let uuid = config.identity.uuid.map_or([0; 16], uuid::Uuid::into_bytes);
     fw_cfg.set_item(key::UUID, uuid);
@@ -61,6 +66,10 @@ pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
     fw_cfg.set_item(key::NUMA, numa(config, topology));
     fw_cfg.set_item(key::IRQ0_OVERRIDE, 1_u32.to_le_bytes());
     fw_cfg.set_item(key::HPET, hpet(platform.hpet));
+    fw_cfg.set_item(key::ACPI_TABLES, acpi::user::item(user_tables));
+    if let Some(value) = feature_control {
+        fw_cfg.add_file("etc/msr_feature_control", value.to_le_bytes())?;
+    }
     fw_cfg.add_file("etc/e820", e820(layout, reserved))?;
     fw_cfg.add_file("etc/smbios/smbios-anchor", anchor)?;
     fw_cfg.add_file("etc/smbios/smbios-tables", tables)?;
@@ -177,23 +186,43 @@ fn add_kernel(fw_cfg: &mut FwCfg, order: &mut BootOrder, boot: &BootConfig, layo
     order.add(Some(0), format!("/rom@{KERNEL_ROM}")).context("-kernel")
 }
 
-/// Adds the kernel and the ROMs of `-option-rom`, and the order of all devices and ROMs that have an index.
+/// Adds the ROM of a PCI function that does not show it itself (`rombar=0`), under the name by which firmware runs it.
+fn add_function_rom(fw_cfg: &mut FwCfg, device: &PciDevice, directories: &[PathBuf]) -> Result<()> {
+    let Some(rom) = device.rom.as_ref().filter(|rom| !rom.bar) else { return Ok(()) };
+    let path = firmware::find(&rom.file, directories)?;
+    let image = firmware::read(&path, MOST_OPTION_ROM)?;
+    Ok(fw_cfg.add_file(&rom_name(&path), image)?)
+}
+
+/// The file by which firmware finds a ROM.
+fn rom_name(path: &Path) -> String {
+    format!("genroms/{}", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Adds the kernel, the ROMs of `-option-rom` and those of PCI functions without a window for it, and the order of all
+/// devices and ROMs that have an index.
 ///
 /// # Errors
 /// A ROM can't be read, or an index is taken.
 pub fn add_boot_order(
     fw_cfg: &mut FwCfg,
     order: &mut BootOrder,
-    boot: &BootConfig,
+    config: &MachineConfig,
     layout: &MemoryLayout,
 ) -> Result<()> {
+    let boot = &config.boot;
     add_kernel(fw_cfg, order, boot, layout)?;
+    for device in &config.devices {
+        if let DeviceConfig::Pci(device) = device {
+            let doing = || format!("-device {device},rombar=0");
+            add_function_rom(fw_cfg, device, &boot.directories).with_context(doing)?;
+        }
+    }
     for rom in &boot.option_roms {
         let doing = || format!("-option-rom {}", rom.file);
         let path = firmware::find(&rom.file, &boot.directories).with_context(doing)?;
         let image = firmware::read(&path, MOST_OPTION_ROM).with_context(doing)?;
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("genroms/{file}");
+        let name = rom_name(&path);
         order.add(rom.bootindex, format!("/rom@{name}")).with_context(doing)?;
         fw_cfg.add_file(&name, image).with_context(doing)?;
     }

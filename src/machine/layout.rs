@@ -18,6 +18,8 @@ pub const FOUR_GIB: u64 = 4 * GIB;
 pub const EBDA: Range<u64> = 0x9_fc00..0xa_0000;
 /// VGA window: video memory, and system management RAM behind it.
 pub const VGA_WINDOW: Range<u64> = 0xa_0000..0xc_0000;
+/// Where option ROMs of the ISA bus would be, and PCI's are copied to.
+pub const OPTION_ROMS: u64 = 0xc_0000;
 /// BIOS segment, searched for the ACPI, SMBIOS and multiprocessor tables.
 pub const BIOS_SEGMENT: Range<u64> = 0xf_0000..0x10_0000;
 /// The I/O APIC's registers; also where the window for 32-bit PCI memory ends.

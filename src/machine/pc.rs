@@ -37,7 +37,7 @@ use devices::chipset::port92::Port92;
 use devices::chipset::rtc::registers::CMOS_SIZE;
 use devices::chipset::rtc::{LostTicks, Rtc, RtcLines};
 use devices::debug::{DebugExit, Debugcon, PostCode};
-use devices::firmware::FwCfg;
+use devices::firmware::{EmptyRom, FwCfg};
 use devices::floppy::Fdc;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
@@ -53,7 +53,7 @@ use self::sleep::WakeByUser;
 use super::board::{irq, pci, port};
 use super::boot_order::BootOrder;
 use super::gate::Gate;
-use super::layout::HPET;
+use super::layout::{HPET, OPTION_ROMS};
 use super::{acpi, cmos};
 use crate::config::{DeviceConfig, IsaDebugcon, IsaParallel, LostTickPolicy, MachineConfig};
 use crate::host::Backends;
@@ -193,6 +193,7 @@ impl Board {
             }
         };
         board.add_fw_cfg();
+        board.memory.map(OPTION_ROMS, EmptyRom::REGION, Priority::Fixed, shared(EmptyRom));
         let floppies = floppy::drives(config, backends)?;
         let floppy_types = floppies.each_ref().map(|drive| drive.as_ref().map_or(0, |drive| drive.kind().cmos_type()));
         board.add_fdc(floppies);

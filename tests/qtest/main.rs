@@ -87,6 +87,7 @@ macro_rules! scripts {
 scripts! {
     debug_exit: crate::scripts::debug::DEBUG_EXIT,
     debugcon: crate::scripts::debug::DEBUGCON,
+    acpi_tables_of_the_user: crate::scripts::fw_cfg::ACPI_TABLES,
     boot_once: crate::scripts::fw_cfg::BOOT_ONCE,
     fw_cfg: crate::scripts::fw_cfg::DEFAULT,
     fw_cfg_configured: crate::scripts::fw_cfg::CONFIGURED,

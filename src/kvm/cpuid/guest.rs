@@ -124,6 +124,12 @@ impl GuestCpu {
         self.features.has(features::X2APIC)
     }
 
+    /// Whether the guest can be a host of virtual machines by VMX.
+    #[must_use]
+    pub fn has_vmx(&self) -> bool {
+        self.features.has(features::VMX)
+    }
+
     /// Bits of a physical address: 32 to 52.
     #[must_use]
     pub fn physical_bits(&self) -> u32 {

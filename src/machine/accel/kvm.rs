@@ -123,7 +123,11 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let layout = layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
     let ground = Ground {
         layout,
-        identification: Identification { signature: cpu.signature(), features: cpu.basic_features() },
+        identification: Identification {
+            signature: cpu.signature(),
+            features: cpu.basic_features(),
+            vmx: cpu.has_vmx(),
+        },
         reserved: vec![E820Entry::new(KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820Kind::Reserved)],
         ram,
         slots,

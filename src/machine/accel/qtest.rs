@@ -38,7 +38,7 @@ use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 const MOST_EXPIRIES: usize = 1 << 22;
 
 /// What QEMU's default processor says it is: one of AMD's.
-const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x078b_fbfd };
+const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x078b_fbfd, vmx: false };
 
 /// A machine that has no board yet.
 pub struct Prepared {

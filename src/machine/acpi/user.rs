@@ -106,6 +106,19 @@ fn read(path: &Path, table: &mut Vec<u8>) -> Result<(), UserTableError> {
     if read as u64 > room { Err(UserTableError::TooLong) } else { Ok(()) }
 }
 
+/// The tables as firmware that builds its own found them in fw_cfg: their number, then each behind its length, in 16 bits.
+/// Nothing without tables; one that is too long for that is left out, as QEMU has none of these.
+pub fn item(tables: &[Vec<u8>]) -> Vec<u8> {
+    let told: Vec<_> = tables.iter().filter_map(|table| Some((u16::try_from(table.len()).ok()?, table))).collect();
+    let Some(count) = u16::try_from(told.len()).ok().filter(|count| *count > 0) else { return Vec::new() };
+    let mut item = count.to_le_bytes().to_vec();
+    for (len, table) in told {
+        item.extend(len.to_le_bytes());
+        item.extend_from_slice(table);
+    }
+    item
+}
+
 /// The OEM ids of an SLIC table, which a licence compares with those of the RSDT.
 pub(super) fn licence(tables: &[Vec<u8>]) -> Option<Oem> {
     let slic = tables.iter().find(|table| table.starts_with(b"SLIC"))?;
@@ -180,6 +193,15 @@ mod tests {
         assert!(matches!(load("long", false), Err(UserTableError::TooLong)));
         let error = load("absent", true).unwrap_err();
         assert!(error.to_string().contains("absent"), "{error}");
+    }
+
+    /// The format in which QEMU keeps the tables: their number, then length and contents of each.
+    #[test]
+    fn firmware_finds_the_tables_one_after_the_other() {
+        assert!(item(&[]).is_empty());
+        let long = vec![0; 0x1_0000];
+        assert_eq!(item(&[b"abc".to_vec(), long.clone(), b"d".to_vec()]), b"\x02\0\x03\0abc\x01\0d");
+        assert!(item(&[long]).is_empty());
     }
 
     #[test]

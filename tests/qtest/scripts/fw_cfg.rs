@@ -52,6 +52,33 @@ pub const CONFIGURED: Script = Script {
 pub const BOOT_ONCE: Script =
     Script { options: &["-boot", "order=cdn,once=a", "-no-fd-bootchk"], run: boot_once, differences: &[] };
 
+/// Tables of the user's, for firmware that makes its own.
+pub const ACPI_TABLES: Script = Script {
+    options: &[
+        "-acpitable",
+        concat!("sig=ONE,rev=3,data=", env!("CARGO_MANIFEST_DIR"), "/rustfmt.toml"),
+        "-acpitable",
+        concat!("sig=TWO,oem_id=OEM,data=", env!("CARGO_MANIFEST_DIR"), "/LICENSE"),
+    ],
+    run: acpi_tables,
+    differences: &[],
+};
+
+fn acpi_tables(pc: &mut dyn Pc) {
+    pc.section("count");
+    pc.outw(SELECTOR, 0x8000);
+    assert_eq!(bytes(pc, 2), [2, 0]);
+    for signature in [b"ONE\0", b"TWO\0"] {
+        pc.section("table");
+        let len = bytes(pc, 2);
+        let len = usize::from(u16::from_le_bytes([len[0], len[1]]));
+        let table = bytes(pc, len);
+        assert_eq!((&table[..4], usize::from(u16::from_le_bytes([table[4], table[5]]))), (&signature[..], len));
+    }
+    pc.section("end");
+    assert_eq!(bytes(pc, 4), [0; 4]);
+}
+
 fn boot_once(pc: &mut dyn Pc) {
     for (section, order) in [("once", [0x01, 0x01]), ("after a reset", [0x32, 0x41]), ("after another", [0x32, 0x41])] {
         pc.section(section);

@@ -136,7 +136,104 @@ fn an_expansion_rom_comes_from_its_file() {
     let refused = refusal(&format!("-device pci-serial,romfile={}", file.display()));
     assert!(refused.contains("is empty, or larger than 16 MiB"), "{refused}");
     let refused = refusal("-device pci-serial,romfile=/no/such/file");
-    assert!(refused.contains("can't read the ROM /no/such/file: No such file"), "{refused}");
+    assert!(refused.contains("there is no file \"/no/such/file\""), "{refused}");
+}
+
+#[test]
+fn without_a_window_for_it_firmware_gets_the_rom() {
+    let scratch = Scratch::new("option-rom-file");
+    let file = scratch.path("card.rom");
+    fs::write(&file, b"\x55\xaa\x01natoma").unwrap();
+    let options = format!("-device pci-serial,rombar=0,romfile={}", file.display());
+    let mut rig = machine(&options).unwrap();
+    select(&mut rig, 0, 2, 0, 0x30);
+    rig.outl(0xcfc, 0xffff_ffff);
+    assert_eq!(rig.inl(0xcfc), 0, "no register for it");
+    assert_eq!(fw_cfg_file(&mut rig, "genroms/card.rom").unwrap(), b"\x55\xaa\x01natoma");
+    // Two files of one name: firmware would run one of them only.
+    let refused = refusal(&format!("{options} {options}"));
+    assert!(refused.contains("rombar=0: the firmware has a file \"genroms/card.rom\" already"), "{refused}");
+}
+
+/// Reads a file as firmware does: by the directory.
+fn fw_cfg_file(machine: &mut QtestMachine, wanted: &str) -> Option<Vec<u8>> {
+    let read = |machine: &mut QtestMachine, len: usize| -> Vec<u8> { (0..len).map(|_| machine.inb(0x511)).collect() };
+    machine.outw(0x510, 0x19);
+    let count = read(machine, 4);
+    for _ in 0..u32::from_be_bytes(count.try_into().unwrap()) {
+        let entry = read(machine, 64);
+        let name = entry[8..].split(|byte| *byte == 0).next().unwrap();
+        if name == wanted.as_bytes() {
+            let [len, selector] = [entry[..4].to_vec(), [&[0; 2], &entry[4..6]].concat()]
+                .map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap()));
+            machine.outw(0x510, selector as u16);
+            return Some(read(machine, len as usize));
+        }
+    }
+    None
+}
+
+#[test]
+fn where_no_option_rom_is_zeros_are_read() {
+    let mut machine = machine("").unwrap();
+    let mut bytes = [0xff; 4];
+    for address in [0xc_0000, 0xd_fffc] {
+        machine.read_memory(address, &mut bytes);
+        assert_eq!(bytes, [0; 4], "{address:#x}");
+        machine.write_memory(address, &[1]);
+        machine.read_memory(address, &mut bytes);
+        assert_eq!(bytes, [0; 4], "{address:#x}");
+    }
+}
+
+/// The hot-plug controller of a bridge in slot 2, at FEBF0000h, by MSI to RAM at 4000h. In slot 3 of bus 1 sits a card.
+#[test]
+fn a_slot_without_power_cuts_its_card_off() {
+    let cards = "-device pci-bridge,chassis_nr=1,id=b -device pci-serial,bus=b,addr=3";
+    let mut machine = machine(cards).unwrap();
+    let write = |machine: &mut QtestMachine, register: u32, value: u32| {
+        select(machine, 0, 2, 0, register);
+        machine.outl(0xcfc, value);
+    };
+    for (register, value) in [
+        (0x10, 0xfebf_0000),
+        (0x18, 0x0001_0100),
+        (0x1c, 0xd0d0),
+        (0x50, 0x4000),
+        (0x58, 0x1234),
+        (0x4c, 0x0001_0000),
+        (0x04, 7),
+    ] {
+        write(&mut machine, register, value);
+    }
+    select(&mut machine, 1, 3, 0, 0x10);
+    machine.outl(0xcfc, 0xd000);
+    select(&mut machine, 1, 3, 0, 0x04);
+    machine.outw(0xcfc, 1);
+    assert_eq!((id(&mut machine, 1, 3, 0), machine.inb(0xd005)), (SERIAL, 0x60));
+    let long = |machine: &mut QtestMachine, address: u64| {
+        let mut bytes = [0; 4];
+        machine.read_memory(address, &mut bytes);
+        u32::from_le_bytes(bytes)
+    };
+    // Slot 3 is enabled, its power indicator is on; slot 4 is empty.
+    assert_eq!(long(&mut machine, 0xfebf_002c), 0x7f00_0006);
+    assert_eq!(long(&mut machine, 0xfebf_0030), 0x7f00_0d0f);
+
+    // Interrupts of completed commands, then: disable slot 3, power indicator off.
+    machine.write_memory(0xfebf_0020, &0xa_u32.to_le_bytes());
+    machine.write_memory(0xfebf_0014, &0x030f_u16.to_le_bytes());
+    assert_eq!(long(&mut machine, 0x4000), 0x1234, "a message, to RAM");
+    assert_eq!(long(&mut machine, 0xfebf_0018), 1);
+    assert_eq!((id(&mut machine, 1, 3, 0), machine.inb(0xd005)), (u32::MAX, 0xff));
+    assert_eq!(long(&mut machine, 0xfebf_002c), 0x7f00_000f);
+
+    // By the registers in configuration space: enable it, power indicator on. The card is as new.
+    write(&mut machine, 0x40, 0x0005_0000);
+    write(&mut machine, 0x44, 0x0306);
+    assert_eq!((id(&mut machine, 1, 3, 0), machine.inb(0xd005)), (SERIAL, 0xff));
+    select(&mut machine, 1, 3, 0, 0x10);
+    assert_eq!(machine.inl(0xcfc), 1);
 }
 
 /// A watchdog in slot 2 at FEBF0000h that runs out after two periods of the shortest length, and fires.
