@@ -13,11 +13,10 @@
 mod rtc_event;
 
 use bitfield_struct::bitfield;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::gpe::{GpeBlock, GpeRegisters};
-use super::smbus::Smbus;
+use super::smbus::{self, Smbus};
 pub use rtc_event::RtcEvent;
 
 use crate::base::{
@@ -427,7 +426,7 @@ impl Device for Piix4Pm {
                 gpe_enable,
                 apm_control: *apm_control,
                 apm_status: *apm_status,
-                smbus: smbus.clone(),
+                smbus: smbus.save(),
             },
         )
     }
@@ -445,7 +444,7 @@ impl Device for Piix4Pm {
             apm_status,
             smbus,
         } = state.decode(state::VERSION)?;
-        smbus.check()?;
+        let smbus = Smbus::load(smbus)?;
         let check = |field, value: u16, exists: u16| match value & !exists {
             0 => Ok(()),
             extra => Err(StateError::invalid(field, format!("has bits that do not exist: {extra:#06x}"))),
@@ -554,7 +553,9 @@ impl PciFunction for Piix4Pm {
 }
 
 mod state {
-    use super::{Deserialize, PciConfigState, Serialize, Smbus};
+    use serde::{Deserialize, Serialize};
+
+    use super::{PciConfigState, smbus};
 
     pub const VERSION: u32 = 1;
 
@@ -570,7 +571,7 @@ mod state {
         pub gpe_enable: u16,
         pub apm_control: u8,
         pub apm_status: u8,
-        pub smbus: Smbus,
+        pub smbus: smbus::state::Smbus,
     }
 }
 

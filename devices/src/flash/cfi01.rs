@@ -18,7 +18,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use vm_memory::{MmapRegion, VolatileMemory};
 
 use self::registers::{BLOCK, BUFFER, Status, command};
@@ -74,7 +73,7 @@ pub fn read_array(medium: &mut dyn BlockBackend) -> Result<Array, MediumError> {
 }
 
 /// What the chip is waiting for, and what it answers to reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Mode {
     /// Reads give the cells.
     Array,
@@ -99,8 +98,7 @@ enum Mode {
 }
 
 /// One write into the buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Write {
     offset: u64,
     value: u32,
@@ -285,6 +283,44 @@ impl IoDevice for Cfi01 {
     }
 }
 
+fn save_mode(mode: &Mode) -> state::Mode {
+    let save = |writes: &[Write]| {
+        let writes = writes.iter();
+        writes.map(|&Write { offset, value, size }| state::Write { offset, value, size }).collect()
+    };
+    match mode {
+        Mode::Array => state::Mode::Array,
+        Mode::Status => state::Mode::Status,
+        Mode::Identifier => state::Mode::Identifier,
+        Mode::Query => state::Mode::Query,
+        Mode::Program => state::Mode::Program,
+        Mode::Erase => state::Mode::Erase,
+        Mode::Lock => state::Mode::Lock,
+        Mode::BufferCount => state::Mode::BufferCount,
+        Mode::Buffer { left, writes } => state::Mode::Buffer { left: *left, writes: save(writes) },
+        Mode::BufferConfirm { writes } => state::Mode::BufferConfirm { writes: save(writes) },
+    }
+}
+
+fn load_mode(mode: state::Mode) -> Mode {
+    let load = |writes: Vec<state::Write>| {
+        let writes = writes.into_iter();
+        writes.map(|state::Write { offset, value, size }| Write { offset, value, size }).collect()
+    };
+    match mode {
+        state::Mode::Array => Mode::Array,
+        state::Mode::Status => Mode::Status,
+        state::Mode::Identifier => Mode::Identifier,
+        state::Mode::Query => Mode::Query,
+        state::Mode::Program => Mode::Program,
+        state::Mode::Erase => Mode::Erase,
+        state::Mode::Lock => Mode::Lock,
+        state::Mode::BufferCount => Mode::BufferCount,
+        state::Mode::Buffer { left, writes } => Mode::Buffer { left, writes: load(writes) },
+        state::Mode::BufferConfirm { writes } => Mode::BufferConfirm { writes: load(writes) },
+    }
+}
+
 impl Device for Cfi01 {
     fn name(&self) -> &'static str {
         "cfi.pflash01"
@@ -302,11 +338,12 @@ impl Device for Cfi01 {
     /// The cells are memory, which is saved as such.
     fn save(&self) -> State {
         let Self { array: _, medium: _, window: _, query: _, log: _, shown: _, mode, status } = self;
-        State::of(state::VERSION, &state::V1 { mode: mode.clone(), status: status.into_bits() })
+        State::of(state::VERSION, &state::V1 { mode: save_mode(mode), status: status.into_bits() })
     }
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         let state::V1 { mode, status } = state.decode(state::VERSION)?;
+        let mode = load_mode(mode);
         let (writes, left) = match &mode {
             Mode::Buffer { left, writes } => (writes.as_slice(), usize::from(*left) + 1),
             Mode::BufferConfirm { writes } => (writes.as_slice(), 0),
@@ -354,9 +391,32 @@ impl Drop for Cfi01 {
 }
 
 mod state {
-    use super::{Deserialize, Mode, Serialize};
+    use serde::{Deserialize, Serialize};
 
     pub const VERSION: u32 = 1;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Write {
+        pub offset: u64,
+        pub value: u32,
+        pub size: u8,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub enum Mode {
+        Array,
+        Status,
+        Identifier,
+        Query,
+        Program,
+        Erase,
+        Lock,
+        BufferCount,
+        Buffer { left: u8, writes: Vec<Write> },
+        BufferConfirm { writes: Vec<Write> },
+    }
 
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]

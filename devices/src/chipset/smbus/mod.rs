@@ -10,8 +10,6 @@
 
 mod eeprom;
 
-use serde::{Deserialize, Serialize};
-
 use self::eeprom::Eeprom;
 use crate::base::{AccessRule, Inspector, Region, StateError};
 
@@ -37,8 +35,10 @@ mod status {
     pub const HOST_BUSY: u8 = 1 << 0;
     pub const INTER: u8 = 1 << 1;
     pub const DEV_ERR: u8 = 1 << 2;
+    /// Nothing here sets it.
+    pub const BUS_ERR: u8 = 1 << 3;
     pub const FAILED: u8 = 1 << 4;
-    /// Bits that clear when written as one; BUS_ERR among them, which nothing here sets.
+    /// Bits that clear when written as one.
     pub const CLEARABLE: u8 = 0x1e;
 }
 
@@ -79,8 +79,7 @@ enum Protocol {
 struct DeviceError;
 
 /// The controller with its bus.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Smbus {
     hststs: u8,
     hstcnt: u8,
@@ -104,19 +103,55 @@ impl Smbus {
         *self = Self::default();
     }
 
-    /// A saved state is one that registers can hold.
-    pub(super) fn check(&self) -> Result<(), StateError> {
+    pub(super) fn save(&self) -> state::Smbus {
+        let Self { hststs, hstcnt, hstcmd, hstadd, hstdat, block, block_index, slvcnt, shdwcmd, slvevt, eeproms } =
+            self;
+        state::Smbus {
+            hststs: *hststs,
+            hstcnt: *hstcnt,
+            hstcmd: *hstcmd,
+            hstadd: *hstadd,
+            hstdat: *hstdat,
+            block: *block,
+            block_index: *block_index,
+            slvcnt: *slvcnt,
+            shdwcmd: *shdwcmd,
+            slvevt: *slvevt,
+            eeproms: eeproms.each_ref().map(Eeprom::save),
+        }
+    }
+
+    /// # Errors
+    /// Registers hold what they can't, or an EEPROM is none.
+    pub(super) fn load(state: state::Smbus) -> Result<Self, StateError> {
+        let state::Smbus {
+            hststs,
+            hstcnt,
+            hstcmd,
+            hstadd,
+            hstdat,
+            block,
+            block_index,
+            slvcnt,
+            shdwcmd,
+            slvevt,
+            eeproms: saved,
+        } = state;
         for (field, value, bits) in [
-            ("hststs", self.hststs, status::CLEARABLE | status::HOST_BUSY),
-            ("hstcnt", self.hstcnt, control::KEPT),
-            ("slvcnt", self.slvcnt, SLVCNT_BITS),
-            ("block_index", self.block_index, BLOCK as u8 - 1),
+            ("hststs", hststs, status::CLEARABLE & !status::BUS_ERR | status::HOST_BUSY),
+            ("hstcnt", hstcnt, control::KEPT),
+            ("slvcnt", slvcnt, SLVCNT_BITS),
+            ("block_index", block_index, BLOCK as u8 - 1),
         ] {
             if value & !bits != 0 {
                 return Err(StateError::invalid("smbus", format!("{field} is {value:#04x}, which it can't hold")));
             }
         }
-        self.eeproms.iter().try_for_each(Eeprom::check)
+        let mut eeproms: [Eeprom; EEPROMS] = Default::default();
+        for (eeprom, saved) in eeproms.iter_mut().zip(saved) {
+            *eeprom = Eeprom::load(saved)?;
+        }
+        Ok(Self { hststs, hstcnt, hstcmd, hstadd, hstdat, block, block_index, slvcnt, shdwcmd, slvevt, eeproms })
     }
 
     pub(super) fn inspect(&self, out: &mut Inspector) {
@@ -274,6 +309,29 @@ impl Smbus {
             }
         }
         Ok(())
+    }
+}
+
+/// The saved form.
+pub(super) mod state {
+    use serde::{Deserialize, Serialize};
+
+    use super::eeprom::state::Eeprom;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Smbus {
+        pub hststs: u8,
+        pub hstcnt: u8,
+        pub hstcmd: u8,
+        pub hstadd: u8,
+        pub hstdat: [u8; 2],
+        pub block: [u8; super::BLOCK],
+        pub block_index: u8,
+        pub slvcnt: u8,
+        pub shdwcmd: u8,
+        pub slvevt: [u8; 2],
+        pub eeproms: [Eeprom; super::EEPROMS],
     }
 }
 
