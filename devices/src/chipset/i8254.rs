@@ -67,6 +67,10 @@ pub struct I8254 {
     port_61: NmiStatusControl,
     /// Interrupts to be delivered late.
     lost: u64,
+    /// When the next of them is attempted, while there are any.
+    reinject_at: Option<u64>,
+    /// Deadlines of [`NEXT_EDGE`] and [`REINJECT`] as armed in the queue: programs poll the ports.
+    armed: [Option<u64>; 2],
 }
 
 impl I8254 {
@@ -81,7 +85,18 @@ impl I8254 {
     pub fn new(clock: Clock, timers: DeviceTimers, irq: IrqLine, lost_ticks: LostTicks) -> Self {
         let counters = Self::fresh(RATE.ticks(clock.now()));
         let port_61 = NmiStatusControl::new();
-        let mut timer = Self { clock, timers, irq, out: true, lost_ticks, counters, port_61, lost: 0 };
+        let mut timer = Self {
+            clock,
+            timers,
+            irq,
+            out: true,
+            lost_ticks,
+            counters,
+            port_61,
+            lost: 0,
+            reinject_at: None,
+            armed: [None; 2],
+        };
         timer.settle();
         timer
     }
@@ -118,28 +133,36 @@ impl I8254 {
             self.irq.set(self.out);
         }
         let next_edge = timer.next_edge().map(|tick| RATE.ns_at(tick.unsigned_abs()));
-        match timer.mode.is_periodic() {
-            true => self.timers.set_periodic(NEXT_EDGE, next_edge),
-            false => self.timers.set(NEXT_EDGE, next_edge),
+        let is_periodic = timer.mode.is_periodic();
+        self.reinject_at = match self.lost {
+            0 => None,
+            _ => self.reinject_at.or_else(|| Some(self.clock.now().saturating_add(REINJECT_INTERVAL))),
+        };
+        let [edge_armed, reinject_armed] = std::mem::replace(&mut self.armed, [next_edge, self.reinject_at]);
+        if next_edge != edge_armed {
+            match is_periodic {
+                true => self.timers.set_periodic(NEXT_EDGE, next_edge),
+                false => self.timers.set(NEXT_EDGE, next_edge),
+            }
         }
-        if self.lost == 0 {
-            self.timers.cancel(REINJECT);
-        } else {
-            self.timers.arm(REINJECT, self.clock.now().saturating_add(REINJECT_INTERVAL));
+        if self.reinject_at != reinject_armed {
+            self.timers.set(REINJECT, self.reinject_at);
         }
     }
 
-    /// Tries to deliver a lost tick.
+    /// Tries to deliver a lost tick, if it is time to. An edge is all that it takes: the line is what OUT is afterwards.
     fn reinject(&mut self) {
-        if self.lost == 0 {
+        if self.reinject_at.is_none_or(|at| at > self.clock.now()) {
             return;
         }
+        self.reinject_at = None;
         self.irq.set(false);
         match self.irq.set(true) {
-            Delivery::Delivered => self.lost -= 1,
+            Delivery::Delivered => self.lost = self.lost.saturating_sub(1),
             Delivery::Coalesced => {}
             Delivery::Ignored => self.lost = 0,
         }
+        self.irq.set(self.out);
     }
 
     fn control(&mut self, value: u8) {
@@ -211,10 +234,12 @@ impl IoDevice for I8254 {
 
 impl TimerClient for I8254 {
     fn timer_expired(&mut self, timer: u32) {
-        self.sync();
-        if timer == REINJECT {
-            self.reinject();
+        // It has left the queue.
+        if let Some(armed) = self.armed.get_mut(timer as usize) {
+            *armed = None;
         }
+        self.sync();
+        self.reinject();
         self.settle();
     }
 }
@@ -313,8 +338,11 @@ fn save_counter(counter: &Counter) -> state::Counter {
     }
 }
 
-fn load_counter(state: &state::Counter, gate_wired_high: bool) -> Result<Counter, StateError> {
+/// `now` is the present tick.
+fn load_counter(state: &state::Counter, gate_wired_high: bool, now: i64) -> Result<Counter, StateError> {
     const LONGEST: i64 = 0x1_0000;
+    /// Four digits of Fh, which count for 15 each.
+    const LONGEST_BCD: i64 = 16_665;
     let invalid = |field, value: i64| Err(StateError::invalid(field, format!("{value} can't come about")));
     let &state::Counter { bcd, gate, register, loaded, initial, residue, seen, .. } = state;
     if state.mode > 7 {
@@ -326,11 +354,14 @@ fn load_counter(state: &state::Counter, gate_wired_high: bool) -> Result<Counter
     if gate_wired_high && !gate {
         return Err(StateError::invalid("gate", "it is wired high"));
     }
-    if !(0..LONGEST_UPTIME).contains(&seen) {
+    if !(0..LONGEST_UPTIME).contains(&seen) || seen > now {
         return invalid("seen", seen);
     }
-    if !(1..=LONGEST).contains(&initial) {
+    if !(1..=LONGEST).contains(&initial) || (bcd && loaded && initial > LONGEST_BCD) {
         return invalid("initial", initial);
+    }
+    if state.access != Access::Both as u8 && (state.read_high || state.half_written.is_some()) {
+        return Err(StateError::invalid("access", "single bytes have no second half"));
     }
     let load = match state.load {
         state::Load::None => Load::None,
@@ -372,13 +403,15 @@ impl Device for I8254 {
         self.counters = Self::fresh(RATE.ticks(self.clock.now()));
         self.port_61 = NmiStatusControl::new();
         self.lost = 0;
+        self.reinject_at = None;
         self.out = true;
         self.irq.set(false);
         self.settle();
     }
 
     fn save(&self) -> State {
-        let Self { clock: _, timers: _, irq, out: _, lost_ticks: _, counters, port_61, lost } = self;
+        let Self { clock: _, timers: _, irq, out: _, lost_ticks: _, counters, port_61, lost, reinject_at: _, armed: _ } =
+            self;
         let counters = counters.each_ref().map(save_counter);
         let state = state::V1 { counters, irq: irq.level(), port_61: (*port_61).into(), lost: *lost };
         State::of(state::VERSION, &state)
@@ -386,7 +419,9 @@ impl Device for I8254 {
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         let state::V1 { counters: [timer, refresh, sound], irq, port_61, lost } = state.decode(state::VERSION)?;
-        let counters = [load_counter(&timer, true)?, load_counter(&refresh, true)?, load_counter(&sound, false)?];
+        let now = RATE.ticks(self.clock.now()).cast_signed();
+        let counters =
+            [load_counter(&timer, true, now)?, load_counter(&refresh, true, now)?, load_counter(&sound, false, now)?];
         if port_61 & !NmiStatusControl::WRITABLE != 0 {
             return Err(StateError::invalid("port_61", format!("{port_61:#04x} has bits that are not kept")));
         }
@@ -397,11 +432,15 @@ impl Device for I8254 {
         if lost > MOST_LOST {
             return Err(StateError::invalid("lost", format!("{lost} is more than {MOST_LOST}")));
         }
+        if lost > 0 && !(self.lost_ticks == LostTicks::Delay && counters[0].mode.is_periodic()) {
+            return Err(StateError::invalid("lost", format!("{lost} ticks are to be delivered late, where none are")));
+        }
         if irq && !counters[0].out() {
             return Err(StateError::invalid("irq", "it is high while OUT is low"));
         }
         self.out = counters[0].out();
         (self.counters, self.port_61, self.lost) = (counters, port_61, lost);
+        self.reinject_at = None;
         self.irq.set(irq);
         self.settle();
         Ok(())
