@@ -250,12 +250,6 @@ impl Piix4Pm {
         self.settle();
     }
 
-    /// Whether the guest's operating system wants to be told of the power button.
-    #[must_use]
-    pub fn power_button_enabled(&self) -> bool {
-        self.enable.power_button()
-    }
-
     /// The status register.
     fn pm1_status(&self) -> Pm1 {
         self.status.with_rtc(self.rtc.status())
@@ -270,13 +264,15 @@ impl Piix4Pm {
         ((ticks >> (PM_TIMER_BITS - 1)) + 1) << (PM_TIMER_BITS - 1)
     }
 
-    /// Brings the timer's status bit up to date.
-    fn catch_up(&mut self) {
+    /// Brings the timer and its status bit up to date; whether that bit has changed.
+    fn catch_up(&mut self) -> bool {
         let now = self.ticks();
-        if now >= Self::next_overflow(self.timer_seen) {
+        let overflows = now >= Self::next_overflow(self.timer_seen) && !self.status.timer();
+        if overflows {
             self.status.set_timer(true);
         }
         self.timer_seen = now;
+        overflows
     }
 
     /// Drives the interrupt and arms the next overflow, if anybody would see it.
@@ -310,8 +306,9 @@ impl Piix4Pm {
         }
     }
 
+    /// A byte of the I/O block, which has been brought up to date.
     fn read_block(&self, offset: u64) -> u8 {
-        let pm_timer = (self.ticks() & ((1 << PM_TIMER_BITS) - 1)) as u32;
+        let pm_timer = (self.timer_seen & ((1 << PM_TIMER_BITS) - 1)) as u32;
         match offset {
             reg::PMSTS..reg::PMEN => byte(self.pm1_status().into_bits().into(), offset - reg::PMSTS),
             reg::PMEN..reg::PMCNTRL => byte(self.enable.into_bits().into(), offset - reg::PMEN),
@@ -452,6 +449,9 @@ impl Device for Piix4Pm {
         check("pmsts", pmsts, PM1_STATUS)?;
         check("pmen", pmen, PM1_ENABLE)?;
         check("pmcntrl", pmcntrl, 0x1c03)?;
+        if timer_seen > self.ticks() {
+            return Err(StateError::invalid("timer_seen", format!("{timer_seen} is still to come")));
+        }
         self.config.load(&config)?;
         let status = Pm1::from_bits(pmsts);
         self.status = status.with_rtc(false);
@@ -484,29 +484,29 @@ impl Device for Piix4Pm {
 
 impl IoDevice for Piix4Pm {
     fn read(&mut self, region: u16, offset: u64, size: u8) -> u64 {
-        self.catch_up();
+        // Guests without a better clock read the timer all the time: nothing else is touched then.
+        let mut changed = self.catch_up();
         let value = match region {
             id if id == PM_BLOCK.id => {
-                // One reading of the timer for all bytes of an access.
-                let bytes: [u8; 8] =
-                    match (offset, size) {
-                        (reg::PMTMR, 4) => (self.ticks() & ((1 << PM_TIMER_BITS) - 1)).to_le_bytes(),
-                        _ => std::array::from_fn(|i| {
-                            if i < usize::from(size) { self.read_block(offset + i as u64) } else { 0 }
-                        }),
-                    };
-                u64::from_le_bytes(bytes)
+                let byte = |i| if i < usize::from(size) { self.read_block(offset + i as u64) } else { 0 };
+                u64::from_le_bytes(std::array::from_fn(byte))
             }
             id if id == GPE0.id => {
                 let GpeRegisters { status, enable } = self.gpe.registers();
                 let block = u32::from(status) | u32::from(enable) << 16;
                 u64::from(byte(block, offset))
             }
-            id if id == SMBUS.id => u64::from(self.smbus.read(offset)),
+            id if id == SMBUS.id => {
+                // To look at a transaction ends it.
+                changed = true;
+                u64::from(self.smbus.read(offset))
+            }
             _ if offset == 0 => u64::from(self.apm_control),
             _ => u64::from(self.apm_status),
         };
-        self.settle();
+        if changed {
+            self.settle();
+        }
         value
     }
 

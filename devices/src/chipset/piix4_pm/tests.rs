@@ -1,9 +1,10 @@
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
 use crate::base::system::Requests;
-use crate::base::{IrqInput, IrqProbe, ManualClock, TimerQueue, lock, shared};
+use crate::base::{IrqInput, IrqProbe, ManualClock, TimeSource, TimerQueue, lock, shared};
 
 struct Board {
     time: Arc<ManualClock>,
@@ -301,4 +302,58 @@ fn keeps_the_contract() {
         at(APM, 1, 1, 0),
     ];
     contract::check(make, &reset);
+}
+
+/// The clock source of guests that have no better one.
+#[test]
+fn a_reading_of_the_timer_is_one_of_the_clock() {
+    struct Counting(AtomicU64);
+    impl TimeSource for Counting {
+        fn now(&self) -> u64 {
+            self.0.fetch_add(1, Ordering::Relaxed) * 1_000_000
+        }
+    }
+    let readings = Arc::new(Counting(AtomicU64::new(0)));
+    let queue = TimerQueue::new(Clock::new(readings.clone()));
+    let lines = [(); 3].map(|()| IrqLine::detached());
+    let [sci, gpe, rtc] = lines;
+    let mut function = Piix4Pm::new(
+        Clock::new(readings.clone()),
+        queue.timers(),
+        sci,
+        GpeBlock::new(gpe),
+        RtcEvent::new(rtc),
+        Arc::new(Requests::default()),
+        Resources::default(),
+    );
+    for (offset, size) in [(8, 4), (8, 1), (0, 2), (9, 2)] {
+        let before = readings.0.load(Ordering::Relaxed);
+        let value = function.read(PM_BLOCK.id, offset, size);
+        assert_eq!(readings.0.load(Ordering::Relaxed) - before, 1, "{offset} {size}");
+        // 3.579545 MHz for `before` milliseconds.
+        assert!((offset, size) != (8, 4) || value == before * 3_579_545 / 1000, "{value} {before}");
+    }
+}
+
+/// The timer's bit is seen, and interrupts, at a read as well as at an expiry.
+#[test]
+fn a_read_finds_the_overflow() {
+    let board = board();
+    board.write(PM_BLOCK, 2, 2, 0x0001);
+    board.time.advance(HALF_PERIOD_NS);
+    assert!(!board.sci.level());
+    assert_eq!(board.read(PM_BLOCK, 8, 4), 1 << 23);
+    assert!(board.sci.level());
+}
+
+#[test]
+fn a_timer_that_was_seen_in_the_future_is_refused() {
+    let board = board();
+    board.pass(1_000_000_000);
+    let mut state = lock(&board.function).save();
+    assert_eq!(state.data["timer_seen"], 0, "nobody has looked");
+    state.data["timer_seen"] = 3_579_545.into();
+    assert!(lock(&board.function).load(&state).is_ok());
+    state.data["timer_seen"] = 3_579_546.into();
+    assert!(lock(&board.function).load(&state).is_err());
 }
