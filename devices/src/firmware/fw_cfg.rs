@@ -86,7 +86,8 @@ impl FwCfg {
     }
 
     /// Adds a file that the guest may write. `written` is told the whole contents after each change (a write, a reset
-    /// that brings back `initial`, a loaded state); it must not call devices.
+    /// that brings back `initial`, a loaded state); it must not call devices. No device of the machine has such a file so far:
+    /// `vmcoreinfo` and `vmgenid` do in QEMU's.
     ///
     /// # Errors
     /// As [`Self::add_file`].

@@ -23,6 +23,8 @@ pub(super) struct RawImage {
     len: u64,
     read_only: bool,
     guard: Guard,
+    /// The user has been told what the guard does: a guest may go on trying.
+    guard_told: bool,
     write_through: bool,
     flush: bool,
 }
@@ -31,11 +33,11 @@ impl RawImage {
     /// `write_through`: a write is done when it is on the disk; `flush`: flushing does something.
     pub fn new(opened: Opened, guard: Guard, write_through: bool, flush: bool) -> Self {
         let Opened { file, len, read_only } = opened;
-        Self { file, len, read_only, guard, write_through, flush }
+        Self { file, len, read_only, guard, guard_told: false, write_through, flush }
     }
 
     /// Refuses a write after which the image would seem to be in another format.
-    fn check_guard(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+    fn check_guard(&mut self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
         if self.guard == Guard::Off || offset >= SECTOR {
             return Ok(());
         }
@@ -44,7 +46,11 @@ impl RawImage {
         sector[offset as usize..].iter_mut().zip(data).for_each(|(old, new)| *old = *new);
         match probe::format_of(&sector) {
             Some(format) => {
-                log::error!("a write that would turn a raw image into {format} was refused: format=raw would allow it");
+                if !std::mem::replace(&mut self.guard_told, true) {
+                    log::error!(
+                        "a write that would turn a raw image into {format} was refused: format=raw would allow it"
+                    );
+                }
                 Err(io::Error::from(io::ErrorKind::PermissionDenied).into())
             }
             None => Ok(()),

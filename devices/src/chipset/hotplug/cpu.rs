@@ -6,7 +6,8 @@
 //!
 //! Emulated completely, with the indirection that goes with firmware-controlled ejection (flag bit 4). Whoever plugs and
 //! unplugs processors calls [`CpuHotplug::plug`] and [`CpuHotplug::request_unplug`]; the guest's answers arrive at
-//! [`HotplugEvents`].
+//! [`HotplugEvents`]. The machine has no command that does (`device_add`, `device_del`): until then guests find the registers
+//! and no event.
 
 use std::sync::Arc;
 

@@ -5,7 +5,8 @@
 //!
 //! Emulated completely. Whoever plugs and unplugs devices calls [`PciHotplug::plug`] and [`PciHotplug::request_unplug`]; the
 //! guest lets go of a device through [`HotplugEvents::eject_slot`], and so does a reset for every device that it was asked
-//! to let go of.
+//! to let go of. The machine has no command that does (`device_add`, `device_del`): until then guests find the registers and
+//! no event.
 
 use std::sync::Arc;
 
