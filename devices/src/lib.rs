@@ -12,6 +12,7 @@ pub mod debug;
 pub mod firmware;
 pub mod flash;
 pub mod floppy;
+pub mod ide;
 pub mod input;
 pub mod parallel;
 pub mod pci;

@@ -61,7 +61,34 @@ pub trait BlockBackend: Send {
     /// # Errors
     /// The host fails: nothing is certain about what was written since the last success.
     fn flush(&mut self) -> Result<(), BlockError>;
+
+    /// The bytes are not needed any more. A medium that can't make use of that leaves them.
+    ///
+    /// # Errors
+    /// As for [`Self::write_at`].
+    fn discard(&mut self, offset: u64, len: u64) -> Result<(), BlockError> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
+    /// Makes the bytes zeroes; `may_unmap`: they need not keep room on the host.
+    ///
+    /// # Errors
+    /// As for [`Self::write_at`].
+    fn write_zeroes(&mut self, offset: u64, len: u64, may_unmap: bool) -> Result<(), BlockError> {
+        let _ = may_unmap;
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        while at < end {
+            let piece = ZEROES.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            self.write_at(at, &ZEROES[..piece])?;
+            at += piece as u64;
+        }
+        Ok(())
+    }
 }
+
+/// What is written where a medium knows no better way to make zeroes.
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Checks that a request lies within a medium of `medium` bytes.
 ///

@@ -87,6 +87,16 @@ impl Dma {
         Self { ram, gate }
     }
 
+    /// Whether the gate is open.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    pub(super) fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
     /// Reads guest RAM at `address`.
     ///
     /// # Errors
@@ -138,7 +148,7 @@ impl Dma {
         len.min(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    fn check(&self) -> Result<(), DmaError> {
+    pub(super) fn check(&self) -> Result<(), DmaError> {
         if self.gate.is_open() { Ok(()) } else { Err(DmaError::Disabled) }
     }
 }

@@ -10,6 +10,7 @@ pub mod clock;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod dma;
+mod guest_buffer;
 pub mod guest_log;
 pub mod inspect;
 pub mod io;
@@ -26,6 +27,7 @@ pub use bus::{Bus, MappingId, Priority};
 pub use caller::{Caller, RegisterPort, Registers};
 pub use clock::{Clock, ManualClock, Rate, TimeSource};
 pub use dma::{BusMaster, Dma, DmaError, GuestRam};
+pub use guest_buffer::GuestBuffer;
 pub use guest_log::GuestLog;
 pub use inspect::Inspector;
 pub use io::{AccessRule, IoDevice, Region, Space};

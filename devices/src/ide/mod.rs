@@ -1,0 +1,292 @@
+//! The IDE function of the 82371SB (PIIX3), PCI function 01.1, 8086:7010, with ATA disks and CD/DVD drives.
+//!
+//! Follows Intel 290550 (function 1), ATA/ATAPI-6 (T13 1410D), SFF-8020i and MMC-3. Registers: per channel the command block
+//! (8 ports), device control and alternate status (1 port), and half of the bus master's 16 ports (BAR 4).
+//! Emulated: two channels with two devices each; disks with 28-bit, 48-bit and CHS addresses, transfers by the
+//! processor and by the bus master, multiple sectors, write cache, power modes, host protected area, SMART, TRIM; CD/DVD drives
+//! with one data track, their tray and media events; device selection, software reset, diagnostics; a bus master with regions
+//! of any size, and its status in all cases that the data sheet tells of.
+//!
+//! Not emulated: time. A command takes as long as the host does, and the timing registers (IDETIM, SIDETIM) are storage; the ports
+//! answer whether IDETIM says so or not, as QEMU's do. The bus master's direction bit is storage too: a command knows its
+//! direction. There are no passwords, no queued commands, no streaming, no device configuration overlay: these commands are aborted,
+//! and the identification does not have them. CDs have no audio.
+
+mod atapi;
+mod bus_master;
+mod channel;
+mod command;
+mod disk;
+mod drive;
+mod features;
+mod geometry;
+mod host_protected_area;
+mod identify;
+mod registers;
+mod sectors;
+mod smart;
+mod state;
+mod task_file;
+#[cfg(test)]
+mod tests;
+mod trim;
+
+pub use atapi::Cd;
+pub use disk::Disk;
+pub use geometry::{Geometry, SECTOR, Translation};
+pub use identify::Identity;
+
+use self::channel::{Channel, UNITS};
+use self::drive::Unit;
+use self::registers::{master, reg};
+use crate::backend::disk::{DiskBackend, DiskClient};
+use crate::base::{
+    AccessRule, BusMaster, Device, Dma, GuestRam, Inspector, IoDevice, IrqLine, Region, ResetKind, State, StateError,
+};
+use crate::pci::{Bar, BarKind, PciConfig, PciConfigBuilder, PciFunction};
+
+/// Channels of the function.
+const CHANNELS: usize = 2;
+/// BAR of the bus master.
+const MASTER_BAR: usize = 4;
+
+/// What is connected to a channel's connector.
+pub enum Connection {
+    /// A disk.
+    Disk(Disk),
+    /// A CD/DVD drive.
+    Cd(Cd),
+}
+
+/// Where a drive is: channel and unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// 0 is the primary channel.
+    pub channel: u8,
+    /// 0 is the master.
+    pub unit: u8,
+}
+
+/// Why a medium stays where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MediumError {
+    /// Nothing with removable media is connected there.
+    #[error("there is no CD drive")]
+    NoDrive,
+    /// The guest keeps the tray closed; it has been asked to open it.
+    #[error("the guest has locked the tray")]
+    Locked,
+}
+
+/// The function.
+pub struct PiixIde {
+    config: PciConfig,
+    dma: Dma,
+    channels: [Channel; CHANNELS],
+}
+
+impl PiixIde {
+    /// Command block and control port of the two channels.
+    pub const REGIONS: [[Region; 2]; CHANNELS] = [
+        [Region::ports(0, "ide", 8, AccessRule::native(1, 4)), Region::ports(1, "ide", 1, AccessRule::BYTE)],
+        [Region::ports(2, "ide", 8, AccessRule::native(1, 4)), Region::ports(3, "ide", 1, AccessRule::BYTE)],
+    ];
+    /// The bus master's registers, BAR 4.
+    pub const MASTER: Region = Region::ports(4, "piix-bmdma", 16, AccessRule::UP_TO_DWORD);
+
+    /// A function with the drives of the primary and of the secondary channel, and their interrupts. `gate` is its bus
+    /// master's.
+    #[must_use]
+    pub fn new(
+        ram: GuestRam,
+        gate: BusMaster,
+        irqs: [IrqLine; CHANNELS],
+        drives: [[Option<Connection>; UNITS]; CHANNELS],
+    ) -> Self {
+        let config = PciConfigBuilder::new(0x8086, 0x7010, 0x01_0180)
+            .status(0x0280)
+            .bar(MASTER_BAR, Bar { region: Self::MASTER, kind: BarKind::Io })
+            .bus_master(gate.clone())
+            .build();
+        let unit = |drive| match drive {
+            None => Unit::Absent,
+            Some(Connection::Disk(disk)) => Unit::Disk(Box::new(disk)),
+            Some(Connection::Cd(cd)) => Unit::Cd(Box::new(cd)),
+        };
+        let [primary, secondary] = drives.map(|drives| drives.map(unit));
+        let [first, second] = irqs;
+        let channels = [Channel::new(primary, first), Channel::new(secondary, second)];
+        Self { config, dma: Dma::new(ram, gate), channels }
+    }
+
+    fn cd(&mut self, place: Place) -> Result<&mut drive::Drive, MediumError> {
+        let channel = self.channels.get_mut(usize::from(place.channel));
+        let drive = channel.and_then(|channel| channel.drives.get_mut(usize::from(place.unit)));
+        drive.filter(|drive| matches!(drive.unit, Unit::Cd(_))).ok_or(MediumError::NoDrive)
+    }
+
+    /// Puts a medium into a CD drive and closes its tray. Gives back the one that was in it.
+    ///
+    /// # Errors
+    /// There is no CD drive.
+    pub fn insert(
+        &mut self,
+        place: Place,
+        medium: Box<dyn DiskBackend>,
+    ) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        let before = self.cd(place)?.change_medium(|cd| cd.insert(medium));
+        self.settle();
+        Ok(before)
+    }
+
+    /// Takes the medium out of a CD drive; `force`: even if the guest has locked the tray.
+    ///
+    /// # Errors
+    /// There is no CD drive, or its tray is locked: then the guest is asked to open it.
+    pub fn eject(&mut self, place: Place, force: bool) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        let drive = self.cd(place)?;
+        if let Unit::Cd(cd) = &mut drive.unit
+            && cd.is_locked()
+            && !force
+        {
+            cd.request_eject();
+            return Err(MediumError::Locked);
+        }
+        let medium = drive.change_medium(Cd::eject);
+        self.settle();
+        Ok(medium)
+    }
+
+    fn settle(&mut self) {
+        self.channels.iter_mut().for_each(|channel| channel.settle(&self.dma));
+    }
+
+    /// The channel that a window of ports belongs to, and whether it is the command block.
+    fn window(region: u16) -> Option<(usize, bool)> {
+        Self::REGIONS.iter().enumerate().find_map(|(channel, [command, control])| match region {
+            id if id == command.id => Some((channel, true)),
+            id if id == control.id => Some((channel, false)),
+            _ => None,
+        })
+    }
+}
+
+impl IoDevice for PiixIde {
+    fn read(&mut self, region: u16, offset: u64, size: u8) -> u64 {
+        let value = match Self::window(region) {
+            Some((channel, true)) => {
+                let channel = &mut self.channels[channel];
+                if offset == reg::DATA && size > 1 {
+                    channel.read_data(size).into()
+                } else {
+                    bytes(offset, size, |register| match register {
+                        reg::DATA => channel.read_data(1) as u8,
+                        register => channel.read(register),
+                    })
+                }
+            }
+            Some((channel, false)) => self.channels[channel].status().into(),
+            None => bytes(offset, size, |offset| {
+                let channel = &self.channels[(offset / master::LEN) as usize % CHANNELS];
+                channel.read_master(offset % master::LEN)
+            }),
+        };
+        self.settle();
+        value
+    }
+
+    fn write(&mut self, region: u16, offset: u64, size: u8, value: u64) {
+        let each = (offset..offset + u64::from(size)).zip(value.to_le_bytes());
+        match Self::window(region) {
+            Some((channel, true)) => {
+                let channel = &mut self.channels[channel];
+                if offset == reg::DATA {
+                    channel.write_data(size, value as u32);
+                } else {
+                    each.for_each(|(register, value)| channel.write(register, value));
+                }
+            }
+            Some((channel, false)) => self.channels[channel].write_control(value as u8),
+            None => each.for_each(|(offset, value)| {
+                let channel = &mut self.channels[(offset / master::LEN) as usize % CHANNELS];
+                channel.write_master(offset % master::LEN, value);
+            }),
+        }
+        self.settle();
+    }
+}
+
+/// A wider read, made of reads of bytes.
+fn bytes(offset: u64, size: u8, mut read: impl FnMut(u64) -> u8) -> u64 {
+    (0..u64::from(size)).fold(0, |value, at| value | u64::from(read(offset + at)) << (8 * at))
+}
+
+impl PciFunction for PiixIde {
+    fn config(&self) -> &PciConfig {
+        &self.config
+    }
+
+    fn config_mut(&mut self) -> &mut PciConfig {
+        &mut self.config
+    }
+
+    /// A transfer that waits for bus mastering to be allowed goes on.
+    fn config_written(&mut self, _offset: u8, _len: u8) {
+        self.settle();
+    }
+}
+
+impl DiskClient for PiixIde {
+    fn requests_completed(&mut self) {
+        self.settle();
+    }
+
+    fn resume_requests(&mut self) {
+        self.channels.iter_mut().for_each(Channel::resume);
+        self.settle();
+    }
+
+    fn drain_requests(&mut self) {
+        while self.channels.iter_mut().any(Channel::has_requests) {
+            self.channels.iter_mut().for_each(Channel::drain);
+            self.settle();
+        }
+    }
+}
+
+impl Device for PiixIde {
+    fn name(&self) -> &'static str {
+        "piix3-ide"
+    }
+
+    fn reset(&mut self, kind: ResetKind) {
+        self.config.reset();
+        self.channels.iter_mut().for_each(|channel| channel.reset(kind));
+    }
+
+    fn save(&self) -> State {
+        let Self { config, dma: _, channels } = self;
+        let channels = channels.each_ref().map(Channel::save);
+        State::of(state::VERSION, &state::V1 { config: config.save(), channels })
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), StateError> {
+        let state::V1 { config, channels } = state.decode(state::VERSION)?;
+        let [primary, secondary] = [0, 1].map(|at| self.channels[at].check(&channels[at], &self.dma));
+        let requests = [primary?, secondary?];
+        self.config.load(&config)?;
+        for ((own, saved), requests) in self.channels.iter_mut().zip(&channels).zip(requests) {
+            own.load(saved, requests);
+        }
+        Ok(())
+    }
+
+    fn inspect(&self, out: &mut Inspector) {
+        for (at, name) in [(0x40, "IDETIM primary"), (0x42, "IDETIM secondary")] {
+            out.register(name, self.config.read_u16(at), 16);
+        }
+        for (channel, name) in self.channels.iter().zip(["primary", "secondary"]) {
+            channel.inspect(name, out);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Commands of disks.
+
+use super::*;
+use crate::backend::disk::{Fault, Operation};
+
+#[test]
+fn sectors_are_read_one_at_a_time_each_with_an_interrupt() {
+    let driver = Driver::new();
+    driver.command(0x20, 0, 3, 100);
+    for number in 100..103 {
+        assert_eq!(driver.status(PRIMARY), 0x58);
+        assert!(driver.interrupt(PRIMARY));
+        assert_eq!(driver.read_data(PRIMARY, 512), sector(number));
+    }
+    assert_eq!((driver.status(PRIMARY), driver.irqs[0].level()), (0x50, false), "whoever has read it all knows");
+    assert_eq!((driver.lba(), driver.inb(PRIMARY, 2)), (102, 0));
+    assert_eq!(driver.inw(PRIMARY), 0, "there is no more");
+}
+
+#[test]
+fn sectors_are_written_and_the_first_is_asked_for_without_an_interrupt() {
+    let driver = Driver::new();
+    driver.command(0x30, 0, 2, 7);
+    assert_eq!((driver.status(PRIMARY), driver.irqs[0].level()), (0x58, false));
+    driver.write_data(PRIMARY, &[0xaa; 512]);
+    assert!(driver.interrupt(PRIMARY));
+    assert_eq!(driver.status(PRIMARY), 0x58);
+    driver.write_data(PRIMARY, &[0xbb; 512]);
+    assert!(driver.interrupt(PRIMARY));
+    assert_eq!(driver.status(PRIMARY), 0x50);
+    let expected = [sector(6), vec![0xaa; 512], vec![0xbb; 512], sector(9)].concat();
+    assert_eq!(driver.medium.contents()[6 * 512..10 * 512], expected);
+}
+
+#[test]
+fn multiple_sectors_pass_in_blocks() {
+    let driver = Driver::new();
+    driver.command(0xc6, 0, 4, 0);
+    assert!(driver.interrupt(PRIMARY));
+    driver.command(0xc4, 0, 6, 10);
+    assert_eq!(driver.read_data(PRIMARY, 2048), sectors(10..14));
+    assert!(driver.interrupt(PRIMARY));
+    assert_eq!(driver.read_data(PRIMARY, 1024), sectors(14..16));
+    assert_eq!(driver.status(PRIMARY), 0x50);
+    driver.command_ext(0x39, 5, 20);
+    driver.write_data(PRIMARY, &[1; 2048]);
+    assert!(driver.interrupt(PRIMARY));
+    driver.write_data(PRIMARY, &[2; 512]);
+    assert_eq!(driver.status(PRIMARY), 0x50);
+    assert_eq!(driver.medium.contents()[20 * 512..25 * 512], [vec![1; 2048], vec![2; 512]].concat());
+    for bad in [3, 17, 32, 0x80] {
+        driver.command(0xc6, 0, bad, 0);
+        assert_eq!(driver.error(), 0x04, "{bad} sectors");
+    }
+    driver.command(0xc6, 0, 0, 0);
+    driver.command(0xc4, 0, 1, 0);
+    assert_eq!(driver.error(), 0x04, "they are off");
+}
+
+#[test]
+fn addresses_of_48_bits_and_counts_of_0() {
+    let driver = Driver::new();
+    driver.command_ext(0x24, 1, 4095);
+    assert_eq!(driver.read_data(PRIMARY, 512), sector(4095));
+    driver.command_ext(0x24, 1, 1 << 40);
+    assert_eq!(driver.error(), 0x10, "IDNF");
+    driver.command(0x40, 0, 0, 0);
+    assert_eq!(driver.status(PRIMARY), 0x50);
+    assert_eq!(driver.disk.take_log().last(), Some(&(Operation::Read, 0, 256 * 512)));
+    driver.command_ext(0x42, 0, 0);
+    assert_eq!(driver.error(), 0x10, "65536 sectors are more than there are");
+    driver.control(PRIMARY, 0x00);
+    let lba = driver.lba();
+    driver.control(PRIMARY, 0x80);
+    assert_eq!((lba, [3, 4, 5].map(|at| driver.inb(PRIMARY, at))), (4096, [0, 0, 0]));
+}
+
+#[test]
+fn cylinders_heads_and_sectors_as_they_were_set() {
+    let driver = Driver::new();
+    // 8 heads, 32 sectors.
+    for (register, value) in [(2, 32), (6, 0xa7), (7, 0x91)] {
+        driver.outb(PRIMARY, register, value);
+    }
+    assert_eq!(driver.status(PRIMARY), 0x50);
+    let words = driver.identify();
+    assert_eq!((words[54], words[55], words[56], words[57], words[58]), (16, 8, 32, 4096, 0));
+    let read = |cylinder: u8, head: u8, sector: u8, count: u8| {
+        for (register, value) in [(2, count), (3, sector), (4, cylinder), (5, 0), (6, 0xa0 | head), (7, 0x20)] {
+            driver.outb(PRIMARY, register, value);
+        }
+    };
+    read(3, 5, 31, 3);
+    let first = (3 * 8 + 5) * 32 + 30;
+    assert_eq!(driver.read_data(PRIMARY, 1536), sectors(first..first + 3));
+    assert_eq!([3, 4, 6].map(|at| driver.inb(PRIMARY, at)), [1, 3, 0xa6], "on the next head");
+    for (cylinder, head, sector) in [(16, 0, 1), (0, 8, 1), (0, 0, 0), (0, 0, 33)] {
+        read(cylinder, head, sector, 1);
+        assert_eq!(driver.error(), 0x10, "{cylinder}/{head}/{sector}");
+    }
+    for (register, value) in [(2, 0), (6, 0xa0), (7, 0x91)] {
+        driver.outb(PRIMARY, register, value);
+    }
+    assert_eq!(driver.error(), 0x04, "no sectors");
+}
+
+/// What QEMU 7.2 says, and what this drive can do besides.
+#[test]
+fn the_identification_tells_what_the_drive_can_do() {
+    let driver = Driver::new();
+    let words = driver.identify();
+    let expected = [
+        (0, 0x0040),
+        (1, 4),
+        (3, 16),
+        (6, 63),
+        (47, 0x8010),
+        (48, 1),
+        (53, 7),
+        (59, 0x110),
+        (60, 4096),
+        (61, 0),
+        (62, 7),
+        (63, 7),
+        (64, 3),
+        (65, 120),
+        (80, 0xf0),
+        (81, 0x16),
+        (82, 0x7469),
+        (83, 0x7400),
+        (84, 0x4102),
+        (85, 0x7469),
+        (86, 0x3400),
+        (87, 0x4102),
+        (88, 0x203f),
+        (93, 0x6001),
+        (100, 4096),
+        (101, 0),
+        (106, 0x6000),
+        (108, 0x5000),
+        (109, 0xc500),
+        (110, 0x1234),
+        (111, 0x5678),
+        (169, 1),
+        (217, 0),
+    ];
+    for (at, value) in expected {
+        assert_eq!(words[at], value, "word {at}");
+    }
+    let text =
+        |at: usize, len: usize| words[at..at + len].iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+    assert_eq!(text(10, 10), b"QM00001             ");
+    assert_eq!(text(23, 4), b"2.5+    ");
+    assert_eq!(text(27, 20), b"QEMU HARDDISK                           ");
+}
+
+#[test]
+fn transfer_modes_and_the_write_cache_are_features() {
+    let driver = Driver::new();
+    for (code, words) in [(0x22, [0x07, 0x407, 0x3f]), (0x44, [0x07, 0x07, 0x103f]), (0x10, [0x107, 0x07, 0x3f])] {
+        driver.command(0xef, 0x03, code, 0);
+        assert!(driver.interrupt(PRIMARY));
+        let identified = driver.identify();
+        assert_eq!([62, 63, 88].map(|at| identified[at]), words, "mode {code:#x}");
+    }
+    for bad in [0x02, 0x0d, 0x13, 0x23, 0x46, 0x80] {
+        driver.command(0xef, 0x03, bad, 0);
+        assert_eq!(driver.error(), 0x04, "mode {bad:#x}");
+    }
+    driver.command(0xef, 0x99, 0, 0);
+    assert_eq!(driver.error(), 0x04);
+    let write = |driver: &Driver| {
+        driver.command(0x30, 0, 1, 0);
+        driver.write_data(PRIMARY, &[0; 512]);
+    };
+    driver.disk.take_log().clear();
+    driver.command(0xef, 0x82, 0, 0);
+    write(&driver);
+    assert_eq!(
+        driver.disk.take_log(),
+        [(Operation::Flush, 0, 0), (Operation::Write { durable: true }, 0, 512)],
+        "switching the cache off empties it"
+    );
+    assert_eq!(driver.identify()[85] & 0x20, 0);
+    driver.command(0xef, 0x02, 0, 0);
+    write(&driver);
+    driver.command(0xea, 0, 0, 0);
+    assert_eq!(driver.disk.take_log(), [(Operation::Write { durable: false }, 0, 512), (Operation::Flush, 0, 0)]);
+    assert!(driver.interrupt(PRIMARY));
+}
+
+#[test]
+fn bad_sectors_are_told_by_their_number() {
+    let driver = Driver::new();
+    driver.disk.spoil(52 * 512..53 * 512, Fault::Io);
+    driver.command(0x20, 0, 4, 50);
+    driver.read_data(PRIMARY, 1024);
+    assert_eq!((driver.error(), driver.lba(), driver.inb(PRIMARY, 2)), (0x40, 52, 2), "UNC");
+    driver.command(0x30, 0, 4, 52);
+    driver.write_data(PRIMARY, &[0; 512]);
+    assert_eq!((driver.error(), driver.lba()), (0x04, 52), "a write is aborted");
+    driver.disk.spoil_flushes(Some(Fault::Io));
+    driver.command(0xe7, 0, 0, 0);
+    assert_eq!(driver.error(), 0x04, "a flush that failed is never a success");
+    driver.command(0x20, 0, 2, SECTORS - 1);
+    driver.read_data(PRIMARY, 512);
+    assert_eq!((driver.error(), driver.lba(), driver.inb(PRIMARY, 2)), (0x10, SECTORS, 1), "behind the last one");
+}
+
+#[test]
+fn the_host_protected_area_hides_the_end_of_the_disk() {
+    let driver = Driver::new();
+    driver.command(0xf9, 0, 0, 2047);
+    assert_eq!(driver.error(), 0x04, "not without READ NATIVE MAX ADDRESS");
+    driver.command(0xf8, 0, 0, 0);
+    assert_eq!(driver.lba(), 4095);
+    driver.command(0xf9, 0, 0, 2047);
+    assert_eq!(driver.status(PRIMARY), 0x50);
+    assert_eq!((driver.identify()[60], driver.identify()[100]), (2048, 2048));
+    driver.command(0x20, 0, 1, 2048);
+    assert_eq!(driver.error(), 0x10);
+    driver.command_ext(0x27, 0, 0);
+    assert_eq!(driver.lba() & 0xff_ffff, 4095, "the native size stays");
+    driver.command_ext(0x37, 0, 4096);
+    assert_eq!(driver.error(), 0x10, "more than there is");
+    lock(&driver.ide).reset(ResetKind::System);
+    assert_eq!(driver.identify()[60], 4096, "it was set until the next reset");
+    driver.command_ext(0x27, 0, 0);
+    driver.command_ext(0x37, 1, 1023);
+    lock(&driver.ide).reset(ResetKind::System);
+    assert_eq!(driver.identify()[60], 1024, "for good");
+    driver.command(0xf8, 0, 0, 0);
+    driver.command(0xf9, 0, 1, 4095);
+    assert_eq!(driver.error(), 0x10, "which can be done once");
+}
+
+#[test]
+fn power_modes_and_the_standby_timer() {
+    let driver = Driver::new();
+    let mode = |driver: &Driver| {
+        driver.command(0xe5, 0, 0, 0);
+        driver.inb(PRIMARY, 2)
+    };
+    assert_eq!(mode(&driver), 0xff);
+    driver.command(0xe0, 0, 0, 0);
+    assert_eq!((mode(&driver), driver.disk.take_log()), (0x00, vec![(Operation::Flush, 0, 0)]));
+    driver.command(0x40, 0, 1, 0);
+    assert_eq!(mode(&driver), 0xff, "an access wakes it");
+    // 2 * 5 seconds.
+    driver.command(0xe3, 0, 2, 0);
+    driver.clock.set(9_999_999_999);
+    assert_eq!(mode(&driver), 0xff);
+    driver.clock.set(10_000_000_000);
+    assert_eq!(mode(&driver), 0x00);
+    driver.command(0xe6, 0, 0, 0);
+    driver.command(0xec, 0, 0, 0);
+    assert_eq!(driver.error(), 0x04, "asleep");
+    driver.control(PRIMARY, 0x04);
+    driver.control(PRIMARY, 0x00);
+    assert_eq!(mode(&driver), 0x00, "a reset wakes it to standby");
+}
+
+#[test]
+fn smart_tells_that_all_is_well() {
+    let driver = Driver::new();
+    let key = 0x00c2_4f00;
+    driver.command(0xb0, 0xda, 0, 0);
+    assert_eq!(driver.error(), 0x04, "not without the key");
+    driver.command(0xb0, 0xda, 0, key);
+    assert_eq!([4, 5, 7].map(|at| driver.inb(PRIMARY, at)), [0x4f, 0xc2, 0x50]);
+    driver.command(0xb0, 0xd4, 0, key | 0x01);
+    for (feature, low) in [(0xd0, 0), (0xd1, 0), (0xd5, 1), (0xd5, 6)] {
+        driver.command(0xb0, feature, 1, key | low);
+        let data = driver.read_data(PRIMARY, 512);
+        let sum = data.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        assert_eq!((sum, data[0]), (0, 1), "{feature:#x}, log {low}");
+        if low == 6 {
+            assert_eq!((data[2], data[508]), (1, 1), "the test that was made");
+        }
+    }
+    driver.command(0xb0, 0xd9, 0, key);
+    assert_eq!(driver.identify()[85] & 1, 0);
+    driver.command(0xb0, 0xd0, 0, key);
+    assert_eq!(driver.error(), 0x04, "it is off");
+    driver.command(0xb0, 0xd8, 0, key);
+    assert_eq!(driver.status(PRIMARY), 0x50);
+}
+
+#[test]
+fn what_a_disk_does_not_know_is_aborted() {
+    let driver = Driver::new();
+    // NOP, READ LONG, READ DMA QUEUED, READ LOG EXT, FORMAT TRACK, CONFIGURATION, MEDIA LOCK, SECURITY x 6, PACKET.
+    for opcode in [0x00, 0x08, 0x22, 0x26, 0x2f, 0x50, 0xa0, 0xa1, 0xb1, 0xc7, 0xde, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6]
+    {
+        driver.command(opcode, 0, 1, 0);
+        assert_eq!((driver.error(), driver.interrupt(PRIMARY)), (0x04, true), "{opcode:#x}");
+    }
+    for opcode in [0x10, 0x1f, 0x70, 0x7f, 0xe1, 0x95] {
+        driver.command(opcode, 0, 1, 0);
+        assert_eq!((driver.status(PRIMARY), driver.interrupt(PRIMARY)), (0x50, true), "{opcode:#x}");
+    }
+}
+
+#[test]
+fn the_buffer_keeps_what_was_written() {
+    let driver = Driver::new();
+    driver.command(0xe8, 0, 0, 0);
+    driver.write_data(PRIMARY, &sector(77));
+    assert!(driver.interrupt(PRIMARY));
+    driver.command(0xe4, 0, 0, 0);
+    assert_eq!(driver.read_data(PRIMARY, 512), sector(77));
+}
