@@ -4,6 +4,7 @@ pub mod address_space;
 pub mod chips;
 pub mod control;
 pub mod cpuid;
+pub mod disassembly;
 pub mod fallback;
 pub mod inspect;
 pub mod irq;

@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Write};
 
-use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 
 use super::address_space::AddressSpace;
+use super::disassembly::instruction;
 
 /// Code bytes shown from RIP on.
 const CODE_LEN: usize = 32;
@@ -58,7 +58,8 @@ fn fetch(fd: &VcpuFd, space: &AddressSpace, linear: u64) -> Vec<u8> {
     code
 }
 
-fn bitness(sregs: &kvm_sregs) -> u32 {
+/// Bits of the code that a processor runs now.
+pub(super) fn bitness(sregs: &kvm_sregs) -> u32 {
     if sregs.efer & EFER_LMA != 0 && sregs.cs.l != 0 {
         64
     } else if sregs.cs.db != 0 {
@@ -150,11 +151,14 @@ fn disassembly(f: &mut fmt::Formatter<'_>, code: &[u8], bitness: u32, rip: u64) 
         write!(hex, " {byte:02x}")?;
     }
     writeln!(f, "  code{hex}")?;
-    let mut formatter = IntelFormatter::new();
-    for instruction in Decoder::with_ip(bitness, code, rip, DecoderOptions::NONE).iter().take(INSTRUCTIONS) {
-        let mut text = String::new();
-        formatter.format(&instruction, &mut text);
-        writeln!(f, "  {:016x}  {text}", instruction.ip())?;
+    let (mut code, mut address) = (code, rip);
+    for _ in 0..INSTRUCTIONS {
+        if code.is_empty() {
+            break;
+        }
+        let (text, len) = instruction(code, bitness, address);
+        writeln!(f, "  {address:016x}  {text}")?;
+        (code, address) = (&code[len..], address.wrapping_add(len as u64));
     }
     Ok(())
 }

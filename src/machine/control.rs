@@ -10,11 +10,14 @@ use super::inspection::Inspection;
 use super::lifecycle::{Machine, Status};
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::qom;
-use crate::config::{Accel, DeviceType, MachineConfig, MonitorMode, Smp};
-use crate::host::chardev::{Chardevs, Ringbufs};
+use crate::config::{Accel, DeviceType, MachineConfig, MemoryBackend, MonitorMode, NumaConfig, Smp};
+use crate::host::chardev::{Breaks, Chardevs, Ringbufs};
 use crate::host::process;
 use crate::kvm::control::VcpuThread;
+use crate::monitor::access::Access;
+use crate::monitor::drives::DriveInfo;
 use crate::monitor::input::Input;
+use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::qom::Qom;
 use crate::monitor::{Command, Control, Cpu, Medium, View};
 
@@ -27,6 +30,9 @@ pub struct MonitorControl {
     smp: Smp,
     uses_kvm: bool,
     memory_size: u64,
+    memory_backends: Vec<MemoryBackend>,
+    numa: NumaConfig,
+    breaks: Breaks,
     qom: OnceLock<Qom>,
     inspection: OnceLock<Inspection>,
     threads: OnceLock<Vec<VcpuThread>>,
@@ -52,6 +58,9 @@ impl MonitorControl {
             smp: config.smp,
             uses_kvm: config.platform.accel == Accel::Kvm,
             memory_size: config.memory.size(),
+            memory_backends: config.memory.ram.iter().chain(&config.memory.spare).cloned().collect(),
+            numa: config.numa.clone(),
+            breaks: chardevs.breaks(),
             qom: OnceLock::new(),
             inspection: OnceLock::new(),
             threads: OnceLock::new(),
@@ -93,6 +102,7 @@ impl Control for MonitorControl {
             Command::PowerButton => UserRequest::PowerButton,
             Command::Wakeup => UserRequest::Wakeup,
             Command::Nmi => UserRequest::Nmi,
+            Command::SetActions(changes) => UserRequest::SetActions(changes),
         };
         self.mailbox.post(Message::User(request));
     }
@@ -131,12 +141,24 @@ impl Control for MonitorControl {
         self.inspection()?.view(view)
     }
 
+    fn pci(&self) -> Result<Vec<PciFunctionInfo>> {
+        Ok(self.inspection()?.pci())
+    }
+
+    fn drives(&self) -> Result<Vec<DriveInfo>> {
+        Ok(self.inspection()?.drives())
+    }
+
     fn change_medium(&self, drive: &str, medium: Option<Medium>) -> Result<()> {
         self.inspection()?.change_medium(drive, medium)
     }
 
     fn set_boot_order(&self, order: &str) -> Result<()> {
         self.inspection()?.set_boot_order(order)
+    }
+
+    fn access(&self) -> Result<&dyn Access> {
+        Ok(self.inspection()?)
     }
 
     fn input(&self) -> Result<&dyn Input> {
@@ -149,6 +171,18 @@ impl Control for MonitorControl {
 
     fn memory_size(&self) -> u64 {
         self.memory_size
+    }
+
+    fn memory_backends(&self) -> &[MemoryBackend] {
+        &self.memory_backends
+    }
+
+    fn numa(&self) -> &NumaConfig {
+        &self.numa
+    }
+
+    fn send_break(&self, chardev: &str) -> Result<()> {
+        self.breaks.send(chardev).with_context(|| format!("Chardev '{chardev}' not found"))
     }
 
     fn qom(&self) -> &Qom {

@@ -355,6 +355,10 @@ impl Machine {
                 self.reset(Cause::MonitorReset)?;
                 Ok(None)
             }
+            Message::User(UserRequest::SetActions(changes)) => {
+                self.actions = changes.apply(self.actions);
+                Ok(None)
+            }
             Message::User(UserRequest::Nmi) => self.accelerator.inject_nmi().map(|()| None),
             Message::User(UserRequest::Wakeup) => self.wake(WakeCause::PowerButton).map(|()| None),
             Message::User(UserRequest::PowerButton) if self.status == Status::Suspended => {

@@ -11,6 +11,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use crate::kvm::control::VcpuParker;
 use crate::kvm::report::Report;
 use crate::kvm::vcpu::{SystemEvent, VcpuEvents};
+use crate::monitor::ActionChanges;
 
 /// Something the main loop has to see to.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub enum UserRequest {
     Wakeup,
     /// Send every processor a non-maskable interrupt.
     Nmi,
+    /// Do this about some events from now on.
+    SetActions(ActionChanges),
     /// End because of this signal.
     Signal(i32),
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::hardware::{answer, silent};
-use super::{Command, Control, View, hardware, input};
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use super::{ActionChanges, Command, Control, hardware, info, input, memory, missing, objects, words};
 use crate::suggest::did_you_mean;
 
 /// Most bytes that `ringbuf_read` takes at once.
@@ -22,8 +23,10 @@ struct Spec {
 enum Action {
     /// Asks the machine for something.
     Request(Command),
-    /// Tells something.
-    Tell(fn(&dyn Control, &[&str]) -> String),
+    /// Asks the machine for something that is told by arguments.
+    Ask(fn(&[&str]) -> Result<Command>),
+    /// Tells or does something.
+    Tell(fn(&mut Context<'_>, &[&str]) -> Result<String>),
 }
 
 /// What came of a command line.
@@ -49,10 +52,22 @@ const COMMANDS: &[Spec] = &[
         action: Action::Tell(hardware::change),
     },
     Spec {
+        names: &["chardev-send-break"],
+        arguments: "ID",
+        help: "send a break to the device at a character device",
+        action: Action::Tell(send_break),
+    },
+    Spec {
         names: &["cont", "c"],
         arguments: "",
         help: "let the machine go on",
         action: Action::Request(Command::Continue),
+    },
+    Spec {
+        names: &["cpu"],
+        arguments: "INDEX",
+        help: "choose the CPU through which memory and registers are seen",
+        action: Action::Tell(hardware::choose_cpu),
     },
     Spec {
         names: &["eject"],
@@ -60,31 +75,85 @@ const COMMANDS: &[Spec] = &[
         help: "take the medium out of a drive",
         action: Action::Tell(hardware::eject),
     },
+    Spec {
+        names: &["gva2gpa"],
+        arguments: "ADDRESS",
+        help: "tell where a linear address is in physical memory",
+        action: Action::Tell(memory::translate),
+    },
     Spec { names: &["help", "?"], arguments: "[COMMAND]", help: "describe the commands", action: Action::Tell(help) },
-    Spec { names: &["info"], arguments: "[ITEM]", help: "tell about the machine", action: Action::Tell(info) },
+    Spec {
+        names: &["i"],
+        arguments: "[/FMT] PORT[.INDEX]",
+        help: "read from an I/O port; with INDEX, write that to it first and read from the next one",
+        action: Action::Tell(memory::read_port),
+    },
+    Spec { names: &["info"], arguments: "[ITEM]", help: "tell about the machine", action: Action::Tell(info::info) },
+    Spec {
+        names: &["memsave"],
+        arguments: "ADDRESS SIZE FILE",
+        help: "save memory from a linear address on",
+        action: Action::Tell(memory::save_linear),
+    },
     Spec {
         names: &["mouse_button"],
         arguments: "STATE",
         help: "hold buttons of the mouse (1 left, 2 middle, 4 right)",
-        action: Action::Tell(|machine, words| silent(input::mouse_button(machine, words))),
+        action: Action::Tell(input::mouse_button),
     },
     Spec {
         names: &["mouse_move"],
         arguments: "DX DY [DZ]",
         help: "move the mouse, and turn its wheel",
-        action: Action::Tell(|machine, words| silent(input::mouse_move(machine, words))),
+        action: Action::Tell(input::mouse_move),
     },
     Spec {
         names: &["mouse_set"],
         arguments: "INDEX",
         help: "choose the mouse that is moved (see info mice)",
-        action: Action::Tell(|machine, words| silent(input::mouse_set(machine, words))),
+        action: Action::Tell(input::mouse_set),
     },
     Spec {
         names: &["nmi"],
         arguments: "",
         help: "send every CPU a non-maskable interrupt",
         action: Action::Request(Command::Nmi),
+    },
+    Spec {
+        names: &["o"],
+        arguments: "[/FMT] PORT VALUE",
+        help: "write to an I/O port",
+        action: Action::Tell(memory::write_port),
+    },
+    Spec {
+        names: &["pmemsave"],
+        arguments: "ADDRESS SIZE FILE",
+        help: "save memory from a physical address on",
+        action: Action::Tell(memory::save_physical),
+    },
+    Spec {
+        names: &["print", "p"],
+        arguments: "[/FMT] EXPRESSION",
+        help: "calculate; registers have a $ before them",
+        action: Action::Tell(memory::print),
+    },
+    Spec {
+        names: &["qom-get"],
+        arguments: "PATH PROPERTY",
+        help: "tell a property of an object",
+        action: Action::Tell(objects::get),
+    },
+    Spec {
+        names: &["qom-list"],
+        arguments: "[PATH]",
+        help: "list the properties of an object",
+        action: Action::Tell(objects::list),
+    },
+    Spec {
+        names: &["qom-set"],
+        arguments: "PATH PROPERTY VALUE",
+        help: "refused: nothing can be set at run time",
+        action: Action::Tell(objects::set),
     },
     Spec { names: &["quit", "q"], arguments: "", help: "end natoma at once", action: Action::Request(Command::Quit) },
     Spec {
@@ -97,9 +166,15 @@ const COMMANDS: &[Spec] = &[
         names: &["sendkey"],
         arguments: "KEYS [HOLD]",
         help: "press keys together, as in ctrl-alt-delete; HOLD: milliseconds between strokes (10)",
-        action: Action::Tell(|machine, words| silent(input::send_key(machine, words))),
+        action: Action::Tell(input::send_key),
     },
     Spec { names: &["stop", "s"], arguments: "", help: "stop the machine", action: Action::Request(Command::Stop) },
+    Spec {
+        names: &["sum"],
+        arguments: "ADDRESS SIZE",
+        help: "calculate the BSD checksum of physical memory",
+        action: Action::Tell(memory::sum),
+    },
     Spec {
         names: &["system_powerdown"],
         arguments: "",
@@ -119,105 +194,83 @@ const COMMANDS: &[Spec] = &[
         action: Action::Request(Command::Wakeup),
     },
     Spec {
+        names: &["watchdog_action"],
+        arguments: "ACTION",
+        help: "choose what a watchdog does that fires",
+        action: Action::Ask(watchdog_action),
+    },
+    Spec {
         names: &["x"],
         arguments: "[/FMT] ADDRESS",
-        help: "show memory at a linear address of the first CPU",
-        action: Action::Tell(hardware::dump_linear),
+        help: "show memory at a linear address",
+        action: Action::Tell(memory::dump_linear),
     },
     Spec {
         names: &["xp"],
         arguments: "[/FMT] ADDRESS",
         help: "show memory at a physical address",
-        action: Action::Tell(hardware::dump_physical),
+        action: Action::Tell(memory::dump_physical),
     },
 ];
 
-/// One item of `info`.
-struct Item {
-    name: &'static str,
-    help: &'static str,
-    tell: fn(&dyn Control, &[&str]) -> String,
+/// What a command works with.
+pub(super) struct Context<'a> {
+    pub machine: &'a dyn Control,
+    /// The processor through which memory and registers are seen.
+    pub cpu: &'a mut u32,
 }
 
-const ITEMS: &[Item] = &[
-    Item {
-        name: "block",
-        help: "the drives and what is in them",
-        tell: |machine, _| hardware::view(machine, View::Media),
-    },
-    Item { name: "chardev", help: "the character devices", tell: |machine, _| chardevs(machine) },
-    Item { name: "cpus", help: "the virtual CPUs", tell: |machine, _| hardware::cpus(machine) },
-    Item {
-        name: "irq",
-        help: "how often interrupts came",
-        tell: |machine, _| hardware::view(machine, View::InterruptCounts),
-    },
-    Item { name: "kvm", help: "whether KVM is used", tell: |machine, _| kvm(machine) },
-    Item { name: "lapic", help: "the local APIC of a CPU (0 if none is given)", tell: hardware::local_apic },
-    Item {
-        name: "mice",
-        help: "the mice, and which one is moved",
-        tell: |machine, _| answer(input::describe_mice(machine)),
-    },
-    Item {
-        name: "mtree",
-        help: "what is where in the address spaces",
-        tell: |machine, _| hardware::view(machine, View::Memory),
-    },
-    Item {
-        name: "name",
-        help: "the name of the guest",
-        tell: |machine, _| machine.name().map(|name| format!("{name}\n")).unwrap_or_default(),
-    },
-    Item { name: "pci", help: "the functions on the PCI buses", tell: |machine, _| hardware::view(machine, View::Pci) },
-    Item {
-        name: "pic",
-        help: "the interrupt controllers",
-        tell: |machine, _| hardware::view(machine, View::InterruptControllers),
-    },
-    Item {
-        name: "qtree",
-        help: "the devices by bus, with their registers",
-        tell: |machine, _| hardware::view(machine, View::Devices),
-    },
-    Item { name: "registers", help: "the registers of a CPU, or with -a of all", tell: hardware::registers },
-    Item { name: "roms", help: "firmware and option ROMs", tell: |machine, _| hardware::view(machine, View::Roms) },
-    Item { name: "status", help: "whether the machine runs", tell: |machine, _| status(machine) },
-    Item { name: "uuid", help: "the UUID of the guest", tell: |machine, _| format!("{}\n", machine.uuid()) },
-    Item {
-        name: "version",
-        help: "the version of natoma",
-        tell: |_, _| format!("natoma {}\n", env!("CARGO_PKG_VERSION")),
-    },
-];
+/// Carries out a command line, seen through processor `cpu`.
+pub(super) fn execute(line: &str, machine: &dyn Control, cpu: &mut u32) -> Outcome {
+    match carry_out(line, Context { machine, cpu }) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Text(format!("Error: {error:#}\n")),
+    }
+}
 
-/// Carries out a command line.
-pub(super) fn execute(line: &str, machine: &dyn Control) -> Outcome {
-    let mut words = line.split_whitespace();
-    let Some(word) = words.next() else { return Outcome::Text(String::new()) };
+fn carry_out(line: &str, mut context: Context<'_>) -> Result<Outcome> {
+    let words = words::split(line)?;
+    let Some((word, rest)) = words.split_first() else { return Ok(Outcome::Text(String::new())) };
     // A format may follow its command at once: x/8xb.
     let (name, format) = word.split_at(word.find('/').unwrap_or(word.len()));
-    let arguments: Vec<_> = Some(format).filter(|format| !format.is_empty()).into_iter().chain(words).collect();
-    match find(name) {
-        Some(Spec { action: Action::Request(command), .. }) if arguments.is_empty() => {
-            machine.request(*command);
-            Outcome::Requested
-        }
-        Some(Spec { action: Action::Request(_), .. }) => Outcome::Text(format!("{name}: takes no arguments\n")),
-        Some(Spec { action: Action::Tell(tell), .. }) => Outcome::Text(tell(machine, &arguments)),
-        None => Outcome::Text(unknown("command", name, COMMANDS.iter().flat_map(|spec| spec.names).copied())),
+    let arguments: Vec<_> =
+        Some(format).filter(|format| !format.is_empty()).into_iter().chain(rest.iter().map(String::as_str)).collect();
+    let Some(spec) = find(name) else {
+        return Ok(Outcome::Text(match missing::command(name) {
+            Some(reason) => format!("Error: {name}: {reason}\n"),
+            None => unknown("command", name, COMMANDS.iter().flat_map(|spec| spec.names).copied()),
+        }));
+    };
+    match spec.action {
+        Action::Tell(tell) => tell(&mut context, &arguments).map(Outcome::Text),
+        Action::Request(_) if !arguments.is_empty() => bail!("{name} takes no arguments"),
+        Action::Request(command) => request(context.machine, command),
+        Action::Ask(parse) => request(context.machine, parse(&arguments)?),
     }
+}
+
+fn request(machine: &dyn Control, command: Command) -> Result<Outcome> {
+    if let Some(reason) = command.refusal(machine.status()) {
+        bail!(reason);
+    }
+    machine.request(command);
+    Ok(Outcome::Requested)
 }
 
 fn find(name: &str) -> Option<&'static Spec> {
     COMMANDS.iter().find(|spec| spec.names.contains(&name))
 }
 
-fn unknown(what: &str, name: &str, names: impl Iterator<Item = &'static str>) -> String {
+pub(super) fn unknown(what: &str, name: &str, names: impl Iterator<Item = &'static str>) -> String {
     format!("unknown {what}: '{name}'{}\n", did_you_mean(name, names))
 }
 
-fn help(_: &dyn Control, arguments: &[&str]) -> String {
+fn help(_: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    if let ["info", items @ ..] = arguments
+        && !items.is_empty()
+    {
+        return Ok(items.iter().map(|item| info::help(item)).collect());
+    }
     let mut text = String::new();
     for spec in
         COMMANDS.iter().filter(|spec| arguments.is_empty() || arguments.iter().any(|name| spec.names.contains(name)))
@@ -229,42 +282,27 @@ fn help(_: &dyn Control, arguments: &[&str]) -> String {
     for name in arguments.iter().filter(|name| find(name).is_none()) {
         text += &unknown("command", name, COMMANDS.iter().flat_map(|spec| spec.names).copied());
     }
-    text
+    Ok(text)
 }
 
-fn info(machine: &dyn Control, arguments: &[&str]) -> String {
-    let Some(name) = arguments.first() else {
-        return ITEMS.iter().fold(String::new(), |text, item| format!("{text}info {:<10} {}\n", item.name, item.help));
-    };
-    match ITEMS.iter().find(|item| item.name == *name) {
-        Some(item) => (item.tell)(machine, &arguments[1..]),
-        None => unknown("item", name, ITEMS.iter().map(|item| item.name)),
-    }
+fn ringbuf_read(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    let [id, size] = arguments else { bail!("give the device and the number of bytes") };
+    let size = size.parse().ok().filter(|size| (1..=RINGBUF_MOST).contains(size));
+    let size = size.with_context(|| format!("give a number of bytes from 1 to {RINGBUF_MOST}"))?;
+    let bytes = context.machine.read_ringbuf(id, size);
+    let bytes = bytes.with_context(|| format!("there is no ring buffer '{id}'"))?;
+    Ok(format!("{}\n", String::from_utf8_lossy(&bytes)))
 }
 
-fn kvm(machine: &dyn Control) -> String {
-    format!("kvm support: {}\n", if machine.uses_kvm() { "enabled" } else { "disabled" })
+/// `watchdog_action ACTION`.
+fn watchdog_action(arguments: &[&str]) -> Result<Command> {
+    let [action] = arguments else { bail!("give what a watchdog does that fires: reset, shutdown, poweroff, ...") };
+    let watchdog = serde_json::from_value((*action).into());
+    let watchdog = watchdog.map_err(|_| anyhow!("invalid parameter value: {action}"))?;
+    Ok(Command::SetActions(ActionChanges { watchdog: Some(watchdog), ..ActionChanges::default() }))
 }
 
-fn status(machine: &dyn Control) -> String {
-    match machine.status() {
-        "running" => "VM status: running\n".into(),
-        "paused" => "VM status: paused\n".into(),
-        other => format!("VM status: paused ({other})\n"),
-    }
-}
-
-fn chardevs(machine: &dyn Control) -> String {
-    machine.chardevs().iter().map(|(id, description)| format!("{id}: filename={description}\n")).collect()
-}
-
-fn ringbuf_read(machine: &dyn Control, arguments: &[&str]) -> String {
-    let [id, size] = arguments else { return "ringbuf_read: give the device and the number of bytes\n".into() };
-    let Some(size) = size.parse().ok().filter(|size| (1..=RINGBUF_MOST).contains(size)) else {
-        return format!("ringbuf_read: '{size}' is no number of bytes from 1 to {RINGBUF_MOST}\n");
-    };
-    match machine.read_ringbuf(id, size) {
-        Some(bytes) => format!("{}\n", String::from_utf8_lossy(&bytes)),
-        None => format!("ringbuf_read: there is no ring buffer '{id}'\n"),
-    }
+fn send_break(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    let [id] = arguments else { bail!("give a character device (see 'info chardev')") };
+    context.machine.send_break(id).map(|()| String::new())
 }

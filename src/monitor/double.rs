@@ -7,10 +7,13 @@ use anyhow::{Result, bail};
 use devices::base::lock;
 use devices::input::KeyCode;
 
+use super::access::Access;
+use super::drives::DriveInfo;
 use super::input::{Input, InputEvent, Mouse};
+use super::pci::{BarInfo, BridgeInfo, MemoryBar, PciFunctionInfo};
 use super::qom::Qom;
 use super::{Command, Control, Cpu, Medium, View};
-use crate::config::{DeviceProperty, DeviceType};
+use crate::config::{DeviceProperty, DeviceType, MemoryBackend, NumaConfig};
 
 pub struct Machine {
     pub requests: Mutex<Vec<Command>>,
@@ -20,6 +23,8 @@ pub struct Machine {
     chardevs: Vec<(String, String)>,
     qom: Qom,
     devices: Vec<DeviceType>,
+    memory: Vec<MemoryBackend>,
+    numa: NumaConfig,
 }
 
 impl Default for Machine {
@@ -35,6 +40,8 @@ impl Default for Machine {
             chardevs: vec![("serial0".into(), "null".into())],
             qom,
             devices: vec![DeviceType { name: "isa-debug-exit", properties: vec![property] }],
+            memory: vec![MemoryBackend::anonymous("pc.ram", 1 << 20)],
+            numa: NumaConfig { memory: vec![512 << 10; 2], cpus: vec![0, 1], distances: Vec::new() },
         }
     }
 }
@@ -82,13 +89,41 @@ impl Control for Machine {
 
     fn change_medium(&self, drive: &str, medium: Option<Medium>) -> Result<()> {
         match drive {
-            "floppy0" => self.note(format!("{medium:?}")),
+            "floppy0" | "a" => self.note(format!("{drive} {medium:?}")),
             other => bail!("Device '{other}' not found"),
         }
     }
 
     fn set_boot_order(&self, order: &str) -> Result<()> {
         self.note(format!("boot order {order}"))
+    }
+
+    fn pci(&self) -> Result<Vec<PciFunctionInfo>> {
+        Ok(vec![bridge_with_a_card()])
+    }
+
+    fn drives(&self) -> Result<Vec<DriveInfo>> {
+        let drive = |id: &str, object: &str| DriveInfo { id: id.into(), floppy: Some(object.into()), medium: None };
+        Ok(vec![drive("floppy0", "/machine/unattached/device[9]"), drive("a", "/machine/peripheral/floppy")])
+    }
+
+    fn access(&self) -> Result<&dyn Access> {
+        Ok(self)
+    }
+
+    fn memory_backends(&self) -> &[MemoryBackend] {
+        &self.memory
+    }
+
+    fn numa(&self) -> &NumaConfig {
+        &self.numa
+    }
+
+    fn send_break(&self, chardev: &str) -> Result<()> {
+        match chardev {
+            "serial0" => self.note("break".into()),
+            other => bail!("Chardev '{other}' not found"),
+        }
     }
 
     fn input(&self) -> Result<&dyn Input> {
@@ -138,5 +173,77 @@ impl Input for Machine {
 
     fn choose_mouse(&self, index: u64) -> Result<()> {
         self.note(format!("mouse {index}"))
+    }
+}
+
+/// Memory is 32 KiB of bytes that count upwards from their address; linear addresses end there, too.
+const MEMORY: u64 = 0x8000;
+
+impl Access for Machine {
+    fn read_memory(&self, processor: Option<u32>, address: u64, data: &mut [u8]) -> Result<bool> {
+        for (byte, at) in data.iter_mut().zip(address..) {
+            *byte = at as u8;
+        }
+        Ok(processor.is_none() || address + data.len() as u64 <= MEMORY)
+    }
+
+    fn end_of_memory(&self) -> u64 {
+        MEMORY
+    }
+
+    fn translate(&self, _processor: u32, linear: u64) -> Result<Option<u64>> {
+        Ok((linear < MEMORY).then_some(linear + 0x10_0000))
+    }
+
+    fn read_port(&self, port: u16, data: &mut [u8]) {
+        data.fill(port as u8);
+    }
+
+    fn write_port(&self, port: u16, data: &[u8]) {
+        lock(&self.done).push(format!("port {port:#x} {data:x?}"));
+    }
+
+    fn register(&self, processor: u32, name: &str) -> Result<u64> {
+        match name {
+            "eip" => Ok(0xfff0 + u64::from(processor)),
+            other => bail!("unknown register: '{other}'"),
+        }
+    }
+}
+
+fn bridge_with_a_card() -> PciFunctionInfo {
+    let card = PciFunctionInfo {
+        bus: 1,
+        slot: 3,
+        function: 0,
+        class: 0x0700,
+        vendor: 0x1b36,
+        device: 2,
+        subsystem: Some((0x1af4, 0x1100)),
+        interrupt: Some((1, 11)),
+        id: "card".into(),
+        bars: vec![BarInfo { number: 0, address: Some(0xc000), size: 8, memory: None }],
+        bridge: None,
+    };
+    let bridge = BridgeInfo {
+        primary: 0,
+        secondary: 1,
+        subordinate: 1,
+        io: (0xc000, 0xcfff),
+        memory: (0xfe00_0000, 0xfe0f_ffff),
+        prefetchable: (0, 0xf_ffff),
+        functions: vec![card.clone()],
+    };
+    let memory = Some(MemoryBar { wide: true, prefetchable: false });
+    PciFunctionInfo {
+        bus: 0,
+        slot: 2,
+        class: 0x0604,
+        device: 1,
+        subsystem: None,
+        id: "b".into(),
+        bars: vec![BarInfo { number: 0, address: None, size: 256, memory }],
+        bridge: Some(bridge),
+        ..card
     }
 }

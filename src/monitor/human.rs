@@ -21,6 +21,8 @@ pub struct HumanMonitor {
     connection: Connection,
     editor: Editor,
     machine: Arc<dyn Control>,
+    /// The processor through which memory and registers are seen.
+    cpu: u32,
     /// It shares its character device: whoever opens it comes back to the same monitor.
     shared: bool,
     greeted: bool,
@@ -36,6 +38,7 @@ impl HumanMonitor {
             connection: Connection::new(output, INPUT),
             editor: Editor::default(),
             machine,
+            cpu: 0,
             shared,
             greeted: false,
             busy: false,
@@ -63,7 +66,7 @@ impl HumanMonitor {
             let line = self.editor.key(byte, &mut echo);
             self.say(&echo);
             let Some(line) = line else { continue };
-            match commands::execute(&line, &*self.machine) {
+            match commands::execute(&line, &*self.machine, &mut self.cpu) {
                 Outcome::Text(text) => {
                     self.say(text.replace('\n', "\r\n").as_bytes());
                     self.say(PROMPT);
@@ -119,8 +122,9 @@ impl CharClient for HumanMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::Command;
+    use crate::config::WatchdogAction;
     use crate::monitor::double::Machine;
+    use crate::monitor::{ActionChanges, Command};
     use devices::backend::char::MemoryChar;
     use devices::base::lock;
 
@@ -166,7 +170,7 @@ mod tests {
         assert_eq!(fixture.ask("ringbuf_read ring 6"), "newest\n");
         assert_eq!(fixture.ask(""), "");
         assert!(fixture.ask("help").contains("system_powerdown"));
-        assert!(fixture.ask("ringbuf_read ring -1").contains("no number"));
+        assert!(fixture.ask("ringbuf_read ring -1").contains("give a number of bytes"));
         assert!(fixture.ask("ringbuf_read other 1").contains("no ring buffer 'other'"));
     }
 
@@ -174,11 +178,9 @@ mod tests {
     fn the_hardware_can_be_looked_into() {
         let mut fixture = Fixture::new();
         for (command, answer) in [
-            ("info pci", "Pci\n"),
             ("info qtree", "Devices\n"),
             ("info mtree", "Memory\n"),
             ("info roms", "Roms\n"),
-            ("info block", "Media\n"),
             ("info irq", "InterruptCounts\n"),
             ("info pic", "InterruptControllers\n"),
             ("info lapic", "LocalApic(0)\n"),
@@ -189,7 +191,11 @@ mod tests {
             ("info registers x", "Error: 'x' is no number of a CPU: invalid digit found in string\n"),
             ("xp/2xb 16", "Dump(Dump { address: 16, count: 2, size: 1, format: Hex, processor: None })\n"),
             ("x /2dg 0x10", "Dump(Dump { address: 16, count: 2, size: 8, format: Signed, processor: Some(0) })\n"),
-            ("xp", "Error: give an address\n"),
+            ("xp", "Error: unexpected end of expression\n"),
+            (
+                "x/2i $eip",
+                "Dump(Dump { address: 65520, count: 2, size: 4, format: Instructions, processor: Some(0) })\n",
+            ),
         ] {
             assert_eq!(fixture.ask(command), answer, "{command}");
         }
@@ -221,10 +227,10 @@ mod tests {
         assert_eq!(
             fixture.machine.done(),
             [
-                "None",
-                "None",
-                r#"Some(Medium { path: "a.img", raw: false, writing: Retain })"#,
-                r#"Some(Medium { path: "a.img", raw: true, writing: Forbidden })"#,
+                "floppy0 None",
+                "floppy0 None",
+                r#"floppy0 Some(Medium { path: "a.img", raw: false, writing: Retain })"#,
+                r#"floppy0 Some(Medium { path: "a.img", raw: true, writing: Forbidden })"#,
                 "boot order dan",
                 "[Move(X, 3), Move(Y, -4)]",
                 "[Move(X, 0), Move(Y, 0), Wheel { down: -1, right: 0 }]",
@@ -252,13 +258,121 @@ mod tests {
         assert_eq!(*lock(&fixture.machine.requests), [Command::Nmi]);
     }
 
+    /// The words of QEMU 7.2, where it has the same to say.
+    #[test]
+    fn the_machine_is_described() {
+        let mut fixture = Fixture::new();
+        for (command, answer) in [
+            ("info memory_size_summary", "base memory: 1048576\nplugged memory: 0\n"),
+            (
+                "info memdev",
+                "memory backend: pc.ram\n  size:  1048576\n  merge: true\n  dump: true\n  prealloc: false\n  share: false\n  \
+                 reserve: true\n  policy: default\n  host nodes: \n\n",
+            ),
+            (
+                "info numa",
+                "2 nodes\nnode 0 cpus: 0\nnode 0 size: 0 MB\nnode 0 plugged: 0 MB\nnode 1 cpus: 1\nnode 1 size: 0 MB\nnode \
+                 1 plugged: 0 MB\n",
+            ),
+            (
+                "info block",
+                "floppy0: [not inserted]\n    Attached to:      /machine/unattached/device[9]\n    Removable device: not \
+                 locked, tray closed\n\na: [not inserted]\n    Attached to:      /machine/peripheral/floppy\n    Removable \
+                 device: not locked, tray closed\n",
+            ),
+            ("info hotpluggable-cpus", "Error: machine does not support hot-plugging CPUs\n"),
+            ("info balloon", "Error: No balloon device has been activated\n"),
+            ("info tlb", "Error: natoma does not walk page tables: use gva2gpa for an address\n"),
+            ("info qom-tree", "/machine (pc-i440fx-7.2-machine)\n  /i440fx (container)\n    /ioapic (ioapic)\n"),
+            ("info qom-tree ioapic", "/ioapic (ioapic)\n"),
+            ("info qom-tree nope", "Error: Device 'nope' not found\n"),
+            ("qom-list", "type (string)\nmachine (child<pc-i440fx-7.2-machine>)\n"),
+            ("qom-get /machine type", "\"pc-i440fx-7.2-machine\"\n"),
+            ("qom-get /machine nope", "Error: Property 'pc-i440fx-7.2-machine.nope' not found\n"),
+            ("qom-set /machine type 3", "Error: Property 'pc-i440fx-7.2-machine.type' is not writable\n"),
+            ("help info status", "info status               whether the machine runs\n"),
+            ("help sum", "sum ADDRESS SIZE             calculate the BSD checksum of physical memory\n"),
+            ("wavcapture a", "Error: wavcapture: natoma has no sound yet\n"),
+            ("eject \"floppy0", "Error: unterminated string\n"),
+        ] {
+            assert_eq!(fixture.ask(command), answer, "{command}");
+        }
+        let pci = fixture.ask("info pci");
+        assert!(pci.starts_with("  Bus  0, device   2, function 0:\n    PCI bridge: PCI device 1b36:0001\n"), "{pci}");
+        let card = "  Bus  1, device   3, function 0:\n    Serial port: PCI device 1b36:0002\n      PCI subsystem 1af4:1100\n      \
+                    IRQ 11, pin A\n      BAR0: I/O at 0xc000 [0xc007].\n      id \"card\"\n";
+        assert!(pci.ends_with(card), "{pci}");
+    }
+
+    #[test]
+    fn memory_ports_and_numbers_are_read_and_written() {
+        let mut fixture = Fixture::new();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        for (command, answer) in [
+            ("print 0x10+3*(2)", "0x16\n"),
+            ("p/c 65", "'A'\n"),
+            ("p/o 8", "010\n"),
+            ("p/d -1", "-1\n"),
+            ("p/u -1", "18446744073709551615\n"),
+            ("p $eip", "0xfff0\n"),
+            ("p $zz", "Error: unknown register: 'zz'\n"),
+            ("i /b 0x64", "portb[0x0064] = 0x64\n"),
+            ("i/xh 0x64", "portw[0x0064] = 0x6464\n"),
+            ("i 0x64", "portl[0x0064] = 0x64646464\n"),
+            ("i/g 0x64", "Error: ports have 1, 2 or 4 bytes (b, h, w), not 8\n"),
+            ("i/b 0x70.0xb", "portb[0x0071] = 0x71\n"),
+            ("o/b 0x80 5", ""),
+            ("o/h 0x80 0x1234", ""),
+            ("sum 0 2", "00001\n"),
+            // 3; turned right by a bit, 8001h, and 4; that turned right, C002h, and 5.
+            ("sum 3 3", "49159\n"),
+            ("sum 0x7fff 2", "Error: there is no memory at 0x7fff with 2 bytes: it ends at 0x8000\n"),
+            ("gva2gpa 0x1000", "gpa: 0x101000\n"),
+            ("gva2gpa 0x10000", "Unmapped\n"),
+            (&format!("pmemsave 0x10 4 {path}"), ""),
+            (&format!("memsave 0x7ffe 4 {path}.none"), "Error: Invalid addr 0x0000000000007ffe/size 4 specified\n"),
+            (
+                "pmemsave 0 1 /nonexistent/file",
+                "Error: Could not open '/nonexistent/file': No such file or directory (os error 2)\n",
+            ),
+            ("cpu 2", "Error: invalid CPU index\n"),
+            ("cpu 1", ""),
+            ("p $eip", "0xfff1\n"),
+            ("info cpus", "  CPU #0: thread_id=7\n* CPU #1: thread_id=8\n"),
+            ("info lapic", "LocalApic(1)\n"),
+            ("x/1xb 0", "Dump(Dump { address: 0, count: 1, size: 1, format: Hex, processor: Some(1) })\n"),
+            ("chardev-send-break serial0", ""),
+            ("chardev-send-break zz", "Error: Chardev 'zz' not found\n"),
+        ] {
+            assert_eq!(fixture.ask(command), answer, "{command}");
+        }
+        assert_eq!(std::fs::read(path).unwrap(), [0x10, 0x11, 0x12, 0x13]);
+        assert_eq!(fixture.machine.done(), ["port 0x70 [b]", "port 0x80 [5]", "port 0x80 [34, 12]", "break"]);
+        std::fs::remove_file(format!("{path}.none")).unwrap();
+    }
+
+    #[test]
+    fn requests_that_can_not_be_met_are_refused() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.ask("system_wakeup"), "Error: Unable to wake up: guest is not in suspended state\n");
+        *lock(&fixture.machine.status) = "shutdown";
+        assert_eq!(fixture.ask("c"), "Error: Resetting the Virtual Machine is required\n");
+        assert_eq!(fixture.ask("watchdog_action foo"), "Error: invalid parameter value: foo\n");
+        assert_eq!(fixture.ask("stop now"), "Error: stop takes no arguments\n");
+        assert!(lock(&fixture.machine.requests).is_empty());
+        fixture.monitor.receive(b"watchdog_action inject-nmi\n");
+        let changes = ActionChanges { watchdog: Some(WatchdogAction::InjectNmi), ..ActionChanges::default() };
+        assert_eq!(*lock(&fixture.machine.requests), [Command::SetActions(changes)]);
+    }
+
     #[test]
     fn unknown_words_meet_the_closest_known_one() {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.ask("qiut"), "unknown command: 'qiut'; did you mean 'quit'?\n");
         assert_eq!(fixture.ask("info stauts"), "unknown item: 'stauts'; did you mean 'status'?\n");
         assert_eq!(fixture.ask("xyzzy"), "unknown command: 'xyzzy'\n");
-        assert_eq!(fixture.ask("stop now"), "stop: takes no arguments\n");
+        assert_eq!(fixture.ask("stop now"), "Error: stop takes no arguments\n");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use devices::input::{KeyCode, MouseButton};
 
 use super::Control;
+use super::commands::Context;
 use crate::suggest::did_you_mean;
 
 /// Between two strokes of a combination if nothing else is said, as in QEMU.
@@ -134,14 +135,14 @@ pub(super) fn hold_time(milliseconds: Option<u64>) -> Duration {
     milliseconds.filter(|hold| *hold > 0).map_or(DEFAULT_HOLD, Duration::from_millis)
 }
 
-pub(super) fn send_key(machine: &dyn Control, arguments: &[&str]) -> Result<()> {
+pub(super) fn send_key(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
     let (keys, hold) = parse_keys(arguments)?;
-    of_live(machine)?.type_together(&keys, hold)
+    of_live(context.machine)?.type_together(&keys, hold).map(|()| String::new())
 }
 
-pub(super) fn mouse_move(machine: &dyn Control, arguments: &[&str]) -> Result<()> {
+pub(super) fn mouse_move(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
     let events = parse_movement(arguments)?;
-    of_live(machine)?.act(&events)
+    of_live(context.machine)?.act(&events).map(|()| String::new())
 }
 
 /// `DX DY [DZ]`. The third counts upwards, as in QEMU.
@@ -164,18 +165,19 @@ fn parse_movement(arguments: &[&str]) -> Result<Vec<InputEvent>> {
 /// The buttons in the order of the bits by which the human monitor names them.
 const BUTTONS: [MouseButton; 3] = [MouseButton::Left, MouseButton::Middle, MouseButton::Right];
 
-pub(super) fn mouse_button(machine: &dyn Control, arguments: &[&str]) -> Result<()> {
+pub(super) fn mouse_button(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
     let [state] = arguments else { bail!("give the sum of 1 (left), 2 (middle) and 4 (right)") };
     let state = state.parse::<u8>().ok().filter(|state| *state < 8);
     let state = state.with_context(|| format!("'{}' is no state of three buttons", arguments[0]))?;
     let events: Vec<_> =
         (0..).zip(BUTTONS).map(|(bit, button)| InputEvent::Button(button, state >> bit & 1 != 0)).collect();
-    of_live(machine)?.act(&events)
+    of_live(context.machine)?.act(&events).map(|()| String::new())
 }
 
-pub(super) fn mouse_set(machine: &dyn Control, arguments: &[&str]) -> Result<()> {
+pub(super) fn mouse_set(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
     let [index] = arguments else { bail!("give the number of a mouse (see 'info mice')") };
-    machine.input()?.choose_mouse(index.parse().map_err(|_| anyhow!("'{index}' is no number"))?)
+    let index = index.parse().map_err(|_| anyhow!("'{index}' is no number"))?;
+    context.machine.input()?.choose_mouse(index).map(|()| String::new())
 }
 
 /// `info mice`.

@@ -1,25 +1,39 @@
 //! Monitors: how people and programs control a running machine. They see it through [`Control`] only.
 
+pub mod access;
 mod commands;
 mod connection;
 #[cfg(test)]
 mod double;
+pub mod drives;
 mod editor;
 mod events;
+mod expression;
 mod hardware;
 mod human;
+mod info;
 pub mod input;
+mod memory;
+mod missing;
+mod objects;
+pub mod pci;
 mod qmp;
 pub mod qom;
 pub mod qtest;
+mod words;
 
 pub use events::{Cause, Event};
 pub use human::HumanMonitor;
 pub use qmp::QmpMonitor;
 
+use self::access::Access;
+use self::drives::DriveInfo;
 use self::input::Input;
+use self::pci::PciFunctionInfo;
 use self::qom::Qom;
-use crate::config::DeviceType;
+use crate::config::{
+    Actions, DeviceType, MemoryBackend, NumaConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction,
+};
 
 /// What a monitor can ask of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +52,45 @@ pub enum Command {
     Wakeup,
     /// Send every processor a non-maskable interrupt.
     Nmi,
+    /// Change what is done about some events.
+    SetActions(ActionChanges),
+}
+
+impl Command {
+    /// Why a machine in this state does not do it, in QEMU's words.
+    fn refusal(self, status: &str) -> Option<&'static str> {
+        match (self, status) {
+            (Self::Continue, "shutdown") => Some("Resetting the Virtual Machine is required"),
+            (Self::Wakeup, status) if status != "suspended" => {
+                Some("Unable to wake up: guest is not in suspended state")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is to be done about events from now on; `None`: what was done before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `Actions`")]
+pub struct ActionChanges {
+    pub reboot: Option<RebootAction>,
+    pub shutdown: Option<ShutdownAction>,
+    pub panic: Option<PanicAction>,
+    pub watchdog: Option<WatchdogAction>,
+}
+
+impl ActionChanges {
+    /// The actions after the change.
+    #[must_use]
+    pub fn apply(self, actions: Actions) -> Actions {
+        let Self { reboot, shutdown, panic, watchdog } = self;
+        Actions {
+            reboot: reboot.unwrap_or(actions.reboot),
+            shutdown: shutdown.unwrap_or(actions.shutdown),
+            panic: panic.unwrap_or(actions.panic),
+            watchdog: watchdog.unwrap_or(actions.watchdog),
+        }
+    }
 }
 
 /// A part of the machine that a person looks at.
@@ -51,16 +104,12 @@ pub enum View {
     LocalApic(u32),
     /// The registers of a processor.
     Registers(u32),
-    /// The functions on the PCI buses.
-    Pci,
     /// All devices by bus.
     Devices,
     /// The address spaces.
     Memory,
     /// Firmware and option ROMs.
     Roms,
-    /// Drives and what is in them.
-    Media,
     /// The contents of memory.
     Dump(Dump),
 }
@@ -89,6 +138,7 @@ pub enum DumpFormat {
     Unsigned,
     Signed,
     Character,
+    Instructions,
 }
 
 /// A medium to be put into a drive.
@@ -156,6 +206,18 @@ pub trait Control: Send + Sync {
     /// There is no such part, or not yet, or the host refuses.
     fn view(&self, view: View) -> anyhow::Result<String>;
 
+    /// The functions on the root PCI bus, and behind its bridges.
+    ///
+    /// # Errors
+    /// There is no machine yet.
+    fn pci(&self) -> anyhow::Result<Vec<PciFunctionInfo>>;
+
+    /// Drives and what is in them.
+    ///
+    /// # Errors
+    /// There is no machine yet.
+    fn drives(&self) -> anyhow::Result<Vec<DriveInfo>>;
+
     /// Puts a medium into a drive, or takes the one out that is in it.
     ///
     /// # Errors
@@ -168,6 +230,12 @@ pub trait Control: Send + Sync {
     /// A letter names no device.
     fn set_boot_order(&self, order: &str) -> anyhow::Result<()>;
 
+    /// Memory and ports.
+    ///
+    /// # Errors
+    /// There is no machine yet.
+    fn access(&self) -> anyhow::Result<&dyn Access>;
+
     /// Keyboard and mouse of the user.
     ///
     /// # Errors
@@ -176,6 +244,18 @@ pub trait Control: Send + Sync {
 
     /// Bytes of RAM.
     fn memory_size(&self) -> u64;
+
+    /// What RAM consists of, and backends that nothing uses.
+    fn memory_backends(&self) -> &[MemoryBackend];
+
+    /// The NUMA nodes.
+    fn numa(&self) -> &NumaConfig;
+
+    /// Sends a break to the device at a character device.
+    ///
+    /// # Errors
+    /// There is no such character device.
+    fn send_break(&self, chardev: &str) -> anyhow::Result<()>;
 
     /// The objects of the machine.
     fn qom(&self) -> &Qom;

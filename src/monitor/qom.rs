@@ -89,11 +89,26 @@ impl Qom {
         let Some(node) = self.0.get(path) else { return Vec::new() };
         let own = node.properties.iter().map(|(name, kind, _)| (name.clone(), (*kind).to_owned()));
         let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
-        let children = self.0.iter().filter_map(|(key, child)| {
-            let name = key.strip_prefix(&prefix).filter(|name| !name.is_empty() && !name.contains('/'))?;
-            Some((name.to_owned(), format!("child<{}>", child.type_name)))
-        });
+        let children = self
+            .children(path)
+            .map(|child| (child[prefix.len()..].to_owned(), format!("child<{}>", self.type_of(child))));
         [("type".to_owned(), "string".to_owned())].into_iter().chain(own).chain(children).collect()
+    }
+
+    /// The absolute paths of the children of the object at an absolute path.
+    pub fn children(&self, path: &str) -> impl Iterator<Item = &str> {
+        let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
+        self.0
+            .keys()
+            .map(String::as_str)
+            .filter(move |key| key.strip_prefix(&prefix).is_some_and(|name| !name.is_empty() && !name.contains('/')))
+    }
+
+    /// Why a property of the object at an absolute path can't be set, in QEMU's words.
+    #[must_use]
+    pub fn refuse_to_set(&self, path: &str, property: &str) -> String {
+        let what = if self.get(path, property).is_some() { "is not writable" } else { "not found" };
+        format!("Property '{}.{property}' {what}", self.type_of(path))
     }
 
     /// A property of the object at an absolute path; a child is its path.

@@ -129,22 +129,66 @@ fn a_client_of_libqtests_kind_is_served() {
 }
 
 /// A machine without processors, and a client of each protocol.
-fn bench() -> (Guard, Client, Client) {
+fn bench(options: &[&str]) -> (Guard, Client, Client) {
     let directory = tempfile::tempdir().unwrap();
     let paths = ["qtest", "qmp"].map(|name| directory.path().join(name));
     let listeners = paths.each_ref().map(|path| UnixListener::bind(path).unwrap());
     let [qtest, qmp] = paths.each_ref().map(|path| format!("unix:{}", path.display()));
-    let natoma = Guard::start(&mut natoma(&["-accel", "qtest", "-qtest", &qtest, "-qmp", &qmp]));
+    let natoma = Guard::start(natoma(&["-accel", "qtest", "-qtest", &qtest, "-qmp", &qmp]).args(options));
     let [qtest, mut qmp] = listeners.map(|listener| Client::new(listener.accept().unwrap().0));
     qmp.negotiate();
     (natoma, qtest, qmp)
+}
+
+/// What monitors tell of a machine, and do to it, arrives at its devices.
+#[test]
+fn drives_memory_and_ports_are_reached_through_the_monitors() {
+    let directory = tempfile::tempdir().unwrap();
+    let (image, saved) = (directory.path().join("my disk.img"), directory.path().join("saved"));
+    std::fs::File::create(&image).unwrap().set_len(1440 << 10).unwrap();
+    let (mut natoma, mut qtest, mut qmp) = bench(&["-drive", "if=floppy,id=floppy0"]);
+    let floppy = |qmp: &mut Client| qmp.execute("query-block")["return"][0].clone();
+    assert_eq!(floppy(&mut qmp)["inserted"], Value::Null);
+    let mut monitor = |line: &str| {
+        let answer = qmp.call("human-monitor-command", &json!({ "command-line": line }));
+        answer["return"].as_str().unwrap_or_else(|| panic!("{line}: {answer}")).to_owned()
+    };
+    assert_eq!(monitor(&format!("change floppy0 \"{}\" raw read-only", image.display())), "");
+    assert!(monitor("info block").contains("my disk.img (raw, read-only)\r\n"));
+
+    qtest.say("write 0x1000 0x4 0xf3f4cc90");
+    assert_eq!(qtest.hear(), "OK");
+    let instructions = monitor("xp/3i 0x1000");
+    let words: Vec<Vec<_>> = instructions.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        words,
+        [&["0x00001000:", "f3", "f4", "hlt"][..], &["0x00001002:", "cc", "int3"], &["0x00001003:", "90", "nop"]]
+    );
+    assert_eq!(monitor("o/b 0x70 0x0f"), "");
+    assert_eq!(monitor("i/b 0x71"), "portb[0x0071] = 0x00\r\n");
+    assert_eq!(monitor("p $eip"), "Error: this machine has no processors\r\n");
+    assert!(monitor("info qom-tree").starts_with("/machine (pc-i440fx-7.2-machine)\r\n  /fw_cfg ("));
+
+    let inserted = &floppy(&mut qmp)["inserted"];
+    assert_eq!((&inserted["ro"], &inserted["image"]["virtual-size"]), (&json!(true), &json!(1440 << 10)));
+    qmp.done("eject", &json!({ "device": "floppy0" }));
+    assert_eq!(floppy(&mut qmp)["inserted"], Value::Null);
+    qmp.done("pmemsave", &json!({ "val": 0x1000, "size": 4, "filename": saved }));
+    assert_eq!(std::fs::read(saved).unwrap(), [0xf3, 0xf4, 0xcc, 0x90]);
+    assert_eq!(qmp.execute("query-pci")["return"][0]["devices"][0]["id"]["device"], 0x1237);
+    let cont =
+        json!({ "error": { "class": "GenericError", "desc": "Unable to wake up: guest is not in suspended state" } });
+    assert_eq!(qmp.execute("system_wakeup"), cont);
+
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert_eq!(natoma.wait().code(), Some(0));
 }
 
 /// What a guest sees of keys and mice at the keyboard controller's ports 60h and 64h, in all sets of scan codes.
 #[test]
 fn keys_and_mouse_of_a_client_reach_the_guest() {
     const OBF: u64 = 0x01;
-    let (mut natoma, mut qtest, mut qmp) = bench();
+    let (mut natoma, mut qtest, mut qmp) = bench(&[]);
     let mut guest = |command: &str| {
         qtest.say(command);
         let answer = qtest.hear();

@@ -113,6 +113,12 @@ impl Link {
         let _ = self.bell.read();
     }
 
+    /// Has the device hear of a break.
+    pub fn send_break(&self) {
+        lock(&self.state).news.events.push(CharEvent::Break);
+        self.ring();
+    }
+
     /// Reads input for the device.
     pub fn read(&self, buffer: &mut [u8]) -> Input {
         let State { medium, news, .. } = &mut *lock(&self.state);

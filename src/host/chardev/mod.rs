@@ -112,6 +112,12 @@ impl Chardevs {
         Ringbufs(self.devices.iter().map(|open| (open.id.clone(), Arc::clone(&open.link))).collect())
     }
 
+    /// What sends breaks from them.
+    #[must_use]
+    pub fn breaks(&self) -> Breaks {
+        Breaks(self.devices.iter().map(|open| (open.id.clone(), Arc::clone(&open.link))).collect())
+    }
+
     /// What the main loop has to run.
     #[must_use]
     pub fn subscribers(&self) -> Vec<Subscriber> {
@@ -217,6 +223,19 @@ impl Ringbufs {
     #[must_use]
     pub fn read(&self, id: &str, count: usize) -> Option<Vec<u8>> {
         self.0.iter().find(|(other, _)| other == id)?.1.read_ringbuf(count)
+    }
+}
+
+/// The character devices of a configuration, as if a break came from the host.
+pub struct Breaks(Vec<(String, Arc<Link>)>);
+
+impl Breaks {
+    /// Sends a break to the device at the character device `id`, which hears of it from the main loop; `None` if there is no
+    /// such character device.
+    #[must_use]
+    pub fn send(&self, id: &str) -> Option<()> {
+        self.0.iter().find(|(other, _)| other == id)?.1.send_break();
+        Some(())
     }
 }
 

@@ -9,6 +9,7 @@ use kvm_ioctls::VcpuFd;
 use self::lapic::LocalApic;
 use self::registers::Registers;
 use super::control::VcpuKicker;
+use super::report::bitness;
 
 /// The processors of a machine. They run on when they have been looked at.
 pub struct Processors(Vec<VcpuKicker>);
@@ -44,6 +45,27 @@ impl Processors {
     pub fn translate(&self, cpu: u32, linear: u64) -> Result<Option<u64>> {
         let translation = self.with(cpu, move |fd| fd.translate_gva(linear).context("can't translate an address"))?;
         Ok((translation.valid != 0).then_some(translation.physical_address))
+    }
+
+    /// Bits of the code that processor `cpu` runs now: 16, 32 or 64.
+    ///
+    /// # Errors
+    /// There is no such processor, or KVM refuses.
+    pub fn bitness(&self, cpu: u32) -> Result<u32> {
+        self.with(cpu, |fd| Ok(bitness(&fd.get_sregs().context("can't read the system registers")?)))
+    }
+
+    /// A register of processor `cpu` by the name that debuggers have for it; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// There is no such processor, or KVM refuses.
+    pub fn register(&self, cpu: u32, name: &str) -> Result<Option<u64>> {
+        let name = name.to_owned();
+        self.with(cpu, move |fd| {
+            let regs = fd.get_regs().context("can't read the registers")?;
+            let sregs = fd.get_sregs().context("can't read the system registers")?;
+            Ok(registers::by_name(&regs, &sregs, &name))
+        })
     }
 
     fn with<R: Send + 'static>(&self, cpu: u32, look: impl FnOnce(&VcpuFd) -> Result<R> + Send + 'static) -> Result<R> {

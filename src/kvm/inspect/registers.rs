@@ -192,6 +192,54 @@ impl Registers {
     }
 }
 
+/// A register by the name that debuggers have for it. The 32-bit names tell all 64 bits in 64-bit mode, as in QEMU; `pc` is
+/// the linear address of the next instruction.
+pub(super) fn by_name(regs: &kvm_regs, sregs: &kvm_sregs, name: &str) -> Option<u64> {
+    let segments = [
+        ("cs", &sregs.cs),
+        ("ds", &sregs.ds),
+        ("es", &sregs.es),
+        ("fs", &sregs.fs),
+        ("gs", &sregs.gs),
+        ("ss", &sregs.ss),
+    ];
+    for (segment, value) in segments {
+        match name.strip_prefix(segment) {
+            Some("") => return Some(value.selector.into()),
+            Some(".base") => return Some(value.base),
+            Some(".limit") => return Some(value.limit.into()),
+            _ => {}
+        }
+    }
+    Some(match name {
+        "eax" | "rax" => regs.rax,
+        "ebx" | "rbx" => regs.rbx,
+        "ecx" | "rcx" => regs.rcx,
+        "edx" | "rdx" => regs.rdx,
+        "esi" | "rsi" => regs.rsi,
+        "edi" | "rdi" => regs.rdi,
+        "ebp" | "rbp" => regs.rbp,
+        "esp" | "rsp" => regs.rsp,
+        "r8" => regs.r8,
+        "r9" => regs.r9,
+        "r10" => regs.r10,
+        "r11" => regs.r11,
+        "r12" => regs.r12,
+        "r13" => regs.r13,
+        "r14" => regs.r14,
+        "r15" => regs.r15,
+        "eip" | "rip" => regs.rip,
+        "pc" => sregs.cs.base.wrapping_add(regs.rip),
+        "eflags" | "rflags" => regs.rflags,
+        "cr0" => sregs.cr0,
+        "cr2" => sregs.cr2,
+        "cr3" => sregs.cr3,
+        "cr4" => sregs.cr4,
+        "efer" => sregs.efer,
+        _ => return None,
+    })
+}
+
 /// What a system descriptor of this type is.
 fn system_type(kind: u8, long_mode: bool) -> &'static str {
     match (kind, long_mode) {
@@ -262,6 +310,25 @@ mod tests {
             state: kvm_mp_state::default(),
             xcr0: 1,
             vectors: Some(XsaveArea::default()),
+        }
+    }
+
+    #[test]
+    fn registers_have_names() {
+        let Registers { regs, sregs, .. } = reset();
+        for (name, value) in [
+            ("eip", Some(0xfff0)),
+            ("rip", Some(0xfff0)),
+            ("pc", Some(0xffff_fff0)),
+            ("edx", Some(0x663)),
+            ("cs", Some(0xf000)),
+            ("cs.base", Some(0xffff_0000)),
+            ("ds.limit", Some(0xffff)),
+            ("cr0", Some(0x6000_0010)),
+            ("cs.nope", None),
+            ("", None),
+        ] {
+            assert_eq!(by_name(&regs, &sregs, name), value, "{name}");
         }
     }
 

@@ -1,17 +1,20 @@
-//! Drives and what is in them: `info block`, `eject`, `change`.
+//! Drives and what is in them, which can be changed.
 
-use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow, bail};
 use devices::base::{Shared, lock};
 use devices::floppy::Fdc;
 
-use crate::config::{
-    Access, CacheMode, DeviceConfig, Drive, FloppyDevice, FloppyKind, Image, ImageFormat, MachineConfig,
-};
+use crate::config::{Access, DeviceConfig, Drive, FloppyDevice, FloppyKind, Image, ImageFormat, MachineConfig};
 use crate::host::block;
+use crate::monitor::drives::{DriveInfo, MediumInfo};
 use crate::monitor::{Medium, Writing};
+
+/// What `stat` counts in.
+const BLOCK: u64 = 512;
 
 /// A drive.
 struct Entry {
@@ -49,36 +52,14 @@ impl Media {
         Self { fdc, drives: Mutex::new(drives) }
     }
 
-    /// Tells what is where.
-    pub(super) fn describe(&self) -> String {
-        let drives = lock(&self.drives);
-        let mut text = String::new();
-        for (number, Entry { id, floppy, image }) in drives.iter().enumerate() {
-            if number > 0 {
-                text.push('\n');
-            }
-            // Writing to a String can't fail.
-            let _ = match image {
-                Some(Image { path, access, .. }) => {
-                    let read_only = if *access == Access::ReadOnly { ", read-only" } else { "" };
-                    writeln!(text, "{id}: {} (raw{read_only})", path.display())
-                }
-                None => writeln!(text, "{id}: [not inserted]"),
-            };
-            if let Some(Floppy { path, .. }) = floppy {
-                let _ = writeln!(text, "    Attached to:      {path}");
-                let _ = writeln!(text, "    Removable device: not locked, tray closed");
-            }
-            if let Some(Image { cache, .. }) = image {
-                let mode = match cache {
-                    CacheMode::Writeback => "writeback",
-                    CacheMode::Writethrough => "writethrough",
-                    CacheMode::Unsafe => "writeback, ignore flushes",
-                };
-                let _ = writeln!(text, "    Cache mode:       {mode}");
-            }
-        }
-        text
+    /// What is where.
+    pub(super) fn all(&self) -> Vec<DriveInfo> {
+        let info = |Entry { id, floppy, image }: &Entry| DriveInfo {
+            id: id.clone(),
+            floppy: floppy.as_ref().map(|floppy| floppy.path.clone()),
+            medium: image.as_ref().map(medium),
+        };
+        lock(&self.drives).iter().map(info).collect()
     }
 
     /// Puts a medium into a drive, or takes the one out that is in it.
@@ -115,6 +96,13 @@ impl Media {
         entry.image = Some(image);
         Ok(())
     }
+}
+
+fn medium(Image { path, access, cache, .. }: &Image) -> MediumInfo {
+    // A file that is gone, or is a device, has no size that could be told.
+    let (size, blocks) = fs::metadata(path).map_or((0, 0), |metadata| (metadata.len(), metadata.blocks()));
+    let read_only = *access == Access::ReadOnly;
+    MediumInfo { path: path.clone(), read_only, cache: *cache, size, allocated: blocks * BLOCK }
 }
 
 /// The floppy drives of a configuration, each with the id of the drive of the host that it has, or its own name.

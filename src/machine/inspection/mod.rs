@@ -1,6 +1,7 @@
 //! Looking into a machine for people, and what they may change by hand: the part of the human monitor that knows the
 //! hardware. Texts have QEMU's form where programs read them.
 
+mod access;
 mod dump;
 mod input;
 mod media;
@@ -17,7 +18,10 @@ use super::pc::view::BoardView;
 use crate::config::MachineConfig;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::inspect::Processors;
-use crate::monitor::{Dump, Medium, View};
+use crate::monitor::access::Access;
+use crate::monitor::drives::DriveInfo;
+use crate::monitor::pci::PciFunctionInfo;
+use crate::monitor::{Dump, DumpFormat, Medium, View};
 
 use self::media::Media;
 
@@ -76,13 +80,23 @@ impl Inspection {
             View::InterruptCounts => Ok(self.interrupt_counts()),
             View::LocalApic(cpu) => self.processors()?.local_apic(cpu),
             View::Registers(cpu) => self.processors()?.registers(cpu),
-            View::Pci => Ok(pci::describe(&self.board.pci)),
             View::Devices => Ok(tree::describe(&self.board)),
             View::Memory => Ok(memory::tree(&self.board, &self.space)),
             View::Roms => Ok(memory::roms(&self.board, &self.space)),
-            View::Media => Ok(self.media.describe()),
             View::Dump(dump) => self.dump(dump),
         }
+    }
+
+    /// The functions on the PCI buses.
+    #[must_use]
+    pub fn pci(&self) -> Vec<PciFunctionInfo> {
+        pci::functions(&self.board.pci)
+    }
+
+    /// Drives and what is in them.
+    #[must_use]
+    pub fn drives(&self) -> Vec<DriveInfo> {
+        self.media.all()
     }
 
     /// How often each input has risen. Those that the kernel's own timer raises it does not tell of.
@@ -106,13 +120,16 @@ impl Inspection {
     }
 
     fn dump(&self, dump: Dump) -> Result<String> {
-        dump::text(&dump, |address, data| match dump.processor {
-            None => {
-                self.space.read(address, data);
-                Ok(true)
-            }
-            Some(cpu) => self.read_linear(cpu, address, data),
-        })
+        let read = |address: u64, data: &mut [u8]| self.read_memory(dump.processor, address, data);
+        if dump.format != DumpFormat::Instructions {
+            return dump::text(&dump, read);
+        }
+        // Processors wake up in real mode.
+        let bitness = match &self.processors {
+            Some(processors) => processors.bitness(dump.processor.unwrap_or(0))?,
+            None => 16,
+        };
+        dump::instructions(&dump, bitness, read)
     }
 
     /// Reads memory at a linear address; `false` if not all of it is mapped.
@@ -171,7 +188,8 @@ mod tests {
     use super::*;
     use crate::cli::Request;
     use crate::command_line;
-    use crate::monitor::{DumpFormat, Writing};
+    use crate::monitor::Writing;
+    use crate::monitor::drives::MediumInfo;
     use crate::qtest::QtestMachine;
 
     fn machine(options: &[&str]) -> (QtestMachine, Inspection) {
@@ -239,28 +257,36 @@ mod tests {
         let (first, second) = (image("first", 1440), image("second", 720));
         let drive = format!("file={first},format=raw,if=floppy");
         let (mut pc, inspection) = machine(&["-drive", &drive, "-device", "floppy,unit=1,id=b"]);
-        let describe = || inspection.view(View::Media).unwrap();
-        let attached = "    Attached to:      /fdc\n    Removable device: not locked, tray closed\n";
-        let empty = "b: [not inserted]\n    Attached to:      /machine/peripheral/b\n    Removable device: not locked, tray \
-                     closed\n";
-        assert_eq!(describe(), format!("floppy0: {first} (raw)\n{attached}    Cache mode:       writeback\n\n{empty}"));
+        let floppies = [("floppy0", "/fdc"), ("b", "/machine/peripheral/b")];
+        // Path, size and write protection of what is in both.
+        let media = || {
+            let drives = inspection.drives();
+            for (drive, (id, object)) in drives.iter().zip(floppies) {
+                assert_eq!((drive.id.as_str(), drive.floppy.as_deref()), (id, Some(object)));
+            }
+            let media = drives.into_iter().map(|drive| drive.medium);
+            let medium =
+                |medium: MediumInfo| (medium.path.to_str().unwrap().to_owned(), medium.size >> 10, medium.read_only);
+            media.map(|found| found.map(medium)).collect::<Vec<_>>()
+        };
+        assert_eq!(media(), [Some((first.clone(), 1440, false)), None]);
         inspection.change_medium("floppy0", None).unwrap();
-        assert_eq!(describe(), format!("floppy0: [not inserted]\n{attached}\n{empty}"));
+        assert_eq!(media(), [None, None]);
 
         let medium = |path: &str, writing| Some(Medium { path: path.to_owned(), raw: true, writing });
         inspection.change_medium("floppy0", medium(&second, Writing::Forbidden)).unwrap();
-        assert!(describe().starts_with(&format!("floppy0: {second} (raw, read-only)\n")), "{}", describe());
+        assert_eq!(media()[0], Some((second.clone(), 720, true)));
         // The guest is told: disk change, in the digital input register of a drive that turns (82077AA, 2.1.8).
         pc.outb(0x3f2, 0x1c);
         assert_eq!(pc.inb(0x3f7) & 0x80, 0x80);
         inspection.change_medium("b", medium(&first, Writing::Retain)).unwrap();
-        assert!(describe().contains(&format!("\nb: {first} (raw)\n")), "{}", describe());
+        assert_eq!(media()[1], Some((first, 1440, false)));
 
         // What can't be opened leaves everything as it is.
-        let before = describe();
+        let before = media();
         assert!(inspection.change_medium("floppy0", medium("/no/such/file", Writing::Allowed)).is_err());
         let error = inspection.change_medium("floppy7", None).unwrap_err().to_string();
         assert_eq!(error, "Device 'floppy7' not found");
-        assert_eq!(describe(), before);
+        assert_eq!(media(), before);
     }
 }

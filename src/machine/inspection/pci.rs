@@ -1,9 +1,9 @@
-//! `info pci`: who sits where on the PCI buses, as QEMU tells it.
-
-use std::fmt::{self, Write};
+//! Who sits where on the PCI buses.
 
 use devices::pci::config::ROM_BAR;
 use devices::pci::{BarKind, PciAddress, PciBus, PciConfig};
+
+use crate::monitor::pci::{BarInfo, BridgeInfo, MemoryBar, PciFunctionInfo};
 
 /// Offsets in configuration space (PCI Local Bus Specification 2.1, PCI-to-PCI Bridge Architecture Specification 1.1).
 mod reg {
@@ -34,24 +34,21 @@ mod reg {
 const BRIDGE: u8 = 1;
 
 /// All functions on a root bus, and behind its bridges.
-pub(super) fn describe(bus: &PciBus) -> String {
-    let mut text = String::new();
-    // Writing to a String can't fail.
-    let _ = write_bus(&mut text, bus, 0);
-    text
+pub(super) fn functions(bus: &PciBus) -> Vec<PciFunctionInfo> {
+    on_bus(bus, 0)
 }
 
-fn write_bus(out: &mut String, bus: &PciBus, number: u8) -> fmt::Result {
+fn on_bus(bus: &PciBus, number: u8) -> Vec<PciFunctionInfo> {
     let secondaries = bus.secondaries();
-    for (address, label) in bus.functions() {
-        let secondary =
-            bus.look_at(address, |function| write_function(out, number, address, &label, function.config()));
-        let Some(secondary) = secondary.transpose()?.flatten() else { continue };
-        if let Some((_, behind)) = secondaries.iter().find(|(place, _)| *place == address) {
-            write_bus(out, behind, secondary)?;
+    let look = |(address, label): (PciAddress, String)| {
+        let mut info = bus.look_at(address, |function| describe(number, address, &label, function.config()))?;
+        let behind = secondaries.iter().find(|(place, _)| *place == address);
+        if let (Some(bridge), Some((_, behind))) = (&mut info.bridge, behind) {
+            bridge.functions = on_bus(behind, bridge.secondary);
         }
-    }
-    Ok(())
+        Some(info)
+    };
+    bus.functions().into_iter().filter_map(look).collect()
 }
 
 /// The id in what the board calls a function.
@@ -59,122 +56,69 @@ pub(super) fn id_of(label: &str) -> &str {
     label.split_once(",id=").map_or("", |(_, id)| id)
 }
 
-/// Tells about one function. Returns the number of the bus behind it, if it is a bridge that has been given one.
-fn write_function(
-    out: &mut String,
-    bus: u8,
-    PciAddress { slot, function }: PciAddress,
-    label: &str,
-    config: &PciConfig,
-) -> Result<Option<u8>, fmt::Error> {
-    let (vendor, device) = (config.read_u16(reg::VENDOR), config.read_u16(reg::DEVICE));
-    writeln!(out, "  Bus {bus:2}, device {slot:3}, function {function}:")?;
-    writeln!(out, "    {}: PCI device {vendor:04x}:{device:04x}", class_name(config))?;
-    let is_bridge = config.read_u8(reg::HEADER_TYPE) & 0x7f == BRIDGE;
-    if !is_bridge {
-        let (vendor, device) = (config.read_u16(reg::SUBSYSTEM_VENDOR), config.read_u16(reg::SUBSYSTEM));
-        writeln!(out, "      PCI subsystem {vendor:04x}:{device:04x}")?;
-    }
-    if let pin @ 1..=4 = config.read_u8(reg::INTERRUPT_PIN) {
-        let line = config.read_u8(reg::INTERRUPT_LINE);
-        writeln!(out, "      IRQ {line}, pin {}", char::from(b'A' + pin - 1))?;
-    }
-    if is_bridge {
-        write_bridge(out, config)?;
-    }
-    for index in 0..=ROM_BAR {
-        write_bar(out, config, index)?;
-    }
-    writeln!(out, "      id \"{}\"", id_of(label))?;
-    let secondary = config.read_u8(reg::SECONDARY_BUS);
-    Ok((is_bridge && secondary != 0).then_some(secondary))
+/// Class and subclass of a function.
+pub(super) fn class(config: &PciConfig) -> u16 {
+    config.read_u16(reg::CLASS)
 }
 
-fn write_bridge(out: &mut String, config: &PciConfig) -> fmt::Result {
-    let numbers = [reg::PRIMARY_BUS, reg::SECONDARY_BUS, reg::SUBORDINATE_BUS].map(|offset| config.read_u8(offset));
-    let [primary, secondary, subordinate] = numbers;
-    writeln!(out, "      BUS {primary}.")?;
-    writeln!(out, "      secondary bus {secondary}.")?;
-    writeln!(out, "      subordinate bus {subordinate}.")?;
+fn describe(bus: u8, PciAddress { slot, function }: PciAddress, label: &str, config: &PciConfig) -> PciFunctionInfo {
+    let is_bridge = config.read_u8(reg::HEADER_TYPE) & 0x7f == BRIDGE;
+    let pin = config.read_u8(reg::INTERRUPT_PIN);
+    PciFunctionInfo {
+        bus,
+        slot,
+        function,
+        class: class(config),
+        vendor: config.read_u16(reg::VENDOR),
+        device: config.read_u16(reg::DEVICE),
+        subsystem: (!is_bridge).then(|| (config.read_u16(reg::SUBSYSTEM_VENDOR), config.read_u16(reg::SUBSYSTEM))),
+        interrupt: (1..=4).contains(&pin).then(|| (pin, config.read_u8(reg::INTERRUPT_LINE))),
+        id: id_of(label).to_owned(),
+        bars: (0..=ROM_BAR).filter_map(|index| bar(config, index)).collect(),
+        bridge: is_bridge.then(|| bridge(config)),
+    }
+}
+
+fn bridge(config: &PciConfig) -> BridgeInfo {
     let io = |low: u8, upper: u8| {
         let low = config.read_u8(low);
         let upper = if low & 0xf == 1 { u64::from(config.read_u16(upper)) << 16 } else { 0 };
         u64::from(low & 0xf0) << 8 | upper
     };
-    let (base, limit) = (io(reg::IO_BASE, reg::IO_BASE_UPPER), io(reg::IO_LIMIT, reg::IO_LIMIT_UPPER) | 0xfff);
-    writeln!(out, "      IO range [{base:#06x}, {limit:#06x}]")?;
     let memory = |low: u8| u64::from(config.read_u16(low) & 0xfff0) << 16;
-    let (base, limit) = (memory(reg::MEMORY_BASE), memory(reg::MEMORY_LIMIT) | 0xf_ffff);
-    writeln!(out, "      memory range [{base:#010x}, {limit:#010x}]")?;
     let prefetch = |low: u8, upper: u8| {
         let wide = config.read_u16(low) & 0xf == 1;
         memory(low) | if wide { u64::from(config.read_u32(upper)) << 32 } else { 0 }
     };
-    let base = prefetch(reg::PREFETCH_BASE, reg::PREFETCH_BASE_UPPER);
-    let limit = prefetch(reg::PREFETCH_LIMIT, reg::PREFETCH_LIMIT_UPPER) | 0xf_ffff;
-    writeln!(out, "      prefetchable memory range [{base:#010x}, {limit:#010x}]")
-}
-
-fn write_bar(out: &mut String, config: &PciConfig, index: usize) -> fmt::Result {
-    let Some(bar) = config.bar(index) else { return Ok(()) };
-    // What does not decode is at ones, as QEMU tells it.
-    let first = config.bar_address(index).unwrap_or(u64::MAX);
-    let last = first.wrapping_add(bar.region.len - 1);
-    // Its number in messages: the ROM comes behind the six others, whatever place it has here.
-    let number = if index == ROM_BAR { 6 } else { index };
-    match bar.kind {
-        BarKind::Io => writeln!(out, "      BAR{number}: I/O at {first:#06x} [{last:#06x}]."),
-        kind => {
-            let (bits, prefetchable) = match kind {
-                BarKind::Memory64 { prefetchable } => (64, prefetchable),
-                BarKind::Memory32 { prefetchable } => (32, prefetchable),
-                BarKind::Io | BarKind::Rom => (32, false),
-            };
-            let prefetchable = if prefetchable { " prefetchable" } else { "" };
-            writeln!(out, "      BAR{number}: {bits} bit{prefetchable} memory at {first:#010x} [{last:#010x}].")
-        }
+    let prefetch_limit = prefetch(reg::PREFETCH_LIMIT, reg::PREFETCH_LIMIT_UPPER) | 0xf_ffff;
+    BridgeInfo {
+        primary: config.read_u8(reg::PRIMARY_BUS),
+        secondary: config.read_u8(reg::SECONDARY_BUS),
+        subordinate: config.read_u8(reg::SUBORDINATE_BUS),
+        io: (io(reg::IO_BASE, reg::IO_BASE_UPPER), io(reg::IO_LIMIT, reg::IO_LIMIT_UPPER) | 0xfff),
+        memory: (memory(reg::MEMORY_BASE), memory(reg::MEMORY_LIMIT) | 0xf_ffff),
+        prefetchable: (prefetch(reg::PREFETCH_BASE, reg::PREFETCH_BASE_UPPER), prefetch_limit),
+        functions: Vec::new(),
     }
 }
 
-/// What QEMU calls a class of functions.
-pub(super) fn class_name(config: &PciConfig) -> String {
-    let class = config.read_u16(reg::CLASS);
-    let name = match class {
-        0x0001 => "VGA controller",
-        0x0100 => "SCSI controller",
-        0x0101 => "IDE controller",
-        0x0102 => "Floppy controller",
-        0x0104 => "RAID controller",
-        0x0106 => "SATA controller",
-        0x0180 => "Storage controller",
-        0x0200 => "Ethernet controller",
-        0x0280 => "Network controller",
-        0x0300 => "VGA controller",
-        0x0380 => "Display controller",
-        0x0400 => "Video controller",
-        0x0401 | 0x0403 => "Audio controller",
-        0x0480 => "Multimedia controller",
-        0x0500 => "RAM controller",
-        0x0580 => "Memory controller",
-        0x0600 => "Host bridge",
-        0x0601 => "ISA bridge",
-        0x0604 => "PCI bridge",
-        0x0680 => "Bridge",
-        0x0700 => "Serial port",
-        0x0701 => "Parallel port",
-        0x0900 => "Keyboard",
-        0x0902 => "Mouse",
-        0x0c03 => "USB controller",
-        0x0c05 => "SMBus",
-        // Decimal, as in QEMU.
-        _ => return format!("Class {class:04}"),
+fn bar(config: &PciConfig, index: usize) -> Option<BarInfo> {
+    let bar = config.bar(index)?;
+    let memory = match bar.kind {
+        BarKind::Io => None,
+        BarKind::Memory64 { prefetchable } => Some(MemoryBar { wide: true, prefetchable }),
+        BarKind::Memory32 { prefetchable } => Some(MemoryBar { wide: false, prefetchable }),
+        BarKind::Rom => Some(MemoryBar { wide: false, prefetchable: false }),
     };
-    name.to_owned()
+    // The ROM comes behind the six others, whatever place it has here.
+    let number = if index == ROM_BAR { 6 } else { index };
+    Some(BarInfo { number, address: config.bar_address(index), size: bar.region.len, memory })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::pci;
     use crate::qtest::QtestMachine;
 
     /// Lines of QEMU 7.2 for `-nodefaults -device pci-bridge,id=b,chassis_nr=1,shpc=off -device i6300esb,id=dog`.
@@ -187,7 +131,8 @@ mod tests {
         pc.outl(0xcfc, 0xe000_0000);
         pc.outl(0xcf8, 0x8000_2004);
         pc.outw(0xcfc, 2);
-        let text = describe(&pc.board().pci);
+        let found = functions(&pc.board().pci);
+        let text = pci::text(&found);
         assert!(
             text.starts_with(
                 "  Bus  0, device   0, function 0:\n    Host bridge: PCI device 8086:1237\n      PCI subsystem \

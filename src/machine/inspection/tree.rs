@@ -7,8 +7,9 @@ use std::fmt::Write;
 use devices::base::{Device, Inspector, lock};
 use devices::pci::PciBus;
 
-use super::pci::{class_name, id_of};
+use super::pci::{class, id_of};
 use crate::machine::pc::view::BoardView;
+use crate::monitor::pci::class_name;
 
 /// The ISA bus is behind this function.
 const ISA_BRIDGE: &str = "PIIX3";
@@ -52,7 +53,7 @@ impl Tree {
                 self.device(indent + 2, function, id_of(&label));
                 let config = function.config();
                 let (vendor, device) = (config.read_u16(0), config.read_u16(2));
-                let class = class_name(config);
+                let class = class_name(class(config));
                 let place = format!("{:02x}.{:x}", address.slot, address.function);
                 self.line(indent + 4, format_args!("class {class}, addr {place}, pci id {vendor:04x}:{device:04x}"));
                 function.name() == ISA_BRIDGE

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::error::QmpError;
-use super::input;
 use super::request::Arguments;
+use super::{block, input, machine as of_machine};
 use crate::monitor::commands::{self as human, Outcome};
+use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::qom::PathError;
 use crate::monitor::{Command, Control};
 
@@ -31,23 +32,47 @@ const RINGBUF_MOST: u64 = 16 << 20;
 
 /// The commands in alphabetical order. `qmp_capabilities` is the session's own.
 const COMMANDS: &[(&str, Action)] = &[
+    ("blockdev-change-medium", block::change_medium),
+    ("chardev-add", of_machine::refuse_chardev),
+    ("chardev-change", of_machine::keep_chardev),
+    ("chardev-remove", of_machine::keep_chardev),
+    ("chardev-send-break", of_machine::send_break),
     ("cont", |machine, _| request(machine, Command::Continue)),
     ("device-list-properties", device_list_properties),
+    ("eject", block::eject),
     ("human-monitor-command", human_monitor_command),
+    ("inject-nmi", |machine, _| request(machine, Command::Nmi)),
     ("input-send-event", input::input_send_event),
+    ("memsave", of_machine::save_linear),
+    ("pmemsave", of_machine::save_physical),
     ("qom-get", qom_get),
     ("qom-list", qom_list),
     ("qom-list-types", qom_list_types),
+    ("qom-set", qom_set),
+    ("query-block", |machine, _| block::query(machine)),
+    ("query-block-jobs", |_, _| now(json!([]))),
     ("query-chardev", |machine, _| now(query_chardev(machine))),
+    ("query-chardev-backends", |_, _| now(query_chardev_backends())),
     ("query-commands", |_, _| now(query_commands())),
     ("query-cpus-fast", |machine, _| now(query_cpus(machine))),
+    // It can be woken from suspend to RAM.
+    ("query-current-machine", |_, _| now(json!({ "wakeup-suspend-support": true }))),
+    ("query-hotpluggable-cpus", |_, _| Err(QmpError::generic("machine does not support hot-plugging CPUs"))),
+    ("query-iothreads", |_, _| now(json!([]))),
+    ("query-jobs", |_, _| now(json!([]))),
     ("query-kvm", |machine, _| now(json!({ "enabled": machine.uses_kvm(), "present": true }))),
     ("query-machines", |_, _| now(query_machines())),
+    ("query-memdev", |machine, _| of_machine::query_memory_backends(machine)),
+    ("query-memory-devices", |_, _| now(json!([]))),
     ("query-memory-size-summary", |machine, _| {
         now(json!({ "base-memory": machine.memory_size(), "plugged-memory": 0 }))
     }),
     ("query-mice", |machine, _| input::query_mice(machine)),
     ("query-name", |machine, _| now(machine.name().map_or(json!({}), |name| json!({ "name": name })))),
+    ("query-pci", |machine, _| {
+        let devices: Value = machine.pci()?.iter().map(PciFunctionInfo::json).collect();
+        now(json!([{ "bus": 0, "devices": devices }]))
+    }),
     ("query-status", |machine, _| {
         let status = machine.status();
         now(json!({ "status": status, "singlestep": false, "running": status == "running" }))
@@ -55,13 +80,16 @@ const COMMANDS: &[(&str, Action)] = &[
     ("query-target", |_, _| now(json!({ "arch": "x86_64" }))),
     ("query-uuid", |machine, _| now(json!({ "UUID": machine.uuid() }))),
     ("query-version", |_, _| now(version())),
+    ("query-vnc", |_, _| now(json!({ "enabled": false }))),
     ("quit", |machine, _| request(machine, Command::Quit)),
     ("ringbuf-read", ringbuf_read),
     ("send-key", input::send_key),
+    ("set-action", of_machine::set_action),
     ("stop", |machine, _| request(machine, Command::Stop)),
     ("system_powerdown", |machine, _| request(machine, Command::PowerButton)),
     ("system_reset", |machine, _| request(machine, Command::Reset)),
     ("system_wakeup", |machine, _| request(machine, Command::Wakeup)),
+    ("watchdog-set-action", of_machine::set_watchdog_action),
 ];
 
 /// The name of the command that ends the negotiation.
@@ -72,8 +100,11 @@ pub fn execute(name: &str, mut arguments: Arguments, machine: &dyn Control) -> R
     let action = COMMANDS.iter().find(|(command, _)| *command == name).map(|(_, action)| action);
     let action = action.ok_or_else(|| QmpError::command_not_found(format!("The command {name} has not been found")))?;
     // Those without arguments do not look at them.
-    let takes_none = matches!(name, "cont" | "quit" | "stop" | "system_powerdown" | "system_reset" | "system_wakeup")
-        || name.starts_with("query-");
+    let takes_none = name.starts_with("query-")
+        || matches!(
+            name,
+            "cont" | "inject-nmi" | "quit" | "stop" | "system_powerdown" | "system_reset" | "system_wakeup"
+        );
     if takes_none {
         arguments.end()?;
     }
@@ -93,7 +124,11 @@ pub fn now(value: Value) -> Result {
     Ok(Answer::Now(value))
 }
 
-fn request(machine: &dyn Control, command: Command) -> Result {
+/// Asks the machine for something.
+pub fn request(machine: &dyn Control, command: Command) -> Result {
+    if let Some(reason) = command.refusal(machine.status()) {
+        return Err(QmpError::generic(reason));
+    }
     machine.request(command);
     Ok(Answer::Settled(json!({})))
 }
@@ -107,6 +142,11 @@ fn query_chardev(machine: &dyn Control) -> Value {
     let device =
         |(id, description): &(String, String)| json!({ "label": id, "filename": description, "frontend-open": true });
     machine.chardevs().iter().map(device).collect()
+}
+
+fn query_chardev_backends() -> Value {
+    let names = ["file", "mux", "null", "pipe", "pty", "ringbuf", "serial", "socket", "stdio"];
+    names.map(|name| json!({ "name": name })).into_iter().collect()
 }
 
 fn query_cpus(machine: &dyn Control) -> Value {
@@ -137,14 +177,18 @@ fn query_machines() -> Value {
     }])
 }
 
+/// The argument `cpu-index`: 0 if it is left out.
+pub fn cpu_index(machine: &dyn Control, arguments: &mut Arguments) -> std::result::Result<u32, QmpError> {
+    let index = arguments.optional_unsigned("cpu-index")?.unwrap_or(0);
+    let index = u32::try_from(index).ok().filter(|index| *index < machine.cpus());
+    index.ok_or_else(|| QmpError::generic("Parameter 'cpu-index' expects a CPU number"))
+}
+
 fn human_monitor_command(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let line = arguments.string("command-line")?;
-    if arguments.optional_unsigned("cpu-index")?.is_some_and(|cpu| cpu != 0) {
-        let message = "natoma looks through CPU 0 only: name another one in the command, as in 'info registers 1'";
-        return Err(QmpError::generic(message));
-    }
+    let mut cpu = cpu_index(machine, arguments)?;
     arguments.end()?;
-    Ok(match human::execute(&line, machine) {
+    Ok(match human::execute(&line, machine, &mut cpu) {
         Outcome::Text(text) => Answer::Now(text.replace('\n', "\r\n").into()),
         Outcome::Requested => Answer::Settled("".into()),
     })
@@ -174,6 +218,12 @@ fn qom_get(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let path = qom.resolve(&path)?;
     let missing = || QmpError::generic(format!("Property '{}.{property}' not found", qom.type_of(path)));
     now(qom.get(path, &property).ok_or_else(missing)?)
+}
+
+fn qom_set(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let (path, property) = (arguments.string("path")?, arguments.string("property")?);
+    let qom = machine.qom();
+    Err(QmpError::generic(qom.refuse_to_set(qom.resolve(&path)?, &property)))
 }
 
 fn qom_list_types(machine: &dyn Control, arguments: &mut Arguments) -> Result {

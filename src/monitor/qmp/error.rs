@@ -30,3 +30,9 @@ impl QmpError {
         json!({ "class": self.class, "desc": self.description })
     }
 }
+
+impl From<anyhow::Error> for QmpError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::generic(format!("{error:#}"))
+    }
+}

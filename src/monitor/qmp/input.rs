@@ -51,12 +51,6 @@ enum Subject {
 const SUBJECTS: [(&str, Subject); 4] =
     [("key", Subject::Key), ("btn", Subject::Button), ("rel", Subject::Movement), ("abs", Subject::Position)];
 
-impl From<anyhow::Error> for QmpError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::generic(format!("{error:#}"))
-    }
-}
-
 /// `{"type": "qcode", "data": "a"}` or `{"type": "number", "data": 30}`.
 fn key(mut value: Arguments) -> std::result::Result<KeyCode, QmpError> {
     let key = match value.choice("type", &KEY_KINDS)? {

@@ -3,10 +3,12 @@
 //! Messages are JSON texts, QEMU's by name and form (QEMU's `qmp-spec.txt`). A command that changes the machine is answered when
 //! the change has happened; until then nothing that was sent behind it is looked at.
 
+mod block;
 mod commands;
 mod error;
 mod framing;
 mod input;
+mod machine;
 mod request;
 mod text;
 

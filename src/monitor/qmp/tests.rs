@@ -4,8 +4,9 @@ use devices::backend::char::MemoryChar;
 use devices::base::lock;
 
 use super::*;
+use crate::config::{PanicAction, RebootAction, WatchdogAction};
 use crate::monitor::double::Machine;
-use crate::monitor::{Cause, Command};
+use crate::monitor::{ActionChanges, Cause, Command};
 
 struct Fixture {
     host: MemoryChar,
@@ -172,10 +173,11 @@ fn every_command_of_the_table_answers() {
         assert!(serde_json::from_str::<Value>(&fixture.output()).is_ok(), "{name}");
     }
     let requests = lock(&fixture.machine.requests).clone();
+    let nothing = Command::SetActions(ActionChanges::default());
     assert_eq!(
         requests,
-        [Command::Continue, Command::Quit, Command::Stop, Command::PowerButton, Command::Reset, Command::Wakeup],
-        "in the order of the table"
+        [Command::Continue, Command::Nmi, Command::Quit, nothing, Command::Stop, Command::PowerButton, Command::Reset],
+        "in the order of the table; the machine does not sleep"
     );
 }
 
@@ -317,5 +319,172 @@ fn events_of_keyboard_and_mouse_are_passed_on() {
             { "name": "one", "index": 2, "current": false, "absolute": false },
             { "name": "two", "index": 3, "current": true, "absolute": true },
         ])
+    );
+}
+
+#[test]
+fn requests_that_can_not_be_met_are_refused() {
+    let mut fixture = Fixture::ready();
+    assert_eq!(
+        fixture.ask(r#"{"execute":"system_wakeup"}"#),
+        generic("Unable to wake up: guest is not in suspended state")
+    );
+    *lock(&fixture.machine.status) = "shutdown";
+    assert_eq!(fixture.ask(r#"{"execute":"cont"}"#), generic("Resetting the Virtual Machine is required"));
+    assert!(lock(&fixture.machine.requests).is_empty());
+}
+
+#[test]
+fn actions_are_changed_one_by_one() {
+    let mut fixture = Fixture::ready();
+    for (text, description) in [
+        (r#"{"execute":"set-action","arguments":{"reboot":"foo"}}"#, "Parameter 'reboot' does not accept value 'foo'"),
+        (r#"{"execute":"set-action","arguments":{"panic":"run"}}"#, "Parameter 'panic' does not accept value 'run'"),
+        (r#"{"execute":"watchdog-set-action"}"#, "Parameter 'action' is missing"),
+        (
+            r#"{"execute":"watchdog-set-action","arguments":{"action":"foo"}}"#,
+            "Parameter 'action' does not accept value 'foo'",
+        ),
+    ] {
+        assert_eq!(fixture.ask(text), generic(description), "{text}");
+    }
+    for text in [
+        r#"{"execute":"set-action","arguments":{"reboot":"shutdown","panic":"exit-failure"}}"#,
+        r#"{"execute":"watchdog-set-action","arguments":{"action":"pause"}}"#,
+    ] {
+        fixture.monitor.receive(text.as_bytes());
+        fixture.monitor.settle();
+        assert_eq!(fixture.output(), "{\"return\": {}}\r\n");
+    }
+    let none = ActionChanges::default();
+    assert_eq!(
+        *lock(&fixture.machine.requests),
+        [
+            Command::SetActions(ActionChanges {
+                reboot: Some(RebootAction::Shutdown),
+                panic: Some(PanicAction::ExitFailure),
+                ..none
+            }),
+            Command::SetActions(ActionChanges { watchdog: Some(WatchdogAction::Pause), ..none }),
+        ]
+    );
+}
+
+#[test]
+fn media_are_changed_by_drive_or_device() {
+    let mut fixture = Fixture::ready();
+    for (command, arguments, description) in [
+        ("eject", "{}", "Need exactly one of 'device' and 'id'"),
+        ("eject", r#"{"device":"a","id":"b"}"#, "Need exactly one of 'device' and 'id'"),
+        (
+            "blockdev-change-medium",
+            r#"{"device":"a","filename":"f","read-only-mode":"x"}"#,
+            "Parameter 'read-only-mode' does not accept value 'x'",
+        ),
+        (
+            "blockdev-change-medium",
+            r#"{"device":"a","filename":"f","format":"qcow2"}"#,
+            "Unknown driver 'qcow2': natoma can read raw images only",
+        ),
+    ] {
+        let text = format!(r#"{{"execute":"{command}","arguments":{arguments}}}"#);
+        assert_eq!(fixture.ask(&text), generic(description), "{text}");
+    }
+    let nope = error("DeviceNotFound", "Device 'nope' not found");
+    assert_eq!(fixture.ask(r#"{"execute":"eject","arguments":{"device":"nope"}}"#), nope);
+    assert_eq!(fixture.ask(r#"{"execute":"eject","arguments":{"id":"nope"}}"#), nope);
+    for arguments in [
+        r#"{"execute":"eject","arguments":{"device":"floppy0","force":true}}"#,
+        r#"{"execute":"eject","arguments":{"id":"floppy"}}"#,
+        r#"{"execute":"blockdev-change-medium","arguments":{"device":"a","filename":"f","read-only-mode":"read-only"}}"#,
+        r#"{"execute":"blockdev-change-medium","arguments":{"id":"/machine/unattached/device[9]","filename":"f","format":"raw"}}"#,
+    ] {
+        assert_eq!(fixture.ask(arguments), json!({ "return": {} }), "{arguments}");
+    }
+    assert_eq!(
+        fixture.machine.done(),
+        [
+            "floppy0 None",
+            "a None",
+            r#"a Some(Medium { path: "f", raw: false, writing: Forbidden })"#,
+            r#"floppy0 Some(Medium { path: "f", raw: true, writing: Retain })"#,
+        ]
+    );
+    assert_eq!(fixture.returned("query-block")[1]["qdev"], "/machine/peripheral/floppy");
+}
+
+/// The members of QEMU 7.2's answers.
+#[test]
+fn the_hardware_is_described() {
+    let mut fixture = Fixture::ready();
+    let pci = fixture.returned("query-pci");
+    let bridge = &pci[0]["devices"][0];
+    assert_eq!(
+        bridge["regions"],
+        json!([{ "prefetch": false, "mem_type_64": true, "bar": 0, "size": 256, "address": -1, "type": "memory" }])
+    );
+    assert_eq!(bridge["class_info"], json!({ "class": 1540, "desc": "PCI bridge" }));
+    assert_eq!(bridge["id"], json!({ "device": 1, "vendor": 6966 }));
+    assert_eq!(bridge["pci_bridge"]["bus"]["io_range"], json!({ "base": 0xc000, "limit": 0xcfff }));
+    let card = &bridge["pci_bridge"]["devices"][0];
+    assert_eq!(
+        (&card["bus"], &card["slot"], &card["irq"], &card["irq_pin"]),
+        (&json!(1), &json!(3), &json!(11), &json!(1))
+    );
+    assert_eq!(card["regions"], json!([{ "bar": 0, "size": 8, "address": 0xc000, "type": "io" }]));
+    assert_eq!(
+        fixture.returned("query-memdev"),
+        json!([{
+            "share": false, "reserve": true, "prealloc": false, "host-nodes": [], "size": 1 << 20, "merge": true, "dump": true,
+            "policy": "default", "id": "pc.ram",
+        }])
+    );
+    assert_eq!(
+        fixture.ask(r#"{"execute":"query-hotpluggable-cpus"}"#),
+        generic("machine does not support hot-plugging CPUs")
+    );
+}
+
+#[test]
+fn commands_of_people_look_through_the_cpu_that_is_named() {
+    let mut fixture = Fixture::ready();
+    let mut ask = |cpu: u32| {
+        fixture.ask(&format!(
+            r#"{{"execute":"human-monitor-command","arguments":{{"command-line":"print $eip","cpu-index":{cpu}}}}}"#
+        ))
+    };
+    assert_eq!(ask(1), json!({ "return": "0xfff1\r\n" }));
+    assert_eq!(ask(2), generic("Parameter 'cpu-index' expects a CPU number"));
+}
+
+#[test]
+fn memory_is_saved_and_breaks_are_sent() {
+    let mut fixture = Fixture::ready();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let arguments = json!({ "val": 0x7ffe, "size": 2, "filename": file.path() });
+    for command in ["memsave", "pmemsave"] {
+        let text = json!({ "execute": command, "arguments": arguments }).to_string();
+        assert_eq!(fixture.ask(&text), json!({ "return": {} }), "{text}");
+        assert_eq!(std::fs::read(&file).unwrap(), [0xfe, 0xff]);
+    }
+    let negative = r#"{"execute":"memsave","arguments":{"val":0,"size":-5,"filename":"x"}}"#;
+    assert_eq!(fixture.ask(negative), generic("Invalid parameter type for 'size', expected: integer"));
+    let text = r#"{"execute":"memsave","arguments":{"val":0,"size":1,"filename":"x","cpu-index":7}}"#;
+    assert_eq!(fixture.ask(text), generic("Parameter 'cpu-index' expects a CPU number"));
+    assert_eq!(
+        fixture.ask(r#"{"execute":"chardev-send-break","arguments":{"id":"serial0"}}"#),
+        json!({ "return": {} })
+    );
+    for (command, id, description) in [
+        ("chardev-send-break", "zz", "Chardev 'zz' not found"),
+        ("chardev-remove", "zz", "Chardev 'zz' not found"),
+        ("chardev-remove", "serial0", "Chardev 'serial0' is busy: it belongs to its device or monitor to the end"),
+    ] {
+        let text = format!(r#"{{"execute":"{command}","arguments":{{"id":"{id}"}}}}"#);
+        assert_eq!(fixture.ask(&text), generic(description));
+    }
+    assert_eq!(
+        fixture.ask(r#"{"execute":"qom-set","arguments":{"path":"/machine","property":"type","value":1}}"#),
+        generic("Property 'pc-i440fx-7.2-machine.type' is not writable")
     );
 }

@@ -1,0 +1,139 @@
+//! Drives and what is in them, as monitors tell of them.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::config::CacheMode;
+
+/// A drive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriveInfo {
+    /// Its name.
+    pub id: String,
+    /// The object that has it, if its medium can be changed.
+    pub floppy: Option<String>,
+    /// What is in it.
+    pub medium: Option<MediumInfo>,
+}
+
+/// A medium in a drive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediumInfo {
+    /// The image.
+    pub path: PathBuf,
+    /// The guest may not write to it.
+    pub read_only: bool,
+    /// What happens to its writes.
+    pub cache: CacheMode,
+    /// Bytes that the guest sees.
+    pub size: u64,
+    /// Bytes that it takes on the host.
+    pub allocated: u64,
+}
+
+impl DriveInfo {
+    /// Whether a client means this one by the name of a device: an id, or the path of an object.
+    #[must_use]
+    pub fn belongs_to(&self, device: &str) -> bool {
+        let id = |object: &String| object == device || object.strip_prefix("/machine/peripheral/") == Some(device);
+        self.floppy.as_ref().is_some_and(id)
+    }
+
+    /// As `info block` tells it.
+    pub(super) fn text(&self) -> String {
+        let Self { id, floppy, medium } = self;
+        let mut text = match medium {
+            Some(MediumInfo { path, read_only, .. }) => {
+                let read_only = if *read_only { ", read-only" } else { "" };
+                format!("{id}: {} (raw{read_only})\n", path.display())
+            }
+            None => format!("{id}: [not inserted]\n"),
+        };
+        if let Some(object) = floppy {
+            text += &format!("    Attached to:      {object}\n    Removable device: not locked, tray closed\n");
+        }
+        if let Some(MediumInfo { cache, .. }) = medium {
+            let mode = match cache {
+                CacheMode::Writeback => "writeback",
+                CacheMode::Writethrough => "writethrough",
+                CacheMode::Unsafe => "writeback, ignore flushes",
+            };
+            text += &format!("    Cache mode:       {mode}\n");
+        }
+        text
+    }
+
+    /// As `query-block` tells it.
+    pub(super) fn json(&self) -> Value {
+        let Self { id, floppy, medium } = self;
+        let mut json = json!({ "device": id, "locked": false, "removable": floppy.is_some(), "type": "unknown" });
+        if let Some(object) = floppy {
+            json["qdev"] = object.as_str().into();
+        }
+        if let Some(MediumInfo { path, read_only, cache, size, allocated }) = medium {
+            let path = path.display().to_string();
+            json["inserted"] = json!({
+                "file": path,
+                "drv": "raw",
+                "ro": read_only,
+                "encrypted": false,
+                "backing_file_depth": 0,
+                "detect_zeroes": "off",
+                "write_threshold": 0,
+                "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0,
+                "cache": {
+                    "writeback": *cache != CacheMode::Writethrough,
+                    "direct": false,
+                    "no-flush": *cache == CacheMode::Unsafe,
+                },
+                "image": {
+                    "filename": path,
+                    "format": "raw",
+                    "virtual-size": size,
+                    "actual-size": allocated,
+                    "dirty-flag": false,
+                },
+            });
+        }
+        json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The members of QEMU 7.2's answers.
+    #[test]
+    fn drives_are_told_as_qemu_tells_them() {
+        let empty = DriveInfo { id: "floppy0".into(), floppy: Some("/machine/peripheral/a".into()), medium: None };
+        assert_eq!(
+            empty.json(),
+            json!({
+                "device": "floppy0", "locked": false, "removable": true, "type": "unknown",
+                "qdev": "/machine/peripheral/a",
+            })
+        );
+        assert!(empty.belongs_to("a") && empty.belongs_to("/machine/peripheral/a") && !empty.belongs_to("floppy0"));
+        let medium = MediumInfo {
+            path: "/tmp/vm.img".into(),
+            read_only: true,
+            cache: CacheMode::Unsafe,
+            size: 1_474_560,
+            allocated: 4096,
+        };
+        let full = DriveInfo { medium: Some(medium), ..empty };
+        let json = full.json();
+        assert_eq!(json["inserted"]["cache"], json!({ "no-flush": true, "direct": false, "writeback": true }));
+        assert_eq!(
+            json["inserted"]["image"],
+            json!({
+                "virtual-size": 1_474_560, "filename": "/tmp/vm.img", "format": "raw", "actual-size": 4096,
+                "dirty-flag": false,
+            })
+        );
+        assert_eq!((&json["inserted"]["ro"], &json["inserted"]["drv"]), (&true.into(), &"raw".into()));
+        assert!(full.text().starts_with("floppy0: /tmp/vm.img (raw, read-only)\n"), "{}", full.text());
+    }
+}
