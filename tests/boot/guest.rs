@@ -24,7 +24,7 @@ pub const FULL: &str = "console=ttyS0 panic=-1 reboot=k lpj=1000000 tsc=reliable
                         rodata=off clearcpuid=erms,smap,popcnt,cx16,rdrand,rdseed,fsrm";
 
 /// The program under test. `NATOMA_BIN` names another, to try these tests on another virtual machine monitor.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     std::env::var_os("NATOMA_BIN").map_or_else(|| env!("CARGO_BIN_EXE_natoma").into(), PathBuf::from)
 }
 

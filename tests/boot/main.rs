@@ -8,6 +8,7 @@ mod clocks;
 mod complaints;
 mod console;
 mod guest;
+mod multiboot;
 mod test_kernel;
 
 use clocks::Base;
