@@ -210,7 +210,7 @@ impl Machine {
             // Something else has woken it before.
             return self.go_on();
         }
-        self.board.reset(ResetKind::System);
+        self.board.reset(ResetKind::Wake);
         self.accelerator.reset(&self.board)?;
         self.board.wake(cause);
         self.status = Status::Running;

@@ -45,6 +45,8 @@ pub enum ResetKind {
     /// The platform reset line (RCR, port 92h, keyboard controller, triple fault): battery-backed and
     /// non-volatile contents survive.
     System,
+    /// The end of suspend to RAM: a reset by which firmware can still tell that it has been there before.
+    Wake,
 }
 
 /// What every device can do.

@@ -4,6 +4,7 @@
 //! C0000h to FFFFFh between RAM and ROM, and SMRAM (72h) as far as D_OPEN. The DRAM timing and row registers are
 //! storage: there is no DRAM to time, and firmware learns the size of RAM elsewhere. "Write only" PAM areas (RE clear,
 //! WE set) are plain RAM, as KVM has no memory that reads from one place and writes to another; QEMU does the same.
+//! PAM and SMRAM outlast suspend to RAM, as they do in QEMU: SeaBIOS finds in its copy in RAM that it is to wake a system.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ use crate::base::{Device, Inspector, IoDevice, ResetKind, State, StateError};
 use crate::pci::{PciConfig, PciConfigBuilder, PciConfigState, PciFunction};
 
 const PAM0: u8 = 0x59;
+const PAMS: u8 = 7;
 const SMRAM: u8 = 0x72;
 const SMRAM_D_OPEN: u8 = 1 << 6;
 /// 57h, where QEMU leaves the size of RAM in units of 8 MiB.
@@ -112,8 +114,13 @@ impl Device for I440fx {
         "i440FX"
     }
 
-    fn reset(&mut self, _kind: ResetKind) {
+    fn reset(&mut self, kind: ResetKind) {
+        let memory = (PAM0..PAM0 + PAMS).chain([SMRAM]).map(|register| (register, self.config.read_u8(register)));
+        let kept: Vec<_> = if kind == ResetKind::Wake { memory.collect() } else { Vec::new() };
         self.config.reset();
+        for (register, value) in kept {
+            self.config.put(register, &[value]);
+        }
         self.settle();
     }
 
@@ -130,7 +137,7 @@ impl Device for I440fx {
     }
 
     fn inspect(&self, out: &mut Inspector) {
-        for index in 0..7 {
+        for index in 0..PAMS {
             out.register(format!("PAM{index}"), self.config.read_u8(PAM0 + index), 8);
         }
         out.register("SMRAM", self.config.read_u8(SMRAM), 8);
@@ -254,6 +261,22 @@ mod tests {
         assert_eq!(lock(&log.0).last(), Some(&ShadowMap::default()));
         bridge.load(&saved).unwrap();
         assert_eq!(lock(&log.0).last().unwrap().areas[..2], [Shadow::Ram; 2]);
+    }
+
+    #[test]
+    fn waking_keeps_what_memory_shows() {
+        let log = Log::default();
+        let mut bridge = I440fx::new(1 << 20, Box::new(log.clone()));
+        for (register, value) in [(0x59, 0x30), (0x5f, 0x33), (0x72, 0x4a)] {
+            guest_write(&mut bridge, register, value);
+        }
+        let (map, applied) = (bridge.shadow_map(), lock(&log.0).len());
+        bridge.reset(ResetKind::Wake);
+        assert_eq!(bridge.shadow_map(), map);
+        assert_eq!(lock(&log.0).len(), applied, "memory does not change for a moment");
+        assert_eq!(bridge.config.read_u8(0x72), 0x4a);
+        bridge.reset(ResetKind::System);
+        assert_eq!((bridge.shadow_map(), bridge.config.read_u8(0x72)), (ShadowMap::default(), 0x02));
     }
 
     #[test]
