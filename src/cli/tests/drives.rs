@@ -1,0 +1,94 @@
+//! Drives: floppies, flash chips, and images for devices.
+
+use super::*;
+
+#[test]
+fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
+    let image = Image::new("/i");
+    let auto = Image { access: Access::Auto, ..image.clone() };
+    let drive = |id: &str, image: &Image| Drive { id: id.into(), image: Some(image.clone()) };
+
+    let config = machine("-fdb /i -global isa-fdc.fdtypeB=144 -global isa-fdc.fallback=120");
+    assert_eq!(config.drives, [drive("floppy1", &auto), Drive { id: "floppy0".into(), image: None }]);
+    assert_eq!(config.fdc.drives, [floppy("floppy0", FloppyKind::Auto), floppy("floppy1", FloppyKind::Mb144)]);
+    assert_eq!(config.fdc.fallback, FloppyKind::Mb120);
+
+    let config = machine(
+        "-nodefaults -drive if=floppy,file=/i,format=raw,id=a,readonly=on -drive file=file:/i,if=floppy -snapshot",
+    );
+    let snapshot = |access, format| Image { access, format, snapshot: true, ..image.clone() };
+    assert_eq!(
+        config.drives,
+        [
+            drive("a", &snapshot(Access::ReadOnly, Some(ImageFormat::Raw))),
+            drive("floppy1", &snapshot(Access::Auto, None))
+        ]
+    );
+
+    let config = machine(
+        "-drive if=pflash,file=/i,unit=1,cache=unsafe,file.locking=off -drive if=pflash,file=/i,readonly=on,cache=writethrough",
+    );
+    assert_eq!(config.pflash, [Some("pflash0".into()), Some("pflash1".into())]);
+    let modes: Vec<_> = config.drives.iter().filter_map(|drive| drive.image.as_ref()).collect();
+    assert_eq!((modes[0].access, modes[0].cache, modes[0].locking), (Access::ReadWrite, CacheMode::Unsafe, false));
+    assert_eq!((modes[1].access, modes[1].cache, modes[1].locking), (Access::ReadOnly, CacheMode::Writethrough, true));
+
+    let config = machine("-pflash /a -drive if=none,file=/i,id=vars -machine pflash1=vars,max-fw-size=16M");
+    assert_eq!(config.pflash, [Some("pflash0".into()), Some("vars".into())]);
+    assert_eq!(config.drives[0].image, Some(Image::new("/a")));
+    assert_eq!(config.platform.max_firmware_size, 16 << 20);
+    let both = command_line("-bios b -pflash /a").unwrap().warnings;
+    assert_eq!(both, ["-bios b: not used, as the firmware in the first flash chip is started"]);
+
+    let config =
+        machine("-drive if=none,id=d,file=/i -device floppy,drive=d,unit=1,id=b -device floppy,drive-type=144");
+    let device = |id: Option<&str>, unit, drive: Option<&str>, kind| {
+        let [id, drive] = [id, drive].map(|text| text.map(str::to_owned));
+        DeviceConfig::Floppy(FloppyDevice { id, unit, drive, kind })
+    };
+    assert_eq!(
+        config.devices,
+        [device(Some("b"), 1, Some("d"), FloppyKind::Auto), device(None, 0, None, FloppyKind::Mb144)]
+    );
+    assert_eq!(config.fdc, FdcConfig::default());
+
+    check_errors(&[
+        ("-drive file=/i", "-drive file=/i: without if= it is an IDE disk; natoma has no disks yet"),
+        ("-drive if=virtio,file=/i", "-drive if=virtio,file=/i: if=virtio is not supported yet"),
+        ("-drive if=flopy", "-drive if=flopy: there is no interface 'flopy'; did you mean 'floppy'?"),
+        (
+            "-drive if=floppy,format=qcow2,file=/i",
+            "-drive if=floppy,format=qcow2,file=/i: format=qcow2 is not supported yet; convert",
+        ),
+        ("-drive if=floppy,format=row,file=/i", "-drive if=floppy,format=row,file=/i: there is no format 'row'"),
+        (
+            "-drive if=floppy,cache=none,file=/i",
+            "-drive if=floppy,cache=none,file=/i: cache=none: natoma does not go around",
+        ),
+        ("-drive if=floppy,aio=native", "-drive if=floppy,aio=native: "),
+        ("-drive if=floppy,index=2", "-drive if=floppy,index=2: if=floppy has 2 places, index 0 to 1"),
+        ("-drive if=floppy,index=1,unit=1", "-drive if=floppy,index=1,unit=1: index and unit mean the same"),
+        (
+            "-fda /i -drive if=floppy,index=0",
+            "-drive if=floppy,index=0: there already is a drive with if=floppy,index=0",
+        ),
+        ("-fda fat:floppy:/tmp", "-fda fat:floppy:/tmp: natoma opens files only, and 'fat:' is not supported"),
+        ("-drive if=pflash", "-drive if=pflash: a flash chip needs contents: give file=PATH"),
+        ("-pflash a -pflash b -pflash c", "-pflash c: if=pflash has 2 places, index 0 to 1"),
+        ("-machine pflash0=x", "-machine pflash0=x: there is no drive 'x': define it"),
+        (
+            "-drive if=none,id=x -machine pflash0=x",
+            "-machine pflash0=x: a flash chip needs contents: give file=PATH (drive 'x')",
+        ),
+        (
+            "-pflash a -drive if=none,id=x,file=y -M pflash0=x",
+            "-machine pflash0=x: pflash0 is in use by -drive if=pflash",
+        ),
+        ("-M max-fw-size=17M", "-machine max-fw-size=17M: max-fw-size is a size up to 16M"),
+        ("-fda /i -drive if=none,id=floppy0", "-drive if=none,id=floppy0: there are two drives with the id 'floppy0'"),
+        ("-device floppy,drive=x", "-device floppy,drive=x: there is no drive 'x': define it"),
+        ("-fda /i -device floppy,drive=floppy0", "-device floppy,drive=floppy0: the drive 'floppy0' is in use"),
+        ("-fda /i -device floppy,unit=0", "-device floppy,unit=0: there already is a floppy drive with unit 0"),
+        ("-fda /i -fdb /i -device floppy", "-device floppy: the controller has two drives"),
+    ]);
+}
