@@ -130,7 +130,7 @@ mod state {
 mod tests {
     use super::*;
     use crate::base::contract::{self, ResetValue, Subject};
-    use crate::base::{Bus, IrqProbe, Priority, Shared, Space, shared};
+    use crate::base::{Bus, IrqProbe, Priority, Shared, Space, lock, shared};
 
     fn device() -> (Shared<PcTestdev>, Vec<IrqProbe>) {
         let (lines, probes): (Vec<_>, Vec<_>) = (0..LINES).map(|_| IrqLine::probed()).unzip();
@@ -146,7 +146,7 @@ mod tests {
         for (base, region) in [0xe0, 0xe4, 0xe8, 0x2000].into_iter().zip(regions) {
             ports.map(base, region, Priority::Fixed, device.clone());
         }
-        memory.map(0xff00_0000, PcTestdev::MEMORY, Priority::Fixed, device);
+        memory.map(0xff00_0000, PcTestdev::MEMORY, Priority::Fixed, device.clone());
         let read = |bus: &Bus, address, len: usize| {
             let mut data = [0; 8];
             bus.read(address, &mut data[..len]);
@@ -167,7 +167,11 @@ mod tests {
         memory.write(0xff00_fff8, &0x1122_3344_5566_7788_u64.to_le_bytes());
         assert_eq!(read(&memory, 0xff00_fff8, 8), 0x1122_3344_5566_7788);
         assert_eq!(read(&memory, 0xff00_0000, 4), 0);
+        // access.c: a page to be flushed.
+        let flushed = || lock(&device).flushed;
+        assert_eq!(flushed(), 0);
         ports.write(0xe4, &0x10_0000_u32.to_le_bytes());
+        assert_eq!(flushed(), 1);
         assert_eq!((read(&ports, 0xe4, 4), read(&ports, 0xe5, 1), read(&ports, 0x2000, 1)), (0, 0, 0), "only written");
     }
 

@@ -466,7 +466,7 @@ pub struct PciConfigState {
 
 impl PciConfigState {
     /// Some registers; none if the state has not that many.
-    pub(super) fn bytes(&self, registers: Range<usize>) -> &[u8] {
+    pub(crate) fn bytes(&self, registers: Range<usize>) -> &[u8] {
         self.bytes.get(registers).unwrap_or_default()
     }
 }

@@ -173,14 +173,22 @@ impl I6300Esb {
         self.run(None);
     }
 
-    /// Checks the stage of a saved state.
-    fn check_running(&self, Running { second_stage, deadline }: Running) -> Result<(), StateError> {
+    /// Checks the stage of a saved state against the registers that let it run, whose length has been checked.
+    fn check_running(&self, running: Running, config: &PciConfigState) -> Result<(), StateError> {
+        let Running { second_stage, deadline } = running;
         let invalid = |why| Err(StateError::invalid("running", why));
-        let longest = stage_length(reg::PRELOAD_MASK, SHIFT_1_KHZ);
-        if deadline == UNSEEN && second_stage {
-            return invalid("the end of a second stage is always seen");
+        let register = |at: u8| config.bytes(at.into()..usize::from(at) + 1).first().copied().unwrap_or(0);
+        let lock = register(config::WDT_LOCK);
+        if lock & config::ENABLE == 0 {
+            return invalid("it was never enabled");
         }
-        if deadline != UNSEEN && deadline > self.clock.now().saturating_add(longest) {
+        if deadline == UNSEEN {
+            let output_disabled = register(config::WDT_CONFIG) & config::OUTPUT_DISABLED as u8 != 0;
+            let unseen = !second_stage && output_disabled && lock & config::FREE_RUNNING != 0;
+            return if unseen { Ok(()) } else { invalid("somebody would see the end of this stage") };
+        }
+        let longest = stage_length(reg::PRELOAD_MASK, SHIFT_1_KHZ);
+        if deadline > self.clock.now().saturating_add(longest) {
             return invalid("the stage is longer than any");
         }
         Ok(())
@@ -310,8 +318,9 @@ impl Device for I6300Esb {
             return Err(StateError::invalid("unlocked", format!("{unlocked} is more than the sequence has")));
         }
         let running = running.map(|(second_stage, deadline)| Running { second_stage, deadline });
+        self.config.check(&config)?;
         if let Some(running) = running {
-            self.check_running(running)?;
+            self.check_running(running, &config)?;
         }
         self.config.load(&config)?;
         let locked = self.lock_bits() & config::LOCK != 0;

@@ -253,11 +253,34 @@ fn states_that_can_not_be_are_refused() {
     rig.configure(0x68, 2);
     let good = lock(&rig.watchdog).save();
     // The longest stage takes 2^35 / 33 MHz, 1041 s.
-    for running in [(false, 1_042_000_000_000), (true, 1_042_000_000_000), (true, u64::MAX)] {
+    for running in [(false, 1_042_000_000_000), (true, 1_042_000_000_000), (true, u64::MAX), (false, u64::MAX)] {
         let mut bad = good.clone();
         bad.data["running"] = serde_json::json!(running);
         assert!(lock(&rig.watchdog).load(&bad).is_err(), "{running:?}");
     }
+    // Not enabled; and enabled, but whose end is seen since it fires.
+    for (lock_bits, running) in [(0, (false, 0_u64)), (4, (true, 1_000)), (6, (false, u64::MAX))] {
+        let mut bad = good.clone();
+        bad.data["config"]["bytes"][0x68] = lock_bits.into();
+        bad.data["running"] = serde_json::json!(running);
+        assert!(lock(&rig.watchdog).load(&bad).is_err(), "{lock_bits:#x}");
+    }
+}
+
+#[test]
+fn a_watchdog_that_runs_freely_without_being_seen_is_loaded() {
+    let rig = rig();
+    rig.configure(0x60, 0x20);
+    rig.configure(0x68, 6);
+    rig.step(3_000_000_000_000);
+    assert_eq!(rig.queue.next_deadline(), None);
+    let saved = lock(&rig.watchdog).save();
+    let twin = self::rig();
+    lock(&twin.watchdog).load(&saved).unwrap();
+    assert_eq!(lock(&twin.watchdog).save(), saved);
+    twin.configure(0x60, 0);
+    twin.step(3_000_000_000_000);
+    assert_eq!(twin.fired(), 1);
 }
 
 #[test]
