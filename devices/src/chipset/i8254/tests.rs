@@ -638,6 +638,36 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What checks a saved state knows everything that a guest can bring about, with ticks lost or not.
+    #[test]
+    fn every_state_on_the_way_is_one_that_loads(
+        deeds in prop::collection::vec((0..5_u64, any::<u8>(), 0..4_u64, 0..8_u8), 1..60),
+    ) {
+        let pending = Arc::new(Pending::default());
+        let line = IrqInput::new(Arc::clone(&pending) as Arc<dyn IrqSink>, 0).line("PIT");
+        let (pit, clock, queue) = timer(line, LostTicks::Delay);
+        let mut now = 0;
+        for (port, value, wait, kind) in deeds {
+            let (region, offset) = if port == 4 { (window::PORT_61, 0) } else { (window::COUNTERS, port) };
+            match kind {
+                0 => drop(lock(&pit).read(region, offset, 1)),
+                1 => pending.take(),
+                _ => lock(&pit).write(region, offset, 1, value.into()),
+            }
+            now += [0, 2_000, 600_000, 60_000_000][wait as usize];
+            queue.step(&clock, now);
+            let saved = lock(&pit).save();
+            let (twin, twins_clock, _queue) = timer(IrqLine::detached(), LostTicks::Delay);
+            twins_clock.set(now);
+            lock(&twin).load(&saved).unwrap();
+            prop_assert_eq!(lock(&twin).save(), saved);
+        }
+    }
+}
+
 #[test]
 fn a_count_of_2_does_not_keep_the_host_busy() {
     struct Deaf;
