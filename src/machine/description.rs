@@ -10,14 +10,11 @@ use super::acpi::{self, AcpiTables, FirmwareTables, Oem, Purpose, Slots};
 use super::bios_data::{self, BiosData, Equipment};
 use super::board::{irq, port};
 use super::layout::MemoryLayout;
-use super::mptable;
 use super::pc::{Board, sleep};
 use super::smbios::{self, EntryPoint, Processors, Smbios, UserFiles};
+use super::{mptable, pci_pins};
 use crate::config::{DeviceConfig, MachineConfig, SmbiosEntryPoint};
 use crate::kvm::cpuid::Topology;
-
-/// Offset of the interrupt pin in configuration space; 0 is none, 1 INTA#.
-const INTERRUPT_PIN: u8 = 0x3d;
 
 /// What CPUID leaf 1 says, of which firmware tables keep a copy.
 #[derive(Clone, Copy)]
@@ -53,18 +50,8 @@ pub fn describe(
     let Identification { signature, features, .. } = identification;
     let cpus = processors(config, topology);
     let devices = board.acpi_devices();
-    let mut pins: Vec<_> = board
-        .pci
-        .functions()
-        .iter()
-        .filter_map(|(address, _)| {
-            let pin = board.pci.config_read(*address, INTERRUPT_PIN, 1) as u8;
-            Some((address.slot, pin.checked_sub(1)?))
-        })
-        .collect();
-    pins.sort_unstable();
-    pins.dedup();
-    let slots = pins.iter().fold(0, |slots, (slot, _)| slots | 1 << slot);
+    let pins = pci_pins::in_use(&board.pci);
+    let slots = pins.iter().fold(0, |slots, pin| slots | 1 << pin.slot);
     let user_tables = user_tables(config)?;
     let acpi = config.platform.acpi.then(|| {
         AcpiTables::build(&acpi::Inputs {

@@ -10,10 +10,10 @@ use kvm_bindings::{KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
 use kvm_ioctls::{VcpuFd, VmFd};
 
 use super::board::{irq, pci, port};
+use super::pci_pins::{self, Pin};
 
 const PAM0: u8 = 0x59;
 const INTERRUPT_LINE: u8 = 0x3c;
-const INTERRUPT_PIN: u8 = 0x3d;
 /// Registers of the PIIX4 power management function (Intel 290562).
 const PMBA: u8 = 0x40;
 const PMREGMISC: u8 = 0x80;
@@ -47,16 +47,10 @@ pub fn chipset(bus: &PciBus) {
     bus.config_write(power, SMBBA, 4, u32::from(port::SMBUS) | 1);
     bus.config_write(power, SMBHSTCFG, 1, 0x09);
 
-    for (address, _) in bus.functions() {
-        let pin = bus.config_read(address, INTERRUPT_PIN, 1) as u8;
-        let irq = match pin {
-            0 => continue,
-            // The SCI is wired, not routed.
-            _ if address == power => irq::SCI,
-            _ => irq::PIRQ_DEFAULT[usize::from(pci::pirq(address.slot, pin - 1))],
-        };
+    pci_pins::for_each(bus, &mut |bus, address, Pin { slot, pin }| {
+        let irq = pci::interrupt(slot, pin, irq::PIRQ_DEFAULT);
         bus.config_write(address, INTERRUPT_LINE, 1, irq.into());
-    }
+    });
 }
 
 /// Switches the keyboard controller on: keyboard with its interrupt and translation to scan code set 1, mouse off. Without
@@ -110,4 +104,18 @@ fn error(errno: kvm_ioctls::Error) -> io::Error {
 
 fn place((slot, function): (u8, u8)) -> PciAddress {
     PciAddress { slot, function }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_behind_bridges_are_told_their_interrupt_too() {
+        let (root, inner) = pci_pins::tests::tree();
+        chipset(&root);
+        let told = |bus: &PciBus, slot| bus.config_read(PciAddress::slot(slot), INTERRUPT_LINE, 1);
+        // PIRQA and B are IRQ 10, C and D 11. INTA# of slot 5 is PIRQA; INTB# and INTA# of slot 4 are PIRQA and D.
+        assert_eq!((told(&root, 5), told(&inner, 3), told(&inner, 6)), (10, 10, 11));
+    }
 }

@@ -26,6 +26,7 @@ pub mod mailbox;
 mod main_loop;
 pub mod mptable;
 pub mod pc;
+mod pci_pins;
 mod qom;
 pub mod ram;
 mod rtc_time;

@@ -6,6 +6,7 @@
 use super::acpi::Cpu;
 use super::board::{irq, pci};
 use super::layout::{IOAPIC, LOCAL_APIC};
+use super::pci_pins::Pin;
 
 /// Length of the floating pointer structure.
 pub const FLOATING_POINTER_LEN: usize = 16;
@@ -41,8 +42,9 @@ pub struct Inputs<'a> {
     pub signature: u32,
     /// EDX of CPUID leaf 1.
     pub features: u32,
-    /// Interrupt pins in use: slot on PCI bus 0, and pin (0 = INTA#), in the order of the table. Each is listed once.
-    pub pins: &'a [(u8, u8)],
+    /// Interrupt pins in use on PCI bus 0, in the order of the table. Each is listed once. An operating system looks there for
+    /// what is behind bridges, too.
+    pub pins: &'a [Pin],
     /// What PIRQA to PIRQD are routed to.
     pub pirqs: [u8; 4],
 }
@@ -70,7 +72,7 @@ pub fn build(inputs: &Inputs<'_>) -> Vec<u8> {
     add(&[entry::IO_APIC, IOAPIC_ID, 0x11, 1, a, b, c, d]);
 
     let mut listed = 0u128;
-    for &(slot, pin) in inputs.pins {
+    for &Pin { slot, pin } in inputs.pins {
         let source = (slot % pci::SLOTS) << 2 | pin & 3;
         if listed & 1 << source != 0 {
             continue;
@@ -145,7 +147,7 @@ mod tests {
             cpus: &cpus(&[0, 1]),
             signature: 0x60fb1,
             features: 0x078b_fbfd,
-            pins: &[(1, 3), (1, 0), (4, 0), (6, 0), (1, 0)],
+            pins: &[(1, 3), (1, 0), (4, 0), (6, 0), (1, 0)].map(|(slot, pin)| Pin { slot, pin }),
             pirqs: irq::PIRQ_DEFAULT,
         };
         assert_eq!(build(&inputs), theirs[..length]);
