@@ -299,9 +299,14 @@ fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
                 return true;
             }
             Order::Park if !orders.parked => {
+                // With the orders released: it may call devices, and these whoever has the vCPUs parked or kicked.
+                drop(orders);
                 vcpu.finish_access();
-                orders.parked = true;
-                control.changed.notify_all();
+                orders = lock(&control.orders);
+                if orders.order == Order::Park {
+                    orders.parked = true;
+                    control.changed.notify_all();
+                }
             }
             Order::Park => orders = control.wait(orders),
         }
