@@ -7,7 +7,7 @@ use devices::base::Bus;
 use vm_memory::VolatileSlice;
 
 use super::fallback::GuestPhysical;
-use super::memory::{MemorySlots, Slot};
+use super::memory::{Backing, MemorySlots, Slot};
 
 /// Guest-physical memory and the port space, as the processors see them.
 #[derive(Clone)]
@@ -89,7 +89,8 @@ impl GuestPhysical for AddressSpace {
     }
 
     fn ram(&self, gpa: u64, len: usize) -> Option<*mut u8> {
-        let slot = self.slots.find(gpa).filter(|slot| !slot.readonly)?;
+        // Other memory of the host is not there for as long as the pointer.
+        let slot = self.slots.find(gpa).filter(|slot| !slot.readonly && slot.backing == Backing::Ram)?;
         if gpa.checked_add(len as u64)? > slot.range.end {
             return None;
         }

@@ -121,15 +121,26 @@ impl MemorySlots {
     /// The kernel refuses a change.
     pub fn replace(&self, window: Range<u64>, wanted: &[Slot]) -> Result<(), SlotError> {
         let mut slots = lock(&self.slots);
+        let result = self.change(&mut slots, &window, wanted);
+        // Whatever came of it.
+        let mut view: Vec<_> = slots.iter().flatten().cloned().collect();
+        view.sort_by_key(|slot| slot.range.start);
+        self.view.store(Arc::new(view));
+        result
+    }
+
+    fn change(&self, slots: &mut Vec<Option<Slot>>, window: &Range<u64>, wanted: &[Slot]) -> Result<(), SlotError> {
         let inside = |slot: &Slot| window.contains(&slot.range.start);
+        let goes = |slot: &Slot| inside(slot) && !wanted.iter().any(|wanted| slot.is_part_of(wanted));
         for (number, place) in slots.iter_mut().enumerate() {
-            let goes = |slot: &mut Slot| inside(slot) && !wanted.iter().any(|wanted| slot.is_part_of(wanted));
-            if let Some(slot) = place.take_if(goes) {
-                self.set(number, &slot, 0)?;
+            if let Some(slot) = place.as_ref().filter(|slot| goes(slot)) {
+                // A slot that KVM does not let go of keeps its number and its memory.
+                self.set(number, slot, 0)?;
+                *place = None;
             }
         }
         for wanted in wanted {
-            for range in Self::gaps(&slots, wanted.range.clone()) {
+            for range in Self::gaps(slots, wanted.range.clone()) {
                 let slot = Slot { range, ..wanted.clone() };
                 let number = slots.iter().position(Option::is_none).unwrap_or(slots.len());
                 self.set(number, &slot, slot.range.end - slot.range.start)?;
@@ -139,9 +150,6 @@ impl MemorySlots {
                 slots[number] = Some(slot);
             }
         }
-        let mut view: Vec<_> = slots.iter().flatten().cloned().collect();
-        view.sort_by_key(|slot| slot.range.start);
-        self.view.store(Arc::new(view));
         Ok(())
     }
 
@@ -190,5 +198,34 @@ impl MemorySlots {
         // SAFETY: the memory belongs to `self.ram`, which is never unmapped while the VM exists, or to a region that the
         // slot, once it is kept in `slots`, holds on to; and both are only ever accessed through volatile slices.
         unsafe { vm.set_user_memory_region(region) }.map_err(|errno| error(io::Error::from_raw_os_error(errno.errno())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_ioctls::Kvm;
+    use vm_memory::GuestMemoryMmap;
+
+    use super::*;
+
+    #[test]
+    fn a_slot_that_kvm_does_not_let_go_of_stays() {
+        let Ok(kvm) = Kvm::new() else {
+            eprintln!("SKIPPED: there is no KVM");
+            return;
+        };
+        let vm = Arc::new(kvm.create_vm().unwrap());
+        let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap());
+        let slots = MemorySlots::new(Arc::clone(&vm), ram);
+        slots.replace(0..0x1000, &[Slot::ram(0..0x1000)]).unwrap();
+        // Behind its back: KVM can't remove what it does not have.
+        // SAFETY: the slot goes; no memory is given to the VM.
+        unsafe { vm.set_user_memory_region(kvm_userspace_memory_region::default()) }.unwrap();
+        assert!(slots.replace(0..0x1000, &[]).is_err());
+        slots.replace(0x2000..0x3000, &[Slot::ram(0x2000..0x3000)]).unwrap();
+        let numbers =
+            lock(&slots.slots).iter().map(|slot| slot.as_ref().map(|slot| slot.range.start)).collect::<Vec<_>>();
+        assert_eq!(numbers, [Some(0), Some(0x2000)]);
+        assert!(slots.find(0).is_some() && slots.find(0x2000).is_some());
     }
 }
