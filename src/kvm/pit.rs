@@ -61,8 +61,9 @@ impl LegacyReplacement for KernelPit {
 
 /// The state of a PIT whose interrupts are stopped.
 ///
-/// The counters themselves can't be: KVM takes them from the host's time. When it goes on, counter 0 starts with a whole
-/// period.
+/// The counters themselves can't be: KVM takes them from the host's time, and starts all three afresh each time it is given a
+/// state. So a guest that is stopped while it measures by counter 2 measures too little, and when the machine goes on counter 0
+/// begins with a whole period.
 pub struct StoppedPit(kvm_pit_state2);
 
 impl StoppedPit {
@@ -76,7 +77,7 @@ impl StoppedPit {
         if state.flags & KVM_PIT_FLAGS_HPET_LEGACY != 0 || !has_interrupts_to_come(&state.channels[0], now) {
             return Ok(None);
         }
-        // What makes way for the HPET disarms the timer and touches no register.
+        // What makes way for the HPET disarms the timer and touches no register of counter 0.
         let stopped = kvm_pit_state2 { flags: state.flags | KVM_PIT_FLAGS_HPET_LEGACY, ..state };
         vm.set_pit2(&stopped).map_err(VmError::new("stop the interval timer"))?;
         Ok(Some(Self(state)))

@@ -109,8 +109,9 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
         Ok(made) => made,
         Err(error) => {
             // Memory that the guest could not address is the better reason, should the host not have that much anyway.
-            let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
-            layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
+            if let Ok(cpu) = GuestCpu::new(&config.cpu, &host_cpu) {
+                layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
+            }
             return Err(error);
         }
     };
@@ -242,6 +243,20 @@ fn inject_nmi(vcpu: &VcpuFd) -> Result<()> {
     Ok(())
 }
 
+/// Has the kernel's PIT lose ticks. If nobody `asked` for it, a guest can do without.
+fn discard_lost_ticks(vm: &VmFd, asked: bool) -> Result<()> {
+    match pit::discard_lost_ticks(vm) {
+        Err(error) if asked => {
+            Err(error).context("-global kvm-pit.lost_tick_policy=discard: KVM refuses; use lost_tick_policy=delay")
+        }
+        Err(error) => {
+            log::info!("the interval timer delivers lost ticks later, as KVM can't lose them: {error}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 /// Where the interrupt controllers are.
 enum Irqchip {
     /// In the kernel, with what they are reset to.
@@ -268,8 +283,7 @@ impl Irqchip {
         if config.kernel_irqchip == KernelIrqchip::On {
             vm::add_chips(vm, wide_apic_ids)?;
             if lost_ticks == LostTicks::Discard {
-                pit::discard_lost_ticks(vm)
-                    .context("-global kvm-pit.lost_tick_policy=discard: KVM refuses; use lost_tick_policy=delay")?;
+                discard_lost_ticks(vm, config.pit_lost_ticks.is_some())?;
             }
             let (irqs, pit) = (GsiSink::new(Arc::clone(vm)), KernelPit::new(Arc::clone(vm)));
             return Ok((Self::Kernel(ChipState::capture(vm)?), Arc::new(irqs), Chips::Kernel(Box::new(pit))));
@@ -405,5 +419,25 @@ impl Accelerator for KvmAccelerator {
             vcpu.with(reset).context("a virtual CPU is gone")??;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_ioctls::Kvm;
+
+    use super::*;
+
+    #[test]
+    fn lost_ticks_are_an_error_only_for_who_asked() {
+        let Ok(kvm) = Kvm::new() else {
+            eprintln!("SKIPPED: there is no KVM");
+            return;
+        };
+        // KVM refuses as there is no timer.
+        let vm = kvm.create_vm().unwrap();
+        assert!(discard_lost_ticks(&vm, false).is_ok());
+        let error = discard_lost_ticks(&vm, true).unwrap_err();
+        assert!(format!("{error:#}").starts_with("-global kvm-pit.lost_tick_policy=discard"), "{error:#}");
     }
 }
