@@ -159,6 +159,9 @@ impl ApicBus for NoApics {
     fn watch_end(&self, _pin: u8, _message: Option<Msi>) {}
 }
 
+/// Changes of interrupt inputs that are kept for whoever watches them. Of more than these an input's last level remains.
+const MOST_CHANGES: usize = 1 << 18;
+
 /// Passes the levels of the interrupt inputs on, and can be watched.
 struct IrqTap {
     next: InterruptControllers,
@@ -198,7 +201,12 @@ impl IrqTap {
             && (watch.levels & bit != 0) != level
         {
             watch.levels ^= bit;
-            watch.changes.push(IrqChange { pin, level });
+            let is_full = watch.changes.len() >= MOST_CHANGES;
+            match is_full.then(|| watch.changes.iter().rposition(|change| change.pin == pin)).flatten() {
+                // The one before is taken back: nobody came to see it.
+                Some(before) => drop(watch.changes.remove(before)),
+                None => watch.changes.push(IrqChange { pin, level }),
+            }
         }
     }
 }

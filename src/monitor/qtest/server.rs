@@ -14,6 +14,9 @@ use crate::monitor::connection::Connection;
 /// Input that is taken before it is looked at, in bytes.
 const INPUT: usize = 64 << 10;
 
+/// Output, in bytes, beyond which a client that does not read is told of no more interrupts.
+const BACKLOG: usize = 1 << 20;
+
 /// Where the conversation is written, with the time since the start: `-qtest-log`.
 pub struct QtestLog {
     sink: Option<Box<dyn Write + Send>>,
@@ -89,6 +92,9 @@ impl QtestServer {
     }
 
     fn tell_interrupts(&mut self) {
+        if self.connection.backlog() >= BACKLOG {
+            return;
+        }
         let changes = self.hardware.take_interrupts();
         if !changes.is_empty() {
             self.say(&interrupts(&changes));

@@ -260,6 +260,24 @@ fn a_client_that_does_not_read_is_waited_for_and_the_next_one_starts_afresh() {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_told_of_interrupts_up_to_a_limit() {
+    let mut fixture = Fixture::new();
+    fixture.host.set_room(Some(0));
+    let tell = |fixture: &mut Fixture| {
+        let changes = (0..10_000).map(|n| IrqChange { pin: 4, level: n % 2 == 0 });
+        lock(&fixture.machine.0).interrupts = changes.collect();
+        fixture.server.settle();
+    };
+    (0..100).for_each(|_| tell(&mut fixture));
+    fixture.host.set_room(None);
+    fixture.server.event(CharEvent::Writable);
+    let told = fixture.ask("").len();
+    assert!((1 << 20..(1 << 20) + 200_000).contains(&told), "{told}");
+    tell(&mut fixture);
+    assert!(fixture.ask("").starts_with("IRQ raise 4\n"));
+}
+
+#[test]
 fn the_log_tells_both_sides_with_the_time() {
     let path = std::env::temp_dir().join(format!("natoma-{}-qtest-log", std::process::id()));
     let (host, machine) = (MemoryChar::default(), Machine::new());
