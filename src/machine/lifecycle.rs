@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
-use devices::base::{ResetKind, SystemRequest, WakeCause};
+use devices::base::{GuestLog, ResetKind, SystemRequest, WakeCause};
 
 use super::accel::Accelerator;
 use super::guest_time::GuestTime;
@@ -83,8 +83,12 @@ pub struct Machine {
     rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
     actions: Actions,
     status: Status,
+    /// The guest has suspended, but the machine is stopped: it sleeps once it is let go on.
+    sleeps_next: bool,
     /// What happened and has not been told.
     events: Vec<Event>,
+    /// What the guest says of itself, as often as it likes.
+    log: GuestLog,
 }
 
 impl Machine {
@@ -97,7 +101,18 @@ impl Machine {
         rtc_timers: Option<Arc<Mutex<QueueRunner>>>,
         actions: Actions,
     ) -> Self {
-        Self { accelerator, board, space, time, rtc_timers, actions, status: Status::Prelaunch, events: Vec::new() }
+        Self {
+            accelerator,
+            board,
+            space,
+            time,
+            rtc_timers,
+            actions,
+            status: Status::Prelaunch,
+            sleeps_next: false,
+            events: Vec::new(),
+            log: GuestLog::default(),
+        }
     }
 
     /// The board with its devices.
@@ -156,7 +171,11 @@ impl Machine {
     /// Stops the processors and guest time.
     fn pause(&mut self, status: Status) -> Result<()> {
         self.accelerator.park();
-        if self.status == Status::Running {
+        if matches!(self.status, Status::Running | Status::Suspended) {
+            if self.status == Status::Suspended {
+                self.board.wake_up();
+                self.sleeps_next = true;
+            }
             self.time.stop();
             self.accelerator.freeze()?;
             self.events.push(Event::Stop);
@@ -165,7 +184,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Lets the processors and guest time go on.
+    /// Lets guest time go on, and the processors, unless the guest has suspended.
     ///
     /// # Errors
     /// The host refuses to let the guest's clocks go on.
@@ -176,6 +195,9 @@ impl Machine {
             self.status = Status::Running;
             self.events.push(Event::Resume);
         }
+        if std::mem::take(&mut self.sleeps_next) {
+            return self.suspend();
+        }
         self.accelerator.run();
         Ok(())
     }
@@ -183,6 +205,12 @@ impl Machine {
     /// Resets the platform and goes on from where it starts.
     fn reset(&mut self, cause: Cause) -> Result<()> {
         self.accelerator.park();
+        self.sleeps_next = false;
+        if self.status == Status::Suspended {
+            // Its time goes on: it runs once its processors do.
+            self.board.wake_up();
+            self.status = Status::Running;
+        }
         self.board.reset(ResetKind::System);
         // After the devices, which have lowered their interrupts.
         self.accelerator.reset(&self.board)?;
@@ -192,16 +220,25 @@ impl Machine {
 
     /// Stops the processors, and nothing else: something is to wake the machine.
     fn suspend(&mut self) -> Result<()> {
-        if self.status == Status::Running {
-            self.accelerator.park();
-            let wake = self.board.fall_asleep();
-            self.status = Status::Suspended;
-            self.events.push(Event::Suspend);
-            if let Some(cause) = wake {
-                self.wake(cause)?;
+        match self.status {
+            Status::Running => {
+                self.accelerator.park();
+                let wake = self.board.fall_asleep();
+                self.status = Status::Suspended;
+                self.events.push(Event::Suspend);
+                match wake {
+                    Some(cause) => self.wake(cause),
+                    None => Ok(()),
+                }
+            }
+            // Another processor was faster.
+            Status::Suspended | Status::Shutdown => Ok(()),
+            // A user was.
+            Status::Prelaunch | Status::Paused | Status::GuestPanicked | Status::Watchdog => {
+                self.sleeps_next = true;
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Starts a suspended machine from its firmware, which finds the guest in RAM.
@@ -257,6 +294,15 @@ impl Machine {
         if self.status == Status::Running { self.resume() } else { Ok(()) }
     }
 
+    /// Somebody presses the power button, which also wakes.
+    fn press_power_button(&mut self) -> Result<()> {
+        if self.status == Status::Suspended {
+            return self.wake(WakeCause::PowerButton);
+        }
+        self.board.press_power_button();
+        Ok(())
+    }
+
     fn watchdog_fired(&mut self) -> Result<Option<ExitStatus>> {
         match self.actions.watchdog {
             WatchdogAction::Reset => return self.reboot(),
@@ -265,7 +311,7 @@ impl Machine {
                 self.pause(Status::Watchdog)?;
                 return Ok(None);
             }
-            WatchdogAction::Shutdown => self.board.press_power_button(),
+            WatchdogAction::Shutdown => self.press_power_button()?,
             WatchdogAction::InjectNmi => self.accelerator.inject_nmi()?,
             WatchdogAction::Debug => tell(format_args!("the watchdog has fired")),
             WatchdogAction::None => {}
@@ -300,15 +346,15 @@ impl Machine {
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),
             Message::Request(SystemRequest::Watchdog) => self.watchdog_fired(),
             Message::Request(SystemRequest::GuestPanicked) => {
-                log::warn!("the guest says that it has panicked");
+                self.log.tell(format_args!("the guest says that it has panicked"));
                 self.panicked()
             }
             Message::Request(SystemRequest::GuestCrashLoaded) => {
-                log::warn!("the guest says that it has crashed; its crash kernel takes over");
+                self.log.tell(format_args!("the guest says that it has crashed; its crash kernel takes over"));
                 self.go_on().map(|()| None)
             }
             Message::TripleFault { vcpu } => {
-                log::warn!("CPU {vcpu} met a triple fault; the machine resets");
+                self.log.tell(format_args!("CPU {vcpu} met a triple fault; the machine resets"));
                 self.reboot()
             }
             Message::SystemEvent(SystemEvent::Reset) => self.reboot(),
@@ -331,7 +377,7 @@ impl Machine {
                 Ok(Some(ExitStatus::signal(number)))
             }
             Message::User(UserRequest::Stop) => {
-                if self.status == Status::Running {
+                if matches!(self.status, Status::Running | Status::Suspended) {
                     self.pause(Status::Paused)?;
                 }
                 Ok(None)
@@ -347,11 +393,6 @@ impl Machine {
                 if self.status == Status::Shutdown {
                     self.status = Status::Paused;
                 }
-                if self.status == Status::Suspended {
-                    // Its time goes on: it runs once its processors do.
-                    self.board.wake_up();
-                    self.status = Status::Running;
-                }
                 self.reset(Cause::MonitorReset)?;
                 Ok(None)
             }
@@ -361,14 +402,9 @@ impl Machine {
             }
             Message::User(UserRequest::Nmi) => self.accelerator.inject_nmi().map(|()| None),
             Message::User(UserRequest::Wakeup) => self.wake(WakeCause::PowerButton).map(|()| None),
-            Message::User(UserRequest::PowerButton) if self.status == Status::Suspended => {
-                self.events.push(Event::Powerdown);
-                self.wake(WakeCause::PowerButton).map(|()| None)
-            }
             Message::User(UserRequest::PowerButton) => {
-                self.board.press_power_button();
                 self.events.push(Event::Powerdown);
-                Ok(None)
+                self.press_power_button().map(|()| None)
             }
         }
     }

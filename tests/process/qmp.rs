@@ -342,3 +342,30 @@ fn threads_have_the_name_of_the_process_unless_they_are_to_be_told_apart() {
     qmp.say(r#"{"execute":"quit"}"#);
     assert_eq!(natoma.wait().code(), Some(0));
 }
+
+#[test]
+fn what_means_nothing_to_the_machine_is_refused_in_qemus_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let (qtest_path, qmp_path) = (directory.path().join("qtest"), directory.path().join("qmp"));
+    let listener = UnixListener::bind(&qtest_path).unwrap();
+    let mut command = natoma(&["-accel", "qtest", "-qtest-log", "none", "-no-shutdown"]);
+    command.arg("-qtest").arg(format!("unix:{}", qtest_path.display()));
+    command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp_path.display()));
+    let mut natoma = Guard::start(&mut command);
+    let mut qtest = Client::accept(&listener);
+    let mut qmp = Client::connect(&qmp_path);
+    qmp.negotiate();
+    let refused = |answer: Value| answer["error"]["desc"].as_str().map(str::to_owned);
+    let answer = qmp.execute("system_wakeup");
+    assert_eq!(refused(answer).as_deref(), Some("Unable to wake up: guest is not in suspended state"));
+    // The guest powers off: registers of the power management function to 600h, and S5.
+    for access in ["l 0xcf8 0x80000b40", "l 0xcfc 0x601", "l 0xcf8 0x80000b80", "l 0xcfc 1", "w 0x604 0x2000"] {
+        qtest.say(&format!("out{access}"));
+        assert_eq!(qtest.hear(), "OK");
+    }
+    assert_eq!([qmp.message(), qmp.message()].each_ref().map(event), ["SHUTDOWN", "STOP"]);
+    let answer = qmp.execute("cont");
+    assert_eq!(refused(answer).as_deref(), Some("Resetting the Virtual Machine is required"));
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert_eq!(natoma.wait().code(), Some(0));
+}

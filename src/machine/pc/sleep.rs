@@ -94,6 +94,7 @@ mod tests {
 
     use super::*;
     use crate::machine::Status;
+    use crate::machine::mailbox::UserRequest;
     use crate::qtest::QtestMachine;
 
     #[derive(Default)]
@@ -136,12 +137,20 @@ mod tests {
     const S4: u16 = 2 << 10;
 
     fn machine() -> QtestMachine {
-        let mut pc = QtestMachine::new(["-nodefaults", "-rtc", "base=2026-01-01T00:00:00"]).unwrap();
+        with_power_management(QtestMachine::new(["-nodefaults", "-rtc", "base=2026-01-01T00:00:00"]).unwrap())
+    }
+
+    fn with_power_management(mut pc: QtestMachine) -> QtestMachine {
+        set_up_power_management(&mut pc);
+        pc
+    }
+
+    /// Puts the function's registers to 600h.
+    fn set_up_power_management(pc: &mut QtestMachine) {
         for (register, value) in [(0x40, 0x601), (0x80, 1)] {
             pc.outl(0xcf8, 0x8000_0b00 | register);
             pc.outl(0xcfc, value);
         }
-        pc
     }
 
     fn write_cmos(pc: &mut QtestMachine, register: u8, value: u8) {
@@ -157,10 +166,7 @@ mod tests {
 
     /// PM1_STS after waking, where the function is in its reset state.
     fn pm1_status(pc: &mut QtestMachine) -> u16 {
-        for (register, value) in [(0x40, 0x601), (0x80, 1)] {
-            pc.outl(0xcf8, 0x8000_0b00 | register);
-            pc.outl(0xcfc, value);
-        }
+        set_up_power_management(pc);
         pc.inw(PM1_STS)
     }
 
@@ -199,6 +205,67 @@ mod tests {
         pc.outw(PM1_CNT, SLEEP | S3);
         assert_eq!(pc.status(), Status::Running);
         assert_eq!(pm1_status(&mut pc), 0x8400);
+    }
+
+    #[test]
+    fn a_machine_that_is_stopped_first_sleeps_when_it_goes_on() {
+        let mut pc = machine();
+        pc.ask(UserRequest::Stop);
+        pc.outw(PM1_CNT, SLEEP | S3);
+        assert_eq!(pc.status(), Status::Paused);
+        pc.ask(UserRequest::Continue);
+        assert_eq!(pc.status(), Status::Suspended);
+        pc.ask(UserRequest::Wakeup);
+        assert_eq!(pc.status(), Status::Running);
+    }
+
+    #[test]
+    fn a_sleep_that_is_stopped_goes_on_later() {
+        let mut pc = machine();
+        pc.outw(PM1_CNT, SLEEP | S3);
+        pc.ask(UserRequest::Stop);
+        assert_eq!(pc.status(), Status::Paused);
+        pc.ask(UserRequest::Continue);
+        assert_eq!(pc.status(), Status::Suspended);
+        pc.ask(UserRequest::Stop);
+        pc.system_reset();
+        pc.ask(UserRequest::Continue);
+        assert_eq!(pc.status(), Status::Running, "a reset is no sleep");
+    }
+
+    #[test]
+    fn an_alarm_wakes_a_stopped_machine_when_it_goes_on() {
+        let mut pc = machine();
+        arm_alarm(&mut pc, 0x01);
+        pc.outw(PM1_EN, 0x0400);
+        pc.outw(PM1_CNT, SLEEP | S3);
+        pc.ask(UserRequest::Stop);
+        pc.clock_step(60 * SECOND).unwrap();
+        assert_eq!(pc.status(), Status::Paused);
+        pc.ask(UserRequest::Continue);
+        assert_eq!(pc.status(), Status::Running);
+        assert_eq!(pm1_status(&mut pc), 0x8400);
+    }
+
+    #[test]
+    fn a_watchdog_that_fires_while_the_machine_sleeps_does_not_wake_its_processors() {
+        let options = ["-nodefaults", "-device", "ib700", "-action", "watchdog=pause"];
+        let mut pc = with_power_management(QtestMachine::new(options).unwrap());
+        // Two seconds (IB700 data sheet: code 14).
+        pc.outb(0x443, 0x0e);
+        pc.outw(PM1_CNT, SLEEP | S3);
+        pc.clock_step(3 * SECOND).unwrap();
+        assert_eq!(pc.status(), Status::Watchdog);
+        pc.ask(UserRequest::Continue);
+        assert_eq!(pc.status(), Status::Suspended);
+    }
+
+    #[test]
+    fn another_processor_s_reset_ends_the_sleep() {
+        let mut pc = machine();
+        pc.outw(PM1_CNT, SLEEP | S3);
+        pc.outb(0xcf9, 0x06);
+        assert_eq!(pc.status(), Status::Running);
     }
 
     #[test]
