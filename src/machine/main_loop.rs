@@ -1,29 +1,22 @@
 //! The main loop: timers, signals, messages and back ends, on one thread.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::build::{Built, build};
 use super::control::MonitorControl;
 use super::front_doors::FrontDoors;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
+use super::signals::Signals;
 use crate::config::{DeviceType, MachineConfig};
 use crate::host::Opened;
 use crate::host::block::Blocks;
-use crate::host::chardev::{Chardevs, Interrupt, Quit, Subscriber};
+use crate::host::chardev::{Chardevs, Quit, Subscriber};
 use crate::host::process::Process;
-use crate::host::terminal;
 use crate::logging;
-use crate::tell::tell;
-
-/// Signals that the main loop sees to: three that end the machine, and those of a stop and of going on after it.
-const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
 
 /// Builds the machine that `config` describes and runs it to its end. `device_types` are those that monitors tell of.
 ///
@@ -112,67 +105,6 @@ impl MutEventSubscriber for Bell {
     fn init(&mut self, ops: &mut EventOps) {
         if let Err(error) = ops.add(Events::new(&*self.0, EventSet::IN)) {
             log::error!("messages can't be watched: {error}");
-        }
-    }
-}
-
-/// Turns signals into messages.
-struct Signals {
-    fd: SignalFd,
-    mailbox: Arc<Mailbox>,
-}
-
-impl Signals {
-    fn block(mailbox: Arc<Mailbox>) -> nix::Result<Self> {
-        let set: SigSet = SIGNALS.into_iter().collect();
-        set.thread_block()?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd, mailbox })
-    }
-
-    /// How the process ends, if a signal has come that ends it.
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.interrupted();
-        std::iter::from_fn(|| self.mailbox.take()).find_map(|message| match message {
-            Message::User(UserRequest::Signal(number)) => Some(ExitStatus::signal(number)),
-            _ => None,
-        })
-    }
-}
-
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Interrupt for Signals {
-    fn interrupted(&mut self) -> bool {
-        let mut ends = false;
-        while let Ok(Some(info)) = self.fd.read_signal() {
-            let number = info.ssi_signo.cast_signed();
-            match Signal::try_from(number) {
-                Ok(Signal::SIGTSTP) => terminal::suspend(),
-                Ok(Signal::SIGCONT) => terminal::resume(),
-                _ => {
-                    tell(format_args!("terminating on signal {number} from pid {}", info.ssi_pid));
-                    self.mailbox.post(Message::User(UserRequest::Signal(number)));
-                    ends = true;
-                }
-            }
-        }
-        ends
-    }
-}
-
-impl MutEventSubscriber for Signals {
-    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
-        self.interrupted();
-    }
-
-    fn init(&mut self, ops: &mut EventOps) {
-        if let Err(error) = ops.add(Events::new(&self.fd, EventSet::IN)) {
-            log::error!("signals can't be watched: {error}");
         }
     }
 }

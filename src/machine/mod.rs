@@ -31,6 +31,7 @@ mod qom;
 pub mod ram;
 mod rtc_time;
 pub mod shadow;
+mod signals;
 pub mod smbios;
 #[cfg(test)]
 mod testing;

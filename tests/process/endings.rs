@@ -1,6 +1,7 @@
 //! Pid files, sockets, the background, and 200 ends at random moments.
 
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -8,9 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 use crate::tools::{Guard, Terminal, ended_by, has_kvm, natoma, wait_until};
 
@@ -180,4 +183,65 @@ fn processors_may_be_more_than_files_can_be_open() {
     assert_eq!((parent.status.code(), parent.stderr.len()), (Some(0), 0), "{parent:?}");
     kill(pid_of(&pid_file).expect("a pid file"), Signal::SIGTERM).unwrap();
     wait_until("the end of the daemon", || !pid_file.exists());
+}
+
+/// Whether the process has taken over its signals.
+fn has_taken_over_signals(natoma: &Guard) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", natoma.0.id())).unwrap_or_default();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    blocked.is_some_and(|set| u64::from_str_radix(set.trim(), 16).unwrap() >> (Signal::SIGTERM as i32 - 1) & 1 == 1)
+}
+
+#[test]
+fn a_signal_ends_it_whatever_it_waits_for() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // A kernel that never comes.
+    let fifo = directory.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let mut waits_for_kernel = Guard::start(&mut natoma(&["-kernel", fifo.to_str().unwrap()]));
+    // A standard error that nobody reads, where it wants to say that it ends.
+    let pid_file = directory.path().join("pid");
+    let (_reader, mut full) = io::pipe().unwrap();
+    let flags = OFlag::from_bits_retain(fcntl(&full, FcntlArg::F_GETFL).unwrap());
+    fcntl(&full, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
+    while full.write(&[0; 4096]).is_ok() {}
+    fcntl(&full, FcntlArg::F_SETFL(flags)).unwrap();
+    let arguments = ["-S", "-pidfile", pid_file.to_str().unwrap()];
+    let mut waits_for_reader = Guard::start(natoma(&arguments).stderr(full));
+    for natoma in [&waits_for_kernel, &waits_for_reader] {
+        wait_until("its own signals", || has_taken_over_signals(natoma));
+        natoma.kill(Signal::SIGTERM);
+    }
+    for natoma in [&mut waits_for_kernel, &mut waits_for_reader] {
+        assert_eq!(natoma.wait().code(), Some(143));
+    }
+}
+
+#[test]
+fn processors_are_stopped_whatever_became_of_signals_before() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let [rom, socket, pid_file] = ["rom", "qmp", "pid"].map(|name| directory.path().join(name));
+    // A processor that halts, with interrupts off.
+    fs::write(&rom, vec![0xf4; 64 << 10]).unwrap();
+    let mut command = natoma(&["-bios", rom.to_str().unwrap(), "-pidfile", pid_file.to_str().unwrap()]);
+    command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+    // All signals are blocked, and the user's processes have as many pending as they may.
+    let hamper = || {
+        SigSet::all().thread_block()?;
+        Ok(setrlimit(Resource::RLIMIT_SIGPENDING, 0, 0)?)
+    };
+    // SAFETY: between fork and exec only two system calls are made.
+    unsafe { command.pre_exec(hamper) };
+    let mut natoma = Guard::start(&mut command);
+    wait_until("a server", || UnixStream::connect(&socket).is_ok());
+    // The processor is in the guest for good; it has to be got out of it.
+    natoma.kill(Signal::SIGTERM);
+    assert_eq!(natoma.wait().code(), Some(143));
+    assert!(!pid_file.exists(), "the end had to be forced");
 }

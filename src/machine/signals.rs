@@ -1,0 +1,155 @@
+//! Signals: those that end natoma, and those of a stop and of going on after it.
+//!
+//! They are blocked in all threads and read by the main loop, which takes an end as a message like others and leaves nothing
+//! behind. Something may keep it from that: a FIFO that has no writer yet, a standard error that nobody reads, a file system of
+//! the host that does not answer, or a processor's thread that waits for one of these. So a thread stands by that ends the
+//! process if it is still there after some seconds.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+
+use super::lifecycle::ExitStatus;
+use super::mailbox::{Mailbox, Message, UserRequest};
+use crate::host::chardev::Interrupt;
+use crate::host::terminal;
+use crate::tell::tell;
+
+/// Three that end the machine, and those of a stop and of going on after it.
+const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
+/// Half the time that an end may take.
+const HALF_OF_PATIENCE: Duration = Duration::from_secs(5);
+/// Stack of the thread that stands by, in bytes.
+const STACK: usize = 64 << 10;
+
+/// What the main loop and the thread that stands by share.
+struct Watch {
+    fd: SignalFd,
+    /// The number of the signal that ends natoma, once one has come.
+    end: AtomicI32,
+    /// Read when there is an end.
+    bell: io::PipeReader,
+}
+
+impl Watch {
+    /// Sees to a signal; its number if it ends natoma.
+    fn see(&self, info: &siginfo) -> Option<i32> {
+        let number = info.ssi_signo.cast_signed();
+        match Signal::try_from(number) {
+            Ok(Signal::SIGTSTP) => terminal::suspend(),
+            Ok(Signal::SIGCONT) => terminal::resume(),
+            _ => return Some(number),
+        }
+        None
+    }
+
+    /// Whether a signal waits for the main loop, or an end for all that it takes. Waits for either for so long.
+    fn is_behind(&self, timeout: PollTimeout) -> bool {
+        let mut fds = [self.fd.as_fd(), self.bell.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        loop {
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => {}
+                result => return result.is_ok_and(|ready| ready > 0),
+            }
+        }
+    }
+
+    /// The thread.
+    fn stand_by(&self) {
+        while self.is_behind(PollTimeout::NONE) {
+            thread::sleep(HALF_OF_PATIENCE);
+            // The process may have been stopped, and have got the signal only now.
+            if !self.is_behind(PollTimeout::ZERO) {
+                continue;
+            }
+            thread::sleep(HALF_OF_PATIENCE);
+            let end = match self.end.load(Ordering::SeqCst) {
+                0 => std::iter::from_fn(|| self.fd.read_signal().ok().flatten()).find_map(|info| self.see(&info)),
+                number => Some(number),
+            };
+            if let Some(number) = end {
+                terminal::restore();
+                // SAFETY: ends the process without touching anything of it.
+                unsafe { libc::_exit(ExitStatus::signal(number).0.into()) };
+            }
+        }
+    }
+}
+
+/// The main loop's end.
+pub(super) struct Signals {
+    watch: Arc<Watch>,
+    mailbox: Arc<Mailbox>,
+    /// Closed when there is an end, which makes the other side readable.
+    bell: Option<io::PipeWriter>,
+}
+
+impl Signals {
+    /// Takes over the signals. To be called before any thread exists, so that all inherit the mask.
+    ///
+    /// # Errors
+    /// The host has no file descriptor or thread left.
+    pub fn block(mailbox: Arc<Mailbox>) -> io::Result<Self> {
+        let set: SigSet = SIGNALS.into_iter().collect();
+        set.thread_block()?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let (reader, writer) = io::pipe()?;
+        let watch = Arc::new(Watch { fd, end: AtomicI32::new(0), bell: reader });
+        let theirs = Arc::clone(&watch);
+        thread::Builder::new().stack_size(STACK).spawn(move || theirs.stand_by())?;
+        Ok(Self { watch, mailbox, bell: Some(writer) })
+    }
+
+    /// How the process ends, if a signal has come that ends it.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.interrupted();
+        std::iter::from_fn(|| self.mailbox.take()).find_map(|message| match message {
+            Message::User(UserRequest::Signal(number)) => Some(ExitStatus::signal(number)),
+            _ => None,
+        })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.fd.as_fd()
+    }
+}
+
+impl Interrupt for Signals {
+    fn interrupted(&mut self) -> bool {
+        let mut ends = false;
+        while let Ok(Some(info)) = self.watch.fd.read_signal() {
+            if let Some(number) = self.watch.see(&info) {
+                self.watch.end.store(number, Ordering::SeqCst);
+                self.bell = None;
+                self.mailbox.post(Message::User(UserRequest::Signal(number)));
+                tell(format_args!("terminating on signal {number} from pid {}", info.ssi_pid));
+                ends = true;
+            }
+        }
+        ends
+    }
+}
+
+impl MutEventSubscriber for Signals {
+    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+        self.interrupted();
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::new(&self.watch.fd, EventSet::IN)) {
+            log::error!("signals can't be watched: {error}");
+        }
+    }
+}
