@@ -11,11 +11,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use devices::base::lock;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::gettid;
-use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::register_signal_handler;
 
 use super::run_page::RunPage;
 use super::vcpu::{Vcpu, VcpuError};
+
+/// The signal that gets a vCPU out of the guest: one that does nothing by default and that nothing else here uses. A real-time
+/// signal would be refused while the processes of the user have too many signals pending (RLIMIT_SIGPENDING).
+const KICK: Signal = Signal::SIGURG;
 
 /// What a vCPU is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +91,7 @@ pub struct VcpuKicker {
 /// The kernel refuses the handler.
 pub fn install_kick_handler() -> io::Result<()> {
     extern "C" fn ignore(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-    register_signal_handler(SIGRTMIN(), ignore).map_err(|error| io::Error::from_raw_os_error(error.errno()))
+    register_signal_handler(KICK as libc::c_int, ignore).map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
 
 /// Gets the thread to look at its orders. Once the lock is released, `changed` has to be notified too.
@@ -96,7 +101,7 @@ fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
     if let Some(page) = orders.page.filter(|_| orders.running) {
         page.set_immediate_exit(true);
         // SAFETY: the thread has not ended, as it takes the page away before it does.
-        let result = unsafe { libc::pthread_kill(thread, SIGRTMIN()) };
+        let result = unsafe { libc::pthread_kill(thread, KICK as libc::c_int) };
         debug_assert_eq!(result, 0);
     }
 }
@@ -127,6 +132,9 @@ impl VcpuHandle {
             thread = thread.name(format!("CPU {}/KVM", vcpu.index()));
         }
         let thread = thread.spawn(move || {
+            let _end = EndOfThread(&theirs);
+            // Whoever started natoma may have blocked it. The call can't fail.
+            let _ = SigSet::from(KICK).thread_unblock();
             theirs.thread_id.get_or_init(|| gettid().as_raw());
             set_up(&mut vcpu).unwrap_or_else(|error| vcpu.give_up(error.into()));
             run(&mut vcpu, &theirs);
@@ -270,11 +278,20 @@ fn run(vcpu: &mut Vcpu, control: &Control) {
             control.attention.store(true, Ordering::SeqCst);
         }
     }
-    let mut orders = lock(&control.orders);
-    orders.page = None;
-    orders.jobs.clear();
-    drop(orders);
-    control.changed.notify_all();
+}
+
+/// Lets go of those who wait for the thread: when it ends, and if it panics. It comes before the end of the vCPU.
+struct EndOfThread<'a>(&'a Control);
+
+impl Drop for EndOfThread<'_> {
+    fn drop(&mut self) {
+        let mut orders = lock(&self.0.orders);
+        orders.page = None;
+        let jobs = std::mem::take(&mut orders.jobs);
+        drop(orders);
+        self.0.changed.notify_all();
+        drop(jobs);
+    }
 }
 
 /// Carries out orders until there is one to run (`true`) or to end.
