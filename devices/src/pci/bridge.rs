@@ -152,7 +152,8 @@ impl PciBridge {
             builder = builder
                 .interrupt(1, line)
                 .bar(0, Bar { region: WINDOW, kind: BarKind::Memory64 { prefetchable: false } })
-                .capability(capability, CAP_SHPC, &[0; 6], &[0xff, 0, 0xff, 0xff, 0xff, 0xff]);
+                .capability(capability, CAP_SHPC, &[0; 6], &[0xff, 0, 0xff, 0xff, 0xff, 0xff])
+                .volatile(capability + SHPC_PENDING, &[SERR_PENDING | INTERRUPT_PENDING]);
         }
         builder = builder.capability(place(SLOT_ID_LEN), CAP_SLOT_ID, &[ESR_FIRST_IN_CHASSIS, chassis], &[0, 0xff]);
         let options = MsiOptions { vectors: 1, address_64: true, maskable: true };
@@ -244,11 +245,6 @@ impl Device for PciBridge {
         self.config.check(&config)?;
         match (&mut self.controller, &hot_plug) {
             (Some(controller), Some(saved)) => {
-                let own = usize::from(controller.capability);
-                self.config.check_fixed(&config, own..own + usize::from(SHPC_DWORD_SELECT))?;
-                if let Some(msi) = &controller.msi {
-                    msi.check(&self.config, &config)?;
-                }
                 controller.shpc.load(saved)?;
                 self.config.load(&config)?;
                 // An interrupt that was there before has been sent before.

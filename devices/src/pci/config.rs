@@ -110,7 +110,9 @@ impl PciConfigBuilder {
             bytes: [0; 256],
             initial: [0; 256],
             writable: [0; 256],
+            locked: [0; 256],
             write_1_clears: [0; 256],
+            volatile: [0; 256],
             bars: [None; ROM_BAR + 1],
             gate: BusMaster::closed(),
             intx: IrqLine::detached(),
@@ -128,6 +130,7 @@ impl PciConfigBuilder {
         config.writable[usize::from(reg::CACHE_LINE_SIZE)] = 0xff;
         config.writable[usize::from(reg::INTERRUPT_LINE)] = 0xff;
         config.writable[HEADER_END..].fill(0xff);
+        config.volatile[usize::from(reg::STATUS)] = STATUS_INTERRUPT as u8;
         Self { config, next_capability: None }
     }
 
@@ -198,6 +201,14 @@ impl PciConfigBuilder {
         self
     }
 
+    /// Bits that the device changes by itself ([`PciConfig::put`]) besides those that a guest can change, one mask byte per
+    /// register byte. All others are the same in every saved state.
+    #[must_use]
+    pub fn volatile(mut self, offset: u8, masks: &[u8]) -> Self {
+        self.config.volatile[usize::from(offset)..][..masks.len()].copy_from_slice(masks);
+        self
+    }
+
     /// Adds BAR `index` (0 to 5, or [`ROM_BAR`]).
     ///
     /// # Panics
@@ -237,7 +248,11 @@ pub struct PciConfig {
     bytes: [u8; 256],
     initial: [u8; 256],
     writable: [u8; 256],
+    /// Of these, the ones that can't be written for now.
+    locked: [u8; 256],
     write_1_clears: [u8; 256],
+    /// What the device changes by itself.
+    volatile: [u8; 256],
     bars: [Option<Bar>; ROM_BAR + 1],
     gate: BusMaster,
     intx: IrqLine,
@@ -281,7 +296,7 @@ impl PciConfig {
 
     /// From now on the guest may write only the bits of `mask` in the byte at `offset`: a register that can be locked.
     pub fn restrict(&mut self, offset: u8, mask: u8) {
-        self.writable[usize::from(offset)] = mask;
+        self.locked[usize::from(offset)] = !mask;
     }
 
     /// Whether the header says that the slot has more functions.
@@ -334,8 +349,8 @@ impl PciConfig {
     /// A write by the guest: read-only bits stay, write-1-to-clear bits clear.
     pub fn write(&mut self, offset: u8, size: u8, value: u32) {
         for (at, byte) in (usize::from(offset)..256).zip(value.to_le_bytes()).take(usize::from(size)) {
-            let kept = self.bytes[at] & !self.writable[at];
-            self.bytes[at] = (kept | byte & self.writable[at]) & !(byte & self.write_1_clears[at]);
+            let writable = self.writable[at] & !self.locked[at];
+            self.bytes[at] = (self.bytes[at] & !writable | byte & writable) & !(byte & self.write_1_clears[at]);
         }
         self.settle();
     }
@@ -406,7 +421,10 @@ impl PciConfig {
             intx_level,
             initial: _,
             writable: _,
+            // Follows from what is in the registers.
+            locked: _,
             write_1_clears: _,
+            volatile: _,
             bars: _,
             gate: _,
             intx: _,
@@ -423,20 +441,12 @@ impl PciConfig {
         if state.bytes.len() != self.bytes.len() {
             return Err(StateError::invalid("config", format!("{} bytes instead of 256", state.bytes.len())));
         }
-        // Registers of the header are never changed by devices, but for the status.
-        self.check_fixed(state, 0..usize::from(reg::STATUS))?;
-        self.check_fixed(state, usize::from(reg::REVISION_ID)..HEADER_END)
-    }
-
-    /// Checks the bits of some registers that neither the guest nor the device changes in a saved state, which has been
-    /// found to have the right length.
-    pub(super) fn check_fixed(&self, state: &PciConfigState, registers: Range<usize>) -> Result<(), StateError> {
-        for at in registers {
-            let fixed = !self.writable[at];
-            if (state.bytes[at] ^ self.initial[at]) & fixed != 0 {
+        for (at, (saved, initial)) in state.bytes.iter().zip(&self.initial).enumerate() {
+            let fixed = !(self.writable[at] | self.write_1_clears[at] | self.volatile[at]);
+            if (saved ^ initial) & fixed != 0 {
                 return Err(StateError::invalid(
                     "config",
-                    format!("byte {at:#04x} is {:#04x}, which this function can't have", state.bytes[at]),
+                    format!("byte {at:#04x} is {saved:#04x}, which this function can't have"),
                 ));
             }
         }

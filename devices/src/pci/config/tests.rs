@@ -109,6 +109,12 @@ fn the_state_of_another_function_is_refused() {
     let mut config = config();
     let other = PciConfigBuilder::new(0x10ec, 0x8139, 0x02_0000).build().save();
     assert!(config.load(&other).is_err());
+    // What no guest writes and no device changes: a type, a chain of capabilities that ends nowhere, a capability's contents.
+    for (offset, value) in [(0x0e, 1), (0x06, 0x90), (0x06, 0), (0x34, 0x40), (0xdd, 0xdc), (0xde, 0x23), (0xe0, 4)] {
+        let mut bad = config.save();
+        bad.bytes[offset] = value;
+        assert!(config.load(&bad).is_err(), "{offset:#x} {value:#x}");
+    }
     let short = PciConfigState { bytes: vec![0; 4], interrupt: false };
     assert!(config.load(&short).is_err());
 }
