@@ -14,6 +14,8 @@ use super::pci_pins::{self, Pin};
 
 const PAM0: u8 = 0x59;
 const INTERRUPT_LINE: u8 = 0x3c;
+/// Bus number registers of a PCI bridge: primary, secondary, subordinate; the latency timer is above them.
+const PRIMARY_BUS: u8 = 0x18;
 /// Registers of the PIIX4 power management function (Intel 290562).
 const PMBA: u8 = 0x40;
 const PMREGMISC: u8 = 0x80;
@@ -47,10 +49,22 @@ pub fn chipset(bus: &PciBus) {
     bus.config_write(power, SMBBA, 4, u32::from(port::SMBUS) | 1);
     bus.config_write(power, SMBHSTCFG, 1, 0x09);
 
+    number_buses(bus, 0);
     pci_pins::for_each(bus, &mut |bus, address, Pin { slot, pin }| {
         let irq = pci::interrupt(slot, pin, irq::PIRQ_DEFAULT);
         bus.config_write(address, INTERRUPT_LINE, 1, irq.into());
     });
+}
+
+/// Numbers the buses behind the bridges of `bus`, which has number `own`, each before those behind it. Returns the last number.
+fn number_buses(bus: &PciBus, own: u8) -> u8 {
+    bus.secondaries().into_iter().fold(own, |last, (bridge, secondary)| {
+        let number = last.saturating_add(1);
+        let subordinate = number_buses(&secondary, number);
+        let numbers = u32::from_le_bytes([own, number, subordinate, 0]);
+        bus.config_write(bridge, PRIMARY_BUS, 4, numbers);
+        subordinate
+    })
 }
 
 /// Switches the keyboard controller on: keyboard with its interrupt and translation to scan code set 1, mouse off. Without
@@ -117,5 +131,16 @@ mod tests {
         let told = |bus: &PciBus, slot| bus.config_read(PciAddress::slot(slot), INTERRUPT_LINE, 1);
         // PIRQA and B are IRQ 10, C and D 11. INTA# of slot 5 is PIRQA; INTB# and INTA# of slot 4 are PIRQA and D.
         assert_eq!((told(&root, 5), told(&inner, 3), told(&inner, 6)), (10, 10, 11));
+    }
+
+    #[test]
+    fn buses_are_numbered_depth_first() {
+        let (root, inner) = pci_pins::tests::tree();
+        chipset(&root);
+        let numbers = |bus: &PciBus, slot| bus.config_read(PciAddress::slot(slot), PRIMARY_BUS, 4);
+        // Slot 4 comes first, with the bridges in its slots 2 and 7 behind it, the former with two more behind it.
+        assert_eq!(numbers(&root, 4), 0x0005_0100);
+        assert_eq!((numbers(&inner, 3), numbers(&inner, 6)), (0x0003_0302, 0x0004_0402));
+        assert_eq!(numbers(&root, 5), 0x0006_0600);
     }
 }
