@@ -3,9 +3,12 @@
 //! For tests and fuzz targets. A [`QtestMachine`] is made from options as on a command line and accessed as a driver accesses a
 //! PC; resets and power-offs that an access causes have happened when it returns. All character devices are in memory.
 
+mod client;
 #[cfg(test)]
 mod flaws;
 mod inside;
+
+pub use client::QmpClient;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

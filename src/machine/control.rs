@@ -10,7 +10,7 @@ use super::inspection::Inspection;
 use super::lifecycle::{Machine, Status};
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::qom;
-use crate::config::{Accel, DeviceType, MachineConfig, MemoryBackend, MonitorMode, NumaConfig, Smp};
+use crate::config::{Accel, DeviceType, MachineConfig, MemoryBackend, NumaConfig, Smp};
 use crate::host::chardev::{Breaks, Chardevs, Ringbufs};
 use crate::host::process;
 use crate::kvm::control::VcpuThread;
@@ -70,16 +70,11 @@ impl MonitorControl {
         }
     }
 
-    /// What the machine consists of, if there is anybody who may ask.
+    /// What the machine consists of that `config` describes.
     pub fn set_machine(&self, config: &MachineConfig, machine: &Machine) {
-        if config.monitors.is_empty() {
-            return;
-        }
         self.inspection.get_or_init(|| machine.inspection(config));
         self.threads.get_or_init(|| machine.threads());
-        if config.monitors.iter().any(|monitor| monitor.mode != MonitorMode::Readline) {
-            self.qom.get_or_init(|| qom::objects(config, machine.board()));
-        }
+        self.qom.get_or_init(|| qom::objects(config, machine.board()));
     }
 
     fn inspection(&self) -> Result<&Inspection> {

@@ -44,7 +44,10 @@ pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Res
     if let Some(bench) = bench {
         doors.open_qtest(config, &chardevs, bench)?;
     }
-    control.set_machine(config, &machine);
+    // If there is anybody who may ask.
+    if !config.monitors.is_empty() {
+        control.set_machine(config, &machine);
+    }
     for timers in machine.timers() {
         events.add_subscriber(timers);
     }

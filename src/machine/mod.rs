@@ -9,7 +9,7 @@ pub mod boot_order;
 mod build;
 pub mod clock;
 mod cmos;
-mod control;
+pub mod control;
 mod description;
 mod firmware;
 mod flash;

@@ -5,6 +5,7 @@
 //! refuses a state.
 
 pub mod kernel;
+pub mod monitors;
 pub mod op;
 pub mod rig;
 mod tamper;

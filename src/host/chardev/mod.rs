@@ -54,6 +54,7 @@ pub type Quit = dyn Fn() + Send + Sync;
 pub type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
 
 /// All character devices of a configuration.
+#[derive(Default)]
 pub struct Chardevs {
     devices: Vec<Open>,
 }
