@@ -92,9 +92,5 @@ fn no_options_give_a_pc_with_its_console_on_the_terminal() {
         }
     );
     assert_eq!(config.memory.size(), 128 << 20);
-    assert_eq!(machine("-nodefaults"), {
-        let mut bare = MachineConfig::default();
-        bare.platform.default_devices = false;
-        bare
-    });
+    assert_eq!(machine("-nodefaults"), MachineConfig::default());
 }

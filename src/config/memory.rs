@@ -11,7 +11,7 @@ pub struct MemoryConfig {
     /// otherwise the one named by `-machine memory-backend=`, or one made up from `-m`, `-mem-path` and `-mem-prealloc`
     /// with the id `pc.ram`.
     pub ram: Vec<MemoryBackend>,
-    /// Further backends that were defined and that nothing uses yet.
+    /// Further backends that were defined and that nothing uses: they must be possible, and monitors tell of them.
     pub spare: Vec<MemoryBackend>,
 }
 

@@ -22,8 +22,6 @@ pub struct PlatformConfig {
     pub vmport: bool,
     /// The machine has a display. False with `-nographic`: firmware then uses the serial port as its console.
     pub graphics: bool,
-    /// Devices that QEMU's `pc` has by default (display, network, parallel port, CD-ROM, floppy drive) exist.
-    pub default_devices: bool,
     /// Highest address in bytes of RAM below 4 GiB; more RAM continues at 4 GiB. At most 4 GiB; `None`: the board's
     /// own split.
     pub max_ram_below_4g: Option<u64>,
@@ -53,7 +51,6 @@ impl Default for PlatformConfig {
             i8042: true,
             vmport: true,
             graphics: true,
-            default_devices: true,
             max_ram_below_4g: None,
             max_firmware_size: 8 << 20,
             smbios_entry_point: SmbiosEntryPoint::V21,

@@ -15,7 +15,7 @@ use super::mailbox::Mailbox;
 use super::pc::{Board, Foundation};
 use super::shadow::ShadowSlots;
 use super::timers::QueueRunner;
-use super::{cmos, description, fw_cfg, rtc_time};
+use super::{cmos, description, fw_cfg, ram, rtc_time};
 use crate::boot::e820::E820Entry;
 use crate::config::{Accel, Firmware, MachineConfig};
 use crate::host::Backends;
@@ -35,6 +35,7 @@ pub struct Built {
 /// # Errors
 /// The host can't provide what the configuration asks for.
 pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Backends) -> Result<Built> {
+    ram::try_out(&config.memory.spare)?;
     match config.platform.accel {
         Accel::Kvm => {
             let (prepared, ground) = kvm::prepare(config, backends)?;

@@ -234,6 +234,17 @@ impl Part<'_> {
     }
 }
 
+/// Looks whether backends that nobody uses could be had: files are made and memory is asked for, and given back.
+///
+/// # Errors
+/// The host does not give the memory, or a file behind it is unusable.
+pub fn try_out(backends: &[MemoryBackend]) -> Result<(), BackendError> {
+    for backend in backends {
+        Source::open(backend).map_err(|source| BackendError { option: backend.option(), source })?;
+    }
+    Ok(())
+}
+
 /// Maps the RAM of `layout`, which `backends` hold one after the other.
 ///
 /// # Errors
@@ -495,6 +506,15 @@ mod tests {
         assert_eq!((contents[0][0], contents[1][(4 << 20) - 8], contents[1][4 << 20]), (1, 2, 3));
         assert_eq!(contents[2][(4 << 20) - 8], 4);
         assert_eq!((contents[0][(12 << 20) - 4], contents[1][0]), (0x88, 0x44));
+    }
+
+    #[test]
+    fn a_backend_that_nobody_uses_must_be_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let spare = |path: &Path| [backend(file(path, false))];
+        try_out(&spare(&directory.path().join("new"))).unwrap();
+        let error = try_out(&spare(Path::new("/nonexistent/directory/file"))).unwrap_err();
+        assert!(error.to_string().contains("memory-backend-file"), "{error}");
     }
 
     #[test]

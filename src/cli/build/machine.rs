@@ -52,7 +52,6 @@ pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
         i8042: machine.flag("i8042").unwrap_or(defaults.i8042),
         vmport: machine.choice::<String>("vmport").is_none_or(|vmport| vmport != "off"),
         graphics: machine.flag("graphics").unwrap_or(defaults.graphics) && !settings.has("nographic"),
-        default_devices: !settings.has("nodefaults"),
         max_ram_below_4g,
         max_firmware_size,
         smbios_entry_point: machine.choice("smbios-entry-point-type").unwrap_or_default(),

@@ -43,7 +43,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     value("plugin", NO_TRANSLATOR),
     value("seed", NO_TRANSLATOR),
     flag("preconfig", "give all options on the command line"),
-    value("compat", "natoma has no QMP yet: leave it out"),
+    value("compat", "nothing of natoma's is deprecated: leave it out"),
     value("chroot", "start natoma in the directory with chroot or systemd"),
     value("runas", "start natoma as the user, with sudo -u or systemd"),
     OptionSpec::missing(
