@@ -406,6 +406,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_users_that_the_machine_has_names_its_option() {
+        for name in ["etc/acpi/tables", "bootorder", "etc/e820"] {
+            let option = format!("name={name},string=x");
+            let error = QtestMachine::new(["-fw_cfg", &option]).err().unwrap();
+            assert!(format!("{error:#}").starts_with(&format!("-fw_cfg name={name}: ")), "{error:#}");
+        }
+    }
+
+    #[test]
     fn an_endless_step_ends() {
         let mut pc = machine(&[]);
         // The PIT would go on for ever: in mode 0 it waits for a count.

@@ -31,7 +31,7 @@ pub struct Image {
     /// What happens on the way to the host's disk.
     pub cache: CacheMode,
     /// Keep other processes from using the image against its purpose.
-    pub locking: bool,
+    pub locking: Locking,
 }
 
 impl Image {
@@ -43,9 +43,21 @@ impl Image {
             access: Access::ReadWrite,
             snapshot: false,
             cache: CacheMode::Writeback,
-            locking: true,
+            locking: Locking::Auto,
         }
     }
+}
+
+/// Whether other processes are kept off an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Locking {
+    /// Where the file system has locks.
+    Auto,
+    /// Or the image is not used.
+    On,
+    /// They are not.
+    Off,
 }
 
 /// The format of an image.

@@ -22,7 +22,7 @@ mod rtc;
 mod run;
 mod tables;
 
-pub use block::{Access, CacheMode, Drive, Image, ImageFormat, PFLASH_UNITS};
+pub use block::{Access, CacheMode, Drive, Image, ImageFormat, Locking, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
 pub use catalogue::{DeviceProperty, DeviceType};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};

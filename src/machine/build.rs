@@ -142,7 +142,8 @@ fn tell_firmware(
     if config.platform.acpi && listens {
         firmware_tables(config, board, layout, topology, user_tables).add_files(&mut device)?;
     }
-    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, config, layout)
+    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, config, layout)?;
+    fw_cfg::add_user_files(&mut device, &config.boot)
 }
 
 impl Assembly {

@@ -81,16 +81,24 @@ pub enum FirmwareError {
 pub fn find(name: &str, directories: &[PathBuf]) -> Result<PathBuf, FirmwareError> {
     let given = Path::new(name);
     // A name without a directory means the file of that name in the current directory first, as in QEMU.
-    if given.is_file() {
+    if may_be_read(given) {
         return Ok(given.to_owned());
     }
     let known = DIRECTORIES.iter().map(Path::new);
     let all = || directories.iter().map(PathBuf::as_path).chain(known.clone());
-    let found = all().map(|directory| directory.join(given)).find(|path| path.is_file());
+    let found = all().map(|directory| directory.join(given)).find(|path| may_be_read(path));
     found.ok_or_else(|| FirmwareError::NotFound {
         name: name.into(),
         searched: all().map(|directory| directory.display().to_string()).collect(),
     })
+}
+
+/// Whether there is something at `path` that reading may make sense of, a pipe even. Why it can't be read is told when it is.
+fn may_be_read(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(metadata) => !metadata.is_dir(),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// Reads a file that comes with firmware, of at most `most` bytes.
@@ -190,6 +198,15 @@ mod tests {
         );
         let missing = FirmwareError::NotFound { name: DEFAULT.into(), searched: vec!["/a".into()] }.to_string();
         assert!(missing.contains("Debian: seabios") && missing.contains("-L DIR"), "{missing}");
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_not_called_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(find(path.to_str().unwrap(), &[]).unwrap(), path);
+        assert!(find(directory.path().to_str().unwrap(), &[]).is_err(), "a directory");
     }
 
     #[test]

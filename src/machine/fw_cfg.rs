@@ -49,7 +49,7 @@ pub struct Inputs<'a> {
     pub user_tables: &'a [Vec<u8>],
 }
 
-/// Fills the device. Boot order and option ROMs come last: [`add_boot_order`].
+/// Fills the device. Boot order and option ROMs come later ([`add_boot_order`]), and what the user adds last ([`add_user_files`]).
 ///
 /// # Errors
 /// A file of the host can't be read, or two files have the same name.
@@ -80,8 +80,7 @@ pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
     }
     // Geometries that a BIOS would not find itself: no disk is given any.
     fw_cfg.add_file("bios-geometry", [])?;
-    add_boot_settings(fw_cfg, &config.boot)?;
-    add_user_files(fw_cfg, &config.boot)
+    add_boot_settings(fw_cfg, &config.boot)
 }
 
 fn word(number: u32) -> [u8; 2] {
@@ -153,7 +152,11 @@ fn splash_name(picture: &[u8]) -> Result<&'static str> {
     }
 }
 
-fn add_user_files(fw_cfg: &mut FwCfg, boot: &BootConfig) -> Result<()> {
+/// Adds the files of `-fw_cfg`. It is they that have a name which is taken.
+///
+/// # Errors
+/// A file of the host can't be read, or the machine has a file of the same name.
+pub fn add_user_files(fw_cfg: &mut FwCfg, boot: &BootConfig) -> Result<()> {
     for file in &boot.files {
         let contents = match &file.contents {
             FirmwareFileContents::String(text) => text.clone().into_bytes(),

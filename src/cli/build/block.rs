@@ -9,7 +9,7 @@ use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
     Access, CacheMode, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind, Image, ImageFormat,
-    PFLASH_UNITS,
+    Locking, PFLASH_UNITS,
 };
 
 /// Formats of QEMU's that natoma does not read.
@@ -174,15 +174,17 @@ impl Drives {
             (index, unit) => index.or(unit),
         };
         let id = list.text("id").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
+        // An empty drive has them too, for a medium that may come.
+        let (format, access, cache) = (format(list, origin)?, access(list, interface, origin)?, cache(list, origin)?);
         let image = match list.text("file").filter(|file| !file.is_empty()) {
             None => None,
             Some(file) => Some(Image {
                 path: path(file, origin)?,
-                format: format(list, origin)?,
-                access: access(list, interface),
+                format,
+                access,
                 snapshot: list.flag("snapshot").unwrap_or(snapshot),
-                cache: cache(list, origin)?,
-                locking: list.choice::<String>("file.locking").is_none_or(|locking| locking != "off"),
+                cache,
+                locking: list.choice("file.locking").unwrap_or(Locking::Auto),
             }),
         };
         self.place(interface, index, id, image, origin, kinds)
@@ -277,13 +279,19 @@ fn format(list: &KeyValues, origin: &Origin) -> Result<Option<ImageFormat>, Usag
     }
 }
 
-fn access(list: &KeyValues, interface: Interface) -> Access {
-    match list.flag("readonly").or_else(|| list.flag("read-only")) {
+fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Access, UsageError> {
+    let read_only = match ["readonly", "read-only"].map(|key| list.flag(key)) {
+        [Some(one), Some(other)] if one != other => {
+            return Err(origin.error("readonly and read-only mean the same here: leave one of them out"));
+        }
+        [one, other] => one.or(other),
+    };
+    Ok(match read_only {
         Some(true) => Access::ReadOnly,
         // The guest of a drive with media can see that the medium is protected.
         None if interface != Interface::Pflash => Access::Auto,
         Some(false) | None => Access::ReadWrite,
-    }
+    })
 }
 
 fn cache(list: &KeyValues, origin: &Origin) -> Result<CacheMode, UsageError> {

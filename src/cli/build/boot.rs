@@ -8,6 +8,8 @@ use crate::config::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileC
 const MOST_KINDS: usize = 3;
 /// Longest name of a file of the firmware, in bytes.
 const MOST_NAME: usize = 55;
+/// The firmware to be had.
+const FIRMWARE: &str = "bios-256k.bin";
 /// Options that ask for something to boot from, which only firmware can do.
 const BOOTABLE: [&str; 13] = [
     "boot",
@@ -24,6 +26,17 @@ const BOOTABLE: [&str; 13] = [
     "cdrom",
     "no-fd-bootchk",
 ];
+
+/// Options that only firmware acts on.
+const FOR_FIRMWARE: [&str; 3] = ["boot", "option-rom", "no-fd-bootchk"];
+
+/// What is said for firmware to a machine that has none: advice on each.
+pub fn unheard(settings: &Settings) -> impl Iterator<Item = String> {
+    let given = FOR_FIRMWARE.iter().flat_map(|option| settings.all(option));
+    given.map(|given| {
+        format!("{}: firmware would act on this, and the kernel is started without: add -bios {FIRMWARE}", given.origin)
+    })
+}
 
 /// Reads what the machine boots. Advice that is no error is added to `warnings`.
 pub fn build(settings: &Settings, warnings: &mut Vec<String>) -> Result<BootConfig, UsageError> {

@@ -36,8 +36,8 @@ impl Globals {
                 let meant = did_you_mean(driver, drivers().map(|driver| driver.name));
                 return Err(error(format!("the machine has no device '{driver}'{meant}; -global help lists them")));
             };
-            // The bus is where a device is, and no property of it.
-            let properties = driver.keys.iter().filter(|key| key.name != "bus");
+            // Where a device is can't be the same for all.
+            let properties = driver.keys.iter().filter(|key| !["bus", "unit", "index"].contains(&key.name));
             let Some(key) = properties.clone().find(|key| key.name == property) else {
                 let works = properties.filter(|key| matches!(key.support, Support::Works)).map(|key| key.name);
                 let meant = did_you_mean(property, works.clone());

@@ -51,6 +51,9 @@ pub fn machine(
     if let (Firmware::File(name), Some(_)) = (&boot.firmware, &drives.pflash[0]) {
         warnings.push(format!("-bios {name}: not used, as the firmware in the first flash chip is started"));
     }
+    if boot.kernel.is_some() && boot.firmware == Firmware::None && drives.pflash[0].is_none() {
+        warnings.extend(boot::unheard(settings));
+    }
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
     let mut memory = memory::build(settings, &smp)?;
     let numa = numa::build(settings, &smp, &mut memory)?;

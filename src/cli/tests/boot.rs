@@ -64,3 +64,14 @@ fn firmware_starts_where_there_is_something_to_boot() {
         ("-option-rom bootindex=1", "-option-rom bootindex=1: the name of the image is missing"),
     ]);
 }
+
+#[test]
+fn what_only_firmware_acts_on_is_told_where_there_is_none() {
+    let warnings = |line: &str| command_line(line).unwrap().warnings;
+    let told = warnings("-kernel k -boot menu=on -option-rom r -no-fd-bootchk");
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[1].starts_with("-option-rom r: firmware would act on this"), "{told:?}");
+    for heard in ["-kernel k -boot c -bios b", "-boot menu=on", "-kernel k -boot c -pflash f", "-kernel k"] {
+        assert_eq!(warnings(heard), [""; 0], "{heard}");
+    }
+}

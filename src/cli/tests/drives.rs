@@ -30,8 +30,14 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     );
     assert_eq!(config.pflash, [Some("pflash0".into()), Some("pflash1".into())]);
     let modes: Vec<_> = config.drives.iter().filter_map(|drive| drive.image.as_ref()).collect();
-    assert_eq!((modes[0].access, modes[0].cache, modes[0].locking), (Access::ReadWrite, CacheMode::Unsafe, false));
-    assert_eq!((modes[1].access, modes[1].cache, modes[1].locking), (Access::ReadOnly, CacheMode::Writethrough, true));
+    assert_eq!(
+        (modes[0].access, modes[0].cache, modes[0].locking),
+        (Access::ReadWrite, CacheMode::Unsafe, Locking::Off)
+    );
+    assert_eq!(
+        (modes[1].access, modes[1].cache, modes[1].locking),
+        (Access::ReadOnly, CacheMode::Writethrough, Locking::Auto)
+    );
 
     let config = machine("-pflash /a -drive if=none,file=/i,id=vars -machine pflash1=vars,max-fw-size=16M");
     assert_eq!(config.pflash, [Some("pflash0".into()), Some("vars".into())]);
@@ -64,6 +70,11 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         (
             "-drive if=floppy,cache=none,file=/i",
             "-drive if=floppy,cache=none,file=/i: cache=none: natoma does not go around",
+        ),
+        ("-drive if=floppy,format=qcow2", "-drive if=floppy,format=qcow2: format=qcow2 is not supported yet"),
+        (
+            "-drive if=floppy,readonly=off,read-only=on,file=/i",
+            "-drive if=floppy,readonly=off,read-only=on,file=/i: readonly and read-only mean the same here",
         ),
         ("-drive if=floppy,aio=native", "-drive if=floppy,aio=native: "),
         ("-drive if=floppy,index=2", "-drive if=floppy,index=2: if=floppy has 2 places, index 0 to 1"),

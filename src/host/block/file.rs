@@ -22,25 +22,22 @@ pub(super) struct Opened {
     pub read_only: bool,
 }
 
+const DIRECTORY: &str =
+    "it is a directory: name a file (QEMU's fat: driver does not exist here; mtools makes an image of a directory)";
+
 /// Opens a regular file or a block device.
 pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
-    let (mut file, read_only) = match access {
-        Access::ReadOnly => (open_as(path, false)?, true),
-        Access::ReadWrite => {
-            let file = open_as(path, true);
-            (file.context("add readonly=on if the guest is not to write to it")?, false)
+    let (mut file, read_only) = match open_by(path, access) {
+        // For writing it can't even be opened.
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => bail!(DIRECTORY),
+        Err(error) if access == Access::ReadWrite && may_be_read(&error) => {
+            return Err(error).context("add readonly=on if the guest is not to write to it");
         }
-        Access::Auto => match open_as(path, true) {
-            Ok(file) => (file, false),
-            Err(error) if may_be_read(&error) => (open_as(path, false)?, true),
-            Err(error) => return Err(error.into()),
-        },
+        opened => opened?,
     };
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
-        bail!(
-            "it is a directory: name a file (QEMU's fat: driver does not exist here; mtools makes an image of a directory)"
-        );
+        bail!(DIRECTORY);
     }
     if !kind.is_file() && !kind.is_block_device() {
         bail!("it is neither a file nor a block device: copy what comes out of it to a file first");
@@ -57,6 +54,18 @@ pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
         );
     }
     Ok(Opened { file, len, read_only })
+}
+
+/// Opens a file as may be. Tells whether it can only be read.
+fn open_by(path: &Path, access: Access) -> io::Result<(File, bool)> {
+    match access {
+        Access::ReadOnly => Ok((open_as(path, false)?, true)),
+        Access::ReadWrite => Ok((open_as(path, true)?, false)),
+        Access::Auto => match open_as(path, true) {
+            Err(error) if may_be_read(&error) => Ok((open_as(path, false)?, true)),
+            opened => Ok((opened?, false)),
+        },
+    }
 }
 
 /// Opens without waiting for the other end of a FIFO.

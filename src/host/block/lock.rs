@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::config::Locking;
+
 /// First of the bytes that say what is done.
 const DOES: i64 = 100;
 /// First of the bytes that say what nobody else may do.
@@ -22,7 +24,10 @@ const WRITE: i64 = 1;
 const RESIZE: i64 = 3;
 
 /// Locks the image for a guest. The locks go when the file is closed.
-pub(super) fn lock(file: &File, read_only: bool) -> Result<()> {
+pub(super) fn lock(file: &File, read_only: bool, locking: Locking) -> Result<()> {
+    if locking == Locking::Off {
+        return Ok(());
+    }
     let wanted: &[i64] = if read_only { &[READ] } else { &[READ, WRITE] };
     let forbidden = [WRITE, RESIZE];
     let bytes = || wanted.iter().map(|what| DOES + what).chain(forbidden.map(|what| FORBIDS + what));
@@ -30,7 +35,9 @@ pub(super) fn lock(file: &File, read_only: bool) -> Result<()> {
         match fcntl(file, FcntlArg::F_OFD_SETLK(&range(libc::F_RDLCK, byte))) {
             Ok(_) => {}
             // Some network file systems have no locks. QEMU's locking=auto goes on as well.
-            Err(nix::Error::ENOLCK | nix::Error::EINVAL | nix::Error::EOPNOTSUPP) => return Ok(()),
+            Err(nix::Error::ENOLCK | nix::Error::EINVAL | nix::Error::EOPNOTSUPP) if locking == Locking::Auto => {
+                return Ok(());
+            }
             Err(nix::Error::EAGAIN | nix::Error::EACCES) => bail!("{IN_USE}"),
             Err(error) => {
                 return Err(io::Error::from(error)).context("it can't be locked; file.locking=off does without");

@@ -36,7 +36,7 @@ impl Blocks {
     pub fn open(configs: &[Drive]) -> Result<Self> {
         let mut drives = Vec::new();
         for Drive { id, image } in configs {
-            let medium = image.as_ref().map(open).transpose().with_context(|| format!("-drive id={id}"))?;
+            let medium = image.as_ref().map(open).transpose().with_context(|| format!("drive '{id}'"))?;
             drives.push((id.clone(), medium));
         }
         Ok(Self { drives: Mutex::new(drives) })
@@ -66,9 +66,7 @@ fn open_file(image: &Image) -> Result<Box<dyn BlockBackend>> {
     // Nobody writes to the file under an overlay.
     let access = if image.snapshot { Access::ReadOnly } else { image.access };
     let opened = file::open(&image.path, access)?;
-    if image.locking {
-        lock::lock(&opened.file, opened.read_only)?;
-    }
+    lock::lock(&opened.file, opened.read_only, image.locking)?;
     let mut guard = Guard::Off;
     if image.format.is_none() {
         if let Some(format) = probe::format(&opened.file)? {

@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::ImageFormat;
+use crate::config::{ImageFormat, Locking};
 
 fn image(path: &Path) -> Image {
     Image { format: Some(ImageFormat::Raw), ..Image::new(path) }
@@ -80,7 +80,7 @@ fn a_second_writer_is_refused_and_readers_share() {
         let message = refusal(second);
         assert!(message.contains(&*path.to_string_lossy()) && message.contains("another process"), "{message}");
     }
-    open(&Image { locking: false, ..image(&path) }).unwrap();
+    open(&Image { locking: Locking::Off, ..image(&path) }).unwrap();
     drop(writer);
     let readers = [open(&read_only).unwrap(), open(&read_only).unwrap()];
     refusal(&image(&path));
@@ -152,4 +152,16 @@ fn an_image_that_shrinks_gives_errors_instead_of_zeroes() {
     fs::File::options().write(true).open(&path).unwrap().set_len(512).unwrap();
     assert!(matches!(medium.read_at(512, &mut [0; 512]), Err(BlockError::Io(_))));
     assert_eq!(read(&mut medium, 0, 512), [1; 512]);
+}
+
+/// Advice on how to open a file is given where it would help.
+#[test]
+fn what_can_t_be_opened_says_why() {
+    let directory = TempDir::new().unwrap();
+    for access in [Access::ReadOnly, Access::ReadWrite, Access::Auto] {
+        let message = refusal(&Image { access, ..image(directory.path()) });
+        assert!(message.contains("it is a directory: name a file"), "{message}");
+        let message = refusal(&Image { access, ..image(&directory.path().join("absent")) });
+        assert!(message.ends_with("absent: No such file or directory (os error 2)"), "{message}");
+    }
 }
