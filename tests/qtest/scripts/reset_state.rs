@@ -42,7 +42,7 @@ pub const ADD_ONS: Script = Script {
         "-chardev",
         "null,id=d",
         "-device",
-        "pci-bridge,chassis_nr=1,shpc=off,addr=2",
+        "pci-bridge,chassis_nr=1,addr=2",
         "-device",
         "pci-serial,chardev=c,addr=3",
         "-device",
