@@ -279,3 +279,35 @@ fn tampered_states_are_refused() {
     bench.chip.inspect(&mut report);
     assert!(report.to_string().contains("mode = 2 writes in the buffer"), "{report}");
 }
+
+/// A chip that is asked in the middle of any command goes on with it where its state is loaded.
+#[test]
+fn a_state_holds_what_was_begun() {
+    type Writes = &'static [(u64, u8)];
+    const BLOCK_1: u64 = 0x1_0000;
+    let begun: [(Writes, Writes); 9] = [
+        (&[], &[]),
+        (&[(0, 0x70)], &[]),
+        (&[(0, 0x90)], &[]),
+        (&[(0, 0x98)], &[]),
+        (&[(0, 0x40)], &[(5, 0x00)]),
+        (&[(BLOCK_1, 0x20)], &[(BLOCK_1, 0xd0)]),
+        (&[(0, 0x60)], &[(0, 0x01)]),
+        (&[(0, 0xe8), (0, 1), (8, 0x00)], &[(9, 0x00), (0, 0xd0)]),
+        (&[(0, 0xe8), (0, 1), (8, 0x00), (9, 0x00)], &[(0, 0xd0)]),
+    ];
+    for (before, after) in begun {
+        let [mut first, mut second] = [bench(), bench()];
+        first.write(before);
+        second.chip.load(&first.chip.save()).unwrap();
+        assert_eq!(second.chip.save(), first.chip.save(), "{before:x?}");
+        for bench in [&mut first, &mut second] {
+            bench.write(after);
+        }
+        for offset in [0, 5, 8, 9, 0x10, BLOCK_1] {
+            assert_eq!(second.read(offset), first.read(offset), "{before:x?}, {after:x?} at {offset:#x}");
+        }
+        assert_eq!(second.medium.contents(), first.medium.contents(), "{before:x?}, {after:x?}");
+        assert_eq!(second.status(), first.status());
+    }
+}
