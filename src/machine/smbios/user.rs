@@ -53,6 +53,9 @@ pub enum UserError {
     /// Not a text.
     #[error("{} contains a zero byte, which ends a text", .0.display())]
     Zero(PathBuf),
+    /// A text that says nothing, which is what the end of all texts looks like.
+    #[error("a text of type 11 is empty, which no text can be: leave it out")]
+    EmptyText,
     /// Too many structures.
     #[error("there are {0} structures of a type for which {MOST_STRUCTURES} have room")]
     TooManyStructures(usize),
@@ -100,6 +103,9 @@ impl UserFiles {
         let texts: Vec<_> = config.oem_strings.iter().map(text).collect::<Result<_, _>>()?;
         if texts.len() > MOST_TEXTS {
             return Err(UserError::TooManyTexts(texts.len()));
+        }
+        if texts.iter().any(Vec::is_empty) {
+            return Err(UserError::EmptyText);
         }
         if let Some(many) = [config.ports.len(), config.onboard.len()].into_iter().find(|many| *many > MOST_STRUCTURES)
         {
@@ -216,6 +222,7 @@ mod tests {
         };
         assert_eq!(with(b"b\xff\n").unwrap().texts, [&b"a"[..], b"b\xff\n"]);
         assert!(matches!(with(b"b\0"), Err(UserError::Zero(_))));
+        assert!(matches!(with(b""), Err(UserError::EmptyText)), "its end would be that of all texts");
         let many = |config: &mut SmbiosConfig| config.oem_strings = vec![SmbiosText::Value(String::new()); 256];
         assert!(matches!(load(b"", many), Err(UserError::TooManyTexts(256))));
     }
