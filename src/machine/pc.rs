@@ -42,7 +42,7 @@ use devices::floppy::Fdc;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBridge, PciBus, PciFunction, SlotError};
-use devices::serial::Uart;
+use devices::serial::{PortEnd, Uart};
 use devices::vmware::VmPort;
 
 use self::chips::{Chips, InterruptControllers};
@@ -134,6 +134,8 @@ pub struct Board {
     messages: Arc<dyn MsiSink>,
     /// Bridges, and the buses behind them, whose slots they want to know.
     bridges: Vec<(Shared<PciBridge>, Arc<PciBus>)>,
+    /// Ports of serial cards, which timers know only as long as somebody has them.
+    port_ends: Vec<Shared<PortEnd>>,
     /// The optional parts that are there, as the firmware tables want to know them.
     acpi: acpi::Devices,
     /// All devices in the order of their reset, by the name they are saved under.
@@ -175,6 +177,7 @@ impl Board {
             ram,
             messages,
             bridges: Vec::new(),
+            port_ends: Vec::new(),
             acpi: acpi::Devices::default(),
             devices: Vec::new(),
             added: 0..0,

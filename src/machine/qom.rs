@@ -1,9 +1,12 @@
 //! The objects of a machine, as QMP and qtest name them.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::pc::Board;
-use crate::config::{MachineConfig, PlatformConfig};
+use crate::config::{
+    DeviceConfig, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial, PlatformConfig,
+    PvpanicPci,
+};
 use crate::monitor::qom::Qom;
 
 /// The board's I/O APIC, whose inputs are the interrupt inputs of the board.
@@ -40,25 +43,77 @@ pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
 
     let mut anonymous = 0;
     for device in &config.devices {
-        // The name of the variant is that of the driver, and its fields are the properties.
-        let Ok(Value::Object(description)) = serde_json::to_value(device) else { continue };
-        for (name, fields) in description {
-            let Value::Object(mut fields) = fields else { continue };
-            let path = match fields.remove("id") {
-                Some(Value::String(id)) => format!("/machine/peripheral/{id}"),
-                _ => {
-                    anonymous += 1;
-                    format!("/machine/peripheral-anon/device[{}]", anonymous - 1)
-                }
-            };
-            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-            qom.add(&path, &name, realized().into_iter().chain(fields));
-        }
+        let Some((driver, mut properties)) = describe(device) else { continue };
+        let path = match properties.remove("id") {
+            Some(Value::String(id)) => format!("/machine/peripheral/{id}"),
+            _ => {
+                anonymous += 1;
+                format!("/machine/peripheral-anon/device[{}]", anonymous - 1)
+            }
+        };
+        let properties = properties.into_iter().filter(|(_, value)| !value.is_null());
+        qom.add(&path, &driver, realized().into_iter().chain(properties));
     }
     for chardev in &config.chardevs {
         qom.add(&format!("/chardevs/{}", chardev.id), "chardev", []);
     }
     qom
+}
+
+/// The driver of a device and its properties, by QEMU's names; null stands for one that is not set.
+fn describe(device: &DeviceConfig) -> Option<(String, Map<String, Value>)> {
+    if let DeviceConfig::Pci(device) = device {
+        return Some((device.driver().to_owned(), pci_properties(device)));
+    }
+    // The name of the variant is that of the driver, and its fields are the properties.
+    let Ok(Value::Object(description)) = serde_json::to_value(device) else { return None };
+    let (driver, Value::Object(mut fields)) = description.into_iter().next()? else { return None };
+    if let Some(kind) = fields.remove("kind") {
+        fields.insert("drive-type".to_owned(), kind);
+    }
+    Some((driver, fields))
+}
+
+/// The properties of a PCI function, those that every one has before its own.
+fn pci_properties(device: &PciDevice) -> Map<String, Value> {
+    let PciDevice { id, bus: _, addr, multifunction, rom, acpi_index, function } = device;
+    let mut properties = Map::new();
+    let mut add = |name: &str, value: Value| {
+        properties.insert(name.to_owned(), value);
+    };
+    add("id", json!(id));
+    add("addr", json!(addr.map(|PciPlace { slot, function }| slot << 3 | function)));
+    add("multifunction", json!(multifunction));
+    add("romfile", json!(rom.as_ref().map(|rom| &rom.file)));
+    add("romsize", json!(rom.as_ref().and_then(|rom| rom.size).unwrap_or(u32::MAX)));
+    add("rombar", json!(u8::from(rom.as_ref().is_none_or(|rom| rom.bar))));
+    add("acpi-index", json!(acpi_index.unwrap_or(0)));
+    match function {
+        PciFunction::PciBridge(PciBridge { chassis_nr, shpc, msi, reserve }) => {
+            let PciReserve { buses, io, memory, prefetchable_32, prefetchable_64 } = reserve;
+            add("chassis_nr", json!(chassis_nr));
+            add("shpc", json!(shpc));
+            add("msi", json!(if *msi { "on" } else { "off" }));
+            add("bus-reserve", json!(buses.unwrap_or(u32::MAX)));
+            let sizes = [
+                ("io-reserve", *io),
+                ("mem-reserve", memory.map(u64::from)),
+                ("pref32-reserve", prefetchable_32.map(u64::from)),
+                ("pref64-reserve", *prefetchable_64),
+            ];
+            sizes.into_iter().for_each(|(name, size)| add(name, json!(size.unwrap_or(u64::MAX))));
+        }
+        PciFunction::PciSerial(PciSerial { chardevs, prog_if }) => {
+            for (port, chardev) in (1..).zip(chardevs) {
+                let name = if chardevs.len() == 1 { "chardev".to_owned() } else { format!("chardev{port}") };
+                add(&name, json!(chardev));
+            }
+            add("prog_if", json!(prog_if));
+        }
+        PciFunction::PvpanicPci(PvpanicPci { events }) => add("events", json!(events)),
+        PciFunction::I6300esb => {}
+    }
+    properties
 }
 
 /// The parts of the board that have no name of their own, but for the processors, which come first.
@@ -76,4 +131,39 @@ pub fn floppy_controller(config: &MachineConfig, board: &Board) -> String {
 /// Every object here is complete.
 fn realized() -> [(String, Value); 1] {
     [("realized".to_owned(), true.into())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(function: PciFunction) -> DeviceConfig {
+        let addr = Some(PciPlace { slot: 5, function: 1 });
+        let (id, bus, multifunction, rom, acpi_index) = (Some("card".into()), None, true, None, None);
+        DeviceConfig::Pci(PciDevice { id, bus, addr, multifunction, rom, acpi_index, function })
+    }
+
+    /// As `qom-list` and `qom-get` of QEMU 7.2 have them.
+    #[test]
+    fn pci_devices_have_the_names_of_their_drivers_and_properties() {
+        let (driver, properties) = describe(&device(PciFunction::I6300esb)).unwrap();
+        let common = json!({
+            "id": "card", "addr": 0x29, "multifunction": true, "romfile": null, "romsize": 4294967295_u32, "rombar": 1,
+            "acpi-index": 0
+        });
+        assert_eq!((&*driver, Value::Object(properties)), ("i6300esb", common));
+
+        let card = PciSerial { chardevs: vec![None, Some("c".into())], prog_if: 2 };
+        let (driver, properties) = describe(&device(PciFunction::PciSerial(card))).unwrap();
+        assert_eq!(
+            (&*driver, &properties["chardev2"], &properties["prog_if"]),
+            ("pci-serial-2x", &json!("c"), &json!(2))
+        );
+
+        let reserve = PciReserve { io: Some(4096), ..PciReserve::default() };
+        let bridge = PciBridge { chassis_nr: 3, shpc: true, msi: false, reserve };
+        let (driver, properties) = describe(&device(PciFunction::PciBridge(bridge))).unwrap();
+        assert_eq!((&*driver, &properties["chassis_nr"], &properties["msi"]), ("pci-bridge", &json!(3), &json!("off")));
+        assert_eq!((&properties["io-reserve"], &properties["mem-reserve"]), (&json!(4096), &json!(u64::MAX)));
+    }
 }

@@ -320,10 +320,11 @@ impl PciBus {
     /// Bus `number`, if a bridge here or further down leads to it.
     #[must_use]
     pub fn find(&self, number: u8) -> Option<Arc<Self>> {
-        self.taken_seats().into_iter().filter_map(|seat| seat.secondary.clone()).find_map(|secondary| {
+        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.iter().flatten().filter_map(|seat| seat.secondary.as_ref()).find_map(|secondary| {
             let buses = secondary.forwarding()?.buses;
             match () {
-                () if buses.contains(&number) && number == *buses.start() => Some(secondary),
+                () if buses.contains(&number) && number == *buses.start() => Some(Arc::clone(secondary)),
                 () if buses.contains(&number) => secondary.find(number),
                 () => None,
             }

@@ -22,7 +22,7 @@ pub use machine::{ACCELERATORS, MACHINES};
 
 use super::error::{Origin, UsageError};
 use super::settings::Settings;
-use crate::config::{Firmware, MachineConfig};
+use crate::config::{DeviceConfig, Firmware, MachineConfig};
 use std::io;
 use std::path::Path;
 
@@ -55,6 +55,15 @@ pub fn machine(
         warnings.extend(boot::unheard(settings));
     }
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;
+    if !platform.acpi {
+        let named = consoles.devices.iter().filter_map(|device| match device {
+            DeviceConfig::Pci(device) => Some((device, device.acpi_index?)),
+            _ => None,
+        });
+        warnings.extend(
+            named.map(|(device, index)| format!("-device {device},acpi-index={index}: not used, as there is no ACPI")),
+        );
+    }
     let mut memory = memory::build(settings, &smp)?;
     let numa = numa::build(settings, &smp, &mut memory)?;
     Ok(MachineConfig {

@@ -48,12 +48,18 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
         return Err(error("romsize has to be a power of two"));
     }
     let bar = list.number::<u8>("rombar") != Some(0);
+    let file = text("romfile");
+    if size.is_some() && file.is_none() {
+        return Err(error(
+            "romsize is the size of an option ROM, and there is none: give it with romfile=FILE, or leave romsize out",
+        ));
+    }
     Ok(Some(DeviceConfig::Pci(PciDevice {
         id: text("id"),
         bus: text("bus"),
         addr,
         multifunction: list.flag("multifunction").unwrap_or(false),
-        rom: text("romfile").map(|file| PciRom { file, size, bar }),
+        rom: file.map(|file| PciRom { file, size, bar }),
         acpi_index: list.number("acpi-index").filter(|index| *index != 0),
         function,
     })))

@@ -194,6 +194,10 @@ fn pci_devices_say_where_they_sit() {
         ("-device pci-serial,addr=+1", "-device pci-serial,addr=+1: addr is SLOT or SLOT.FUNCTION"),
         ("-device pci-serial,romsize=3", "-device pci-serial,romsize=3: romsize has to be a power of two"),
         (
+            "-device pci-serial,romsize=4096",
+            "-device pci-serial,romsize=4096: romsize is the size of an option ROM, and there is none",
+        ),
+        (
             "-device pci-serial,adr=3",
             "-device pci-serial,adr=3: there is no parameter 'adr' of device 'pci-serial'; did you mean 'addr'?",
         ),
@@ -206,4 +210,15 @@ fn pci_devices_say_where_they_sit() {
             "-device pci-serial-2x,chardev2=c: character device 'c' is already used by pci-serial; pci-serial-2x can",
         ),
     ]);
+}
+
+#[test]
+fn a_number_of_acpi_without_acpi_is_told_to_be_of_no_use() {
+    let warnings = |line: &str| command_line(line).unwrap().warnings;
+    let card = "-device pci-serial,id=a,acpi-index=3";
+    assert_eq!(
+        warnings(&format!("-no-acpi {card}")),
+        ["-device pci-serial,id=a,acpi-index=3: not used, as there is no ACPI"]
+    );
+    assert_eq!(warnings(card), [""; 0]);
 }

@@ -164,8 +164,10 @@ impl Board {
         for ((owner, char_port), end) in owners.into_iter().zip(char_ports).zip(PciSerial::ends(&card)) {
             self.wind(owner, &end);
             if let Some(mut port) = char_port {
-                port.attach(end);
+                port.attach(end.clone());
             }
+            // Its timer goes without a character device, too.
+            self.port_ends.push(end);
         }
         self.plug(socket, card)
     }
