@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the test guest from Debian's sources, unpatched: Linux 6.1 for one processor (up) and for
-# several (smp), and an initramfs with a busybox shell.
+# Builds the test guest from Debian's sources, unpatched: a small Linux 6.1 for one processor (up), one
+# for several with all drivers (smp), and an initramfs with a busybox shell and the program probe.
 #
 #   resources/test-kernel/build.sh [--force] [--keep]
 #
@@ -24,7 +24,7 @@ packages=(
 	"$linux_package" xz-utils          # the kernel's source
 	build-essential bc bison flex      # what its build needs
 	cpio libelf-dev lz4 rsync          #
-	dpkg-dev linux-libc-dev musl-tools # busybox's source, and what its build needs
+	dpkg-dev linux-libc-dev musl-tools # busybox's source, and what its build and that of probe need
 )
 results=(bzImage-up vmlinux-up bzImage-smp vmlinux-smp initramfs.cpio config-up config-smp versions)
 
@@ -123,10 +123,15 @@ build_kernel() {
 	cp "$tree/.config" "$work/config-$variant"
 }
 
+# set_kernel_headers: where musl's compiler finds the headers of linux-libc-dev.
+set_kernel_headers() {
+	kernel_headers=(-idirafter /usr/include -idirafter "/usr/include/$(gcc -print-multiarch)")
+}
+
 # Its allnoconfig knows KCONFIG_ALLCONFIG but does not heed it: the lines are put in afterwards.
 build_busybox() {
 	local make=(make -s -C "$work/busybox/source" CC=musl-gcc KCONFIG_NOTIMESTAMP=1
-		EXTRA_CFLAGS="-idirafter /usr/include -idirafter /usr/include/$(gcc -print-multiarch)")
+		EXTRA_CFLAGS="${kernel_headers[*]}")
 	local config="$work/busybox/source/.config"
 	"${make[@]}" allnoconfig </dev/null
 	grep '^CONFIG_' "$here/busybox.config" >"$work/busybox.config"
@@ -137,12 +142,16 @@ build_busybox() {
 	"${make[@]}" -j "$(nproc)" busybox
 }
 
+build_probe() {
+	musl-gcc -static -Os -s -Wall -Wextra "${kernel_headers[@]}" -o "$work/probe" "$here/probe.c"
+}
+
 # The modification times are zero so that the same inputs give the same bytes.
 build_initramfs() {
 	local files="$work/initramfs"
 	rm -rf "$files"
 	mkdir "$files"
-	cp "$here/init" "$here/fstab" "$work/busybox/source/busybox" "$files"
+	cp "$here/init" "$here/fstab" "$work/busybox/source/busybox" "$work/probe" "$files"
 	touch --date=@0 "$files"/*
 	FILES=$files "$work/linux-up/usr/gen_init_cpio" -t 0 "$here/initramfs.list" >"$work/initramfs.cpio"
 }
@@ -216,10 +225,12 @@ trap stop EXIT
 install_packages
 unpack "$work/linux" linux_source
 unpack "$work/busybox" busybox_source
+set_kernel_headers
 built_from=$(stamp)
 start linux-up build_kernel up "$here/base.config"
-start linux-smp build_kernel smp "$here/base.config" "$here/smp.config"
+start linux-smp build_kernel smp "$here/base.config" "$here/smp.config" "$here/drivers.config"
 start busybox build_busybox
+start probe build_probe
 finish
 build_initramfs
 versions >"$work/versions"
