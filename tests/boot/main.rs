@@ -7,6 +7,7 @@
 mod clocks;
 mod complaints;
 mod console;
+mod devices;
 mod guest;
 mod multiboot;
 mod test_kernel;
