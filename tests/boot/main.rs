@@ -10,6 +10,7 @@ mod console;
 mod devices;
 mod guest;
 mod multiboot;
+mod sleep;
 mod test_kernel;
 
 use clocks::Base;
