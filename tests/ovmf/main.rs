@@ -1,7 +1,8 @@
 //! UEFI firmware (OVMF, Debian package ovmf) in flash chips, as far as it comes in reasonable time on a host that interprets
 //! the guest's kernel code: to where it unpacks itself, which takes a long time there and makes no accesses to devices.
 //!
-//! QEMU 7.2 on such a host ends a step earlier, with an internal error of KVM at `fwait`.
+//! QEMU 7.2 on such a host ends an access earlier, with an internal error of KVM at `fwait`. Until there OVMF writes
+//! neither to its debug port (402h) nor to port 80h.
 
 mod variables;
 
