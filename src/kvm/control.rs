@@ -329,3 +329,6 @@ fn serve(vcpu: &mut Vcpu, control: &Control) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
