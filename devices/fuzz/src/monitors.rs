@@ -9,7 +9,9 @@ use natoma::config::MachineConfig;
 use natoma::qtest::QtestMachine;
 
 /// Most bytes that a conversation makes the machine say.
-const MOST_OUTPUT: usize = 64 << 20;
+const MOST_OUTPUT: usize = 256 << 20;
+/// Longest line that moves the clock: less than a second of guest time, as a year of a fast timer takes its time here, too.
+const LONGEST_STEP: usize = "clock_step 999999999".len();
 
 const OPTIONS: [&str; 14] = [
     "-nodefaults",
@@ -28,8 +30,9 @@ const OPTIONS: [&str; 14] = [
     "-no-shutdown",
 ];
 
-/// Words of commands that write files of any name, or open them for writing: they are left to the tests.
-const DANGEROUS: [&[u8]; 3] = [b"save", b"change", b"\\u"];
+/// Words of commands that write files of any name, open them for writing, or read all of memory at a user's wish: they are left
+/// to the tests.
+const DANGEROUS: [&[u8]; 4] = [b"save", b"change", b"sum", b"\\u"];
 
 fn with_machine(act: impl FnOnce(&mut QtestMachine, &MachineConfig)) {
     thread_local! {
@@ -78,7 +81,8 @@ pub fn qmp(text: &[u8]) {
 /// A line is answered by several, or by none.
 pub fn qtest(text: &str) {
     with_machine(|machine, _| {
-        for line in text.lines() {
+        let too_far = |line: &str| line.trim_start().starts_with("clock_") && line.len() > LONGEST_STEP;
+        for line in text.lines().filter(|line| !too_far(line)) {
             let answer = machine.command(line);
             let lines: Vec<_> = answer.lines().filter(|line| !line.starts_with("IRQ ")).collect();
             assert!(
