@@ -86,6 +86,8 @@ struct Board {
     root: Arc<PciBus>,
     gates: [BusMaster; 2],
     buses: [Arc<PciBus>; 2],
+    /// From the root outward.
+    devices: [Arc<Mutex<dyn Device>>; 3],
     _mechanism: Shared<ConfigMechanism1>,
 }
 
@@ -103,19 +105,35 @@ impl Board {
         let gates = [gates[0].clone(), outer.bus_master()];
         let inner = PciBus::behind(&outer, 2, "inner", gates[1].clone());
         let bridge = |chassis, gate: &BusMaster| shared(PciBridge::new(chassis, gate.clone(), Extras::default()));
-        root.insert_bridge(PciAddress::slot(4), "pci-bridge", bridge(1, &gates[0]), outer.clone()).unwrap();
-        outer.insert_bridge(PciAddress::slot(2), "pci-bridge", bridge(2, &gates[1]), inner.clone()).unwrap();
-        inner.insert(PciAddress::slot(3), "card", shared(Card::new(true))).unwrap();
+        let (first, second, card) = (bridge(1, &gates[0]), bridge(2, &gates[1]), shared(Card::new(true)));
+        root.insert_bridge(PciAddress::slot(4), "pci-bridge", first.clone(), outer.clone()).unwrap();
+        outer.insert_bridge(PciAddress::slot(2), "pci-bridge", second.clone(), inner.clone()).unwrap();
+        inner.insert(PciAddress::slot(3), "card", card.clone()).unwrap();
         let mechanism = shared(ConfigMechanism1::new(root.clone()));
         for (region, base) in mechanism1::REGIONS.into_iter().zip([0xcf8, 0xcfc]) {
             ports.map(base, region, crate::base::Priority::Fixed, mechanism.clone());
         }
-        Self { ports, memory, intx, root, gates, buses: [outer, inner], _mechanism: mechanism }
+        Self {
+            ports,
+            memory,
+            intx,
+            root,
+            gates,
+            buses: [outer, inner],
+            devices: [first, second, card],
+            _mechanism: mechanism,
+        }
     }
 
     /// Buses 1 and 2; everything enabled; I/O C000h, memory FE000000h, prefetchable memory at 4 GiB.
     fn configured() -> Self {
         let board = Self::new();
+        board.configure();
+        board
+    }
+
+    fn configure(&self) {
+        let board = self;
         for (bridge, primary, secondary) in [(OUTER, 0, 1), (INNER, 1, 2)] {
             board.write(bridge, 0x18, primary | secondary << 8 | 2 << 16);
             board.write(bridge, 0x1c, 0xc0c0);
@@ -129,7 +147,26 @@ impl Board {
         board.write(CARD, 0x14, 0xfe00_0000);
         board.write(CARD, 0x1c, 1);
         board.write(CARD, 0x04, 7);
-        board
+    }
+
+    /// What a snapshot is: each device's state.
+    fn save(&self) -> Vec<State> {
+        self.devices.iter().map(|device| lock(device).save()).collect()
+    }
+
+    /// A board to which a snapshot of this one is brought back.
+    fn twin(&self) -> Self {
+        let twin = Self::new();
+        for (device, state) in twin.devices.iter().zip(self.save()) {
+            lock(device).load(&state).unwrap();
+        }
+        twin.root.remap();
+        twin
+    }
+
+    /// Where windows are on the buses.
+    fn windows(&self) -> [Vec<(u64, u64, &'static str)>; 2] {
+        [self.ports.ranges(), self.memory.ranges()]
     }
 
     fn select(&self, function: u32, register: u32) {
@@ -468,17 +505,27 @@ fn all_bridges_have_to_let_a_master_pass() {
 }
 
 #[test]
-fn random_registers_never_upset_the_tree() {
-    let board = Board::configured();
+fn random_registers_never_upset_the_tree_and_a_snapshot_brings_it_back() {
+    let board = Board::new();
     let mut seed = 0x1234_5678_9abc_def1_u64;
-    for _ in 0..2000 {
+    let mut reached = 0;
+    for round in 0..3000 {
+        // From time to time the way to the card is open.
+        if round % 20 == 0 {
+            board.configure();
+        }
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
         let function = [OUTER, INNER, CARD][(seed % 3) as usize];
         board.write(function, ((seed >> 8) & 0x3c) as u32, (seed >> 24) as u32);
-        let _ = (board.inb(seed >> 48), board.readb(seed >> 32), board.read(CARD, 0));
+        let _ = (board.inb(seed >> 48), board.readb(seed >> 32));
+        reached += u32::from(board.read(CARD, 0) != u32::MAX);
+        let twin = board.twin();
+        assert_eq!(twin.save(), board.save(), "round {round}");
+        assert_eq!(twin.windows(), board.windows(), "round {round}");
     }
+    assert!((300..2900).contains(&reached), "{reached}");
 }
 
 #[test]
