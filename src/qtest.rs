@@ -28,7 +28,7 @@ use crate::host::block::Blocks;
 use crate::host::chardev::CharPort;
 use crate::machine::accel::qtest::Bench;
 use crate::machine::mailbox::{Mailbox, Message, UserRequest};
-use crate::machine::{Built, ExitStatus, Machine, Status, build};
+use crate::machine::{Built, ExitStatus, Machine, Status, begin};
 use crate::monitor::qtest::{Hardware, HardwareError, IrqChange, execute, interrupts};
 
 /// A machine that is driven by its owner.
@@ -100,7 +100,7 @@ impl QtestMachine {
         }
         let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
         let backends = OwnBackends { chars: RefCell::default(), blocks: Blocks::open(&config.drives)? };
-        let Built { mut machine, bench } = build(config, &mailbox, &backends)?;
+        let Built { mut machine, bench } = begin(config).build(config, &mailbox, &backends)?;
         let bench = bench.context("a machine without processors has no bench")?;
         if !config.run.start_paused {
             machine.resume()?;

@@ -16,7 +16,7 @@ use nix::unistd::gettid;
 use vmm_sys_util::signal::register_signal_handler;
 
 use super::run_page::RunPage;
-use super::vcpu::{Vcpu, VcpuError};
+use super::vcpu::Vcpu;
 
 /// The signal that gets a vCPU out of the guest: one that does nothing by default and that nothing else here uses. A real-time
 /// signal would be refused while the processes of the user have too many signals pending (RLIMIT_SIGPENDING).
@@ -38,8 +38,10 @@ struct Orders {
     /// The thread may be in the guest. If not, it looks at these orders before it goes there: it needs no signal.
     running: bool,
     jobs: VecDeque<Job>,
-    /// Gone once the thread has ended, and the page with it.
+    /// The vCPU's page, while there is one.
     page: Option<RunPage>,
+    /// The thread does nothing any more.
+    ended: bool,
 }
 
 struct Control {
@@ -107,20 +109,21 @@ fn kick(control: &Control, orders: &Orders, thread: libc::pthread_t) {
 }
 
 impl VcpuHandle {
-    /// Starts a thread for `vcpu`, parked; `named` after the vCPU, or like the process. `set_up` runs there before all else,
-    /// beside what the caller does meanwhile; if it fails, the machine is told.
+    /// Starts the thread of vCPU number `index`, parked; `named` after the vCPU, or like the process. `make` makes the vCPU
+    /// there, beside what the caller does meanwhile; without one the thread ends.
     ///
     /// # Errors
     /// The host has no more threads to give.
-    pub fn spawn(
-        mut vcpu: Vcpu,
-        named: bool,
-        set_up: impl FnOnce(&mut Vcpu) -> Result<(), VcpuError> + Send + 'static,
-    ) -> io::Result<Self> {
-        let page = Some(vcpu.run_page());
-        let orders = Orders { order: Order::Park, parked: false, running: false, jobs: VecDeque::new(), page };
+    pub fn spawn(index: u32, named: bool, make: impl FnOnce() -> Option<Vcpu> + Send + 'static) -> io::Result<Self> {
         let control = Arc::new(Control {
-            orders: Mutex::new(orders),
+            orders: Mutex::new(Orders {
+                order: Order::Park,
+                parked: false,
+                running: false,
+                jobs: VecDeque::new(),
+                page: None,
+                ended: false,
+            }),
             changed: Condvar::new(),
             attention: AtomicBool::new(true),
             thread_id: OnceLock::new(),
@@ -129,14 +132,17 @@ impl VcpuHandle {
         let mut thread = thread::Builder::new();
         if named {
             // The name of QEMU's vCPU threads.
-            thread = thread.name(format!("CPU {}/KVM", vcpu.index()));
+            thread = thread.name(format!("CPU {index}/KVM"));
         }
         let thread = thread.spawn(move || {
-            let _end = EndOfThread(&theirs);
+            let end = EndOfThread(&theirs);
             // Whoever started natoma may have blocked it. The call can't fail.
             let _ = SigSet::from(KICK).thread_unblock();
             theirs.thread_id.get_or_init(|| gettid().as_raw());
-            set_up(&mut vcpu).unwrap_or_else(|error| vcpu.give_up(error.into()));
+            let Some(mut vcpu) = make() else { return };
+            // From here on it goes before the vCPU.
+            let _end = end;
+            lock(&theirs.orders).page = Some(vcpu.run_page());
             run(&mut vcpu, &theirs);
         })?;
         Ok(Self { control, thread: Some(thread) })
@@ -166,7 +172,7 @@ impl VcpuHandle {
     /// Waits until the vCPU has left the guest and has nothing half done. It must have been ordered to park.
     pub fn wait_parked(&self) {
         let mut orders = lock(&self.control.orders);
-        while !orders.parked && orders.page.is_some() {
+        while !orders.parked && !orders.ended {
             orders = self.control.wait(orders);
         }
     }
@@ -222,7 +228,7 @@ impl VcpuKicker {
     /// `false` if the thread has ended.
     pub fn post(&self, job: impl FnOnce(&mut Vcpu) + Send + 'static) -> bool {
         let mut orders = lock(&self.control.orders);
-        if orders.page.is_none() {
+        if orders.ended {
             return false;
         }
         orders.jobs.push_back(Box::new(job));
@@ -287,6 +293,7 @@ impl Drop for EndOfThread<'_> {
     fn drop(&mut self) {
         let mut orders = lock(&self.0.orders);
         orders.page = None;
+        orders.ended = true;
         let jobs = std::mem::take(&mut orders.jobs);
         drop(orders);
         self.0.changed.notify_all();

@@ -54,11 +54,12 @@ enum Next {
 }
 
 /// What all vCPUs of a machine are made from.
-pub struct VcpuHost<'a> {
+#[derive(Clone)]
+pub struct VcpuHost {
     /// KVM.
-    pub kvm: &'a Arc<Kvm>,
+    pub kvm: Arc<Kvm>,
     /// How they are arranged.
-    pub topology: &'a Topology,
+    pub topology: Topology,
     /// Memory and ports.
     pub space: AddressSpace,
     /// The port that wants to see registers.
@@ -112,17 +113,20 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// Makes `fd` vCPU number `index` of the machine. To be followed by [`Self::set_up`].
+    /// Makes `fd`, which is new, vCPU number `index` of the machine and the processor `cpu`. If the kernel refuses, the
+    /// machine is told, and the vCPU never runs.
+    ///
+    /// This takes some tenths of a millisecond, which the vCPU's thread has while the rest of the machine is made.
     #[must_use]
-    pub fn new(host: &VcpuHost<'_>, index: u32, mut fd: VcpuFd) -> Self {
+    pub fn new(host: &VcpuHost, index: u32, mut fd: VcpuFd, cpu: &GuestCpu) -> Self {
         let VcpuHost { kvm, topology, space, register_port, events, quirks, controllers, msrs } = host;
-        Self {
+        let mut vcpu = Self {
             index,
             page: RunPage::new(&mut fd),
             fd,
             space: space.clone(),
             register_port: register_port.clone(),
-            has_x2apic: false,
+            has_x2apic: cpu.has_x2apic(),
             events: Arc::clone(events),
             fixups: VcpuFixups::new(Arc::clone(quirks)),
             controllers: controllers.clone(),
@@ -132,18 +136,14 @@ impl Vcpu {
             core_thread_count: msr::core_thread_count(topology),
             access_pending: false,
             usable: true,
-        }
+        };
+        vcpu.set_up(cpu, topology).unwrap_or_else(|error| vcpu.give_up(error.into()));
+        vcpu
     }
 
-    /// Makes it the processor `cpu` and takes note of the state to which a reset returns. To be called before anything else
-    /// is done with the vCPU; it takes some tenths of a millisecond, which its thread has while the rest of the machine is
-    /// made.
-    ///
-    /// # Errors
-    /// The kernel refuses a step.
-    pub fn set_up(&mut self, cpu: &GuestCpu, topology: &Topology) -> Result<(), VcpuError> {
+    /// Makes it the processor `cpu` and takes note of the state to which a reset returns.
+    fn set_up(&mut self, cpu: &GuestCpu, topology: &Topology) -> Result<(), VcpuError> {
         cpu.set_up(&self.fd, topology, self.index)?;
-        self.has_x2apic = cpu.has_x2apic();
         // All vCPUs have the same registers: the first shows which.
         if self.index == 0 {
             let _ = self.msrs.set(StateMsrs::detect(&self.kvm, &self.fd)?);

@@ -30,25 +30,38 @@ pub struct Built {
     pub bench: Option<Bench>,
 }
 
-/// Builds the machine.
-///
-/// # Errors
-/// The host can't provide what the configuration asks for.
-pub fn build(config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Backends) -> Result<Built> {
-    ram::try_out(&config.memory.spare)?;
-    match config.platform.accel {
-        Accel::Kvm => {
-            let (prepared, ground) = kvm::prepare(config, backends)?;
-            let assembly = assemble(ground, config, mailbox, backends)?;
-            let accelerator = prepared.add_processors(config, &assembly, mailbox)?;
-            Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: None })
+/// A machine whose making has begun: what needs none of natoma's devices is on its way.
+pub struct Begun(Option<kvm::Begun>);
+
+/// Begins to make the machine. What prevents it is told by [`Begun::build`].
+#[must_use]
+pub fn begin(config: &MachineConfig) -> Begun {
+    Begun(match config.platform.accel {
+        Accel::Kvm => Some(kvm::begin(config)),
+        Accel::Qtest => None,
+    })
+}
+
+impl Begun {
+    /// Builds the machine.
+    ///
+    /// # Errors
+    /// The host can't provide what the configuration asks for.
+    pub fn build(self, config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Backends) -> Result<Built> {
+        ram::try_out(&config.memory.spare)?;
+        if let Some(begun) = self.0 {
+            let (prepared, ground) = begun.prepare(config, backends)?;
+            let mut assembly = assemble(ground, config, mailbox, backends)?;
+            let ready = prepared.put_on(&mut assembly, mailbox)?;
+            assembly.tell_firmware(config, ready.identification())?;
+            let accelerator = ready.add_processors(config, &assembly, mailbox)?;
+            return Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: None });
         }
-        Accel::Qtest => {
-            let (prepared, ground) = qtest::prepare(config, backends)?;
-            let assembly = assemble(ground, config, mailbox, backends)?;
-            let (accelerator, bench) = prepared.drive(config, &assembly, mailbox)?;
-            Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
-        }
+        let (prepared, ground) = qtest::prepare(config, backends)?;
+        let mut assembly = assemble(ground, config, mailbox, backends)?;
+        assembly.tell_firmware(config, qtest::QEMU64)?;
+        let (accelerator, bench) = prepared.drive(config, &assembly, mailbox)?;
+        Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
     }
 }
 
@@ -58,8 +71,6 @@ pub struct Assembly {
     pub board: Board,
     /// Where RAM lies.
     pub layout: MemoryLayout,
-    /// What the processors say they are.
-    pub identification: Identification,
     /// RAM.
     pub ram: GuestRam,
     /// The host bridge's say in what the processors see of it.
@@ -68,6 +79,9 @@ pub struct Assembly {
     pub space: AddressSpace,
     /// Guest time.
     pub time: GuestTime,
+    topology: Topology,
+    /// Addresses that the processors keep to themselves.
+    reserved: Vec<E820Entry>,
     rtc_timers: Option<QueueRunner>,
 }
 
@@ -78,8 +92,7 @@ fn assemble(
     mailbox: &Arc<Mailbox>,
     backends: &dyn Backends,
 ) -> Result<Assembly> {
-    let Ground { layout, ram, identification, reserved, slots, shadow, flash, clockwork, irqs, chips, messages } =
-        ground;
+    let Ground { layout, ram, reserved, slots, shadow, flash, clockwork, irqs, chips, messages } = ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
@@ -103,50 +116,43 @@ fn assemble(
     };
     let mut board = Board::new(foundation, config, backends)?;
     board.add_flash(flash, &slots);
-    tell_firmware(config, &mut board, &layout, &topology, identification, reserved)?;
     let rtc_timers = match rtc_is_own {
         true => Some(QueueRunner::new(rtc_queue, false).context("can't make a timer")?),
         false => None,
     };
     let time = clockwork.connect(queue).context("can't make a timer")?;
     let space = AddressSpace { ports: Arc::clone(&board.ports), devices: Arc::clone(&board.memory), slots };
-    Ok(Assembly { board, layout, identification, ram, shadow, space, time, rtc_timers })
-}
-
-/// Fills fw_cfg.
-fn tell_firmware(
-    config: &MachineConfig,
-    board: &mut Board,
-    layout: &MemoryLayout,
-    topology: &Topology,
-    identification: Identification,
-    reserved: Vec<E820Entry>,
-) -> Result<()> {
-    let smbios = description::smbios(config, board, layout, topology, identification, true)?;
-    let anchor = smbios.anchor(entry_point(config))?;
-    // A kernel that is started directly has found its tables when it could ask for these.
-    let listens = config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest;
-    let user_tables = if listens { description::user_tables(config)? } else { Vec::new() };
-    let inputs = fw_cfg::Inputs {
-        config,
-        layout,
-        topology,
-        reserved,
-        smbios: (anchor, smbios.tables),
-        feature_control: identification.feature_control(),
-        user_tables: &user_tables,
-    };
-    let device = Arc::clone(board.fw_cfg());
-    let mut device = lock(&device);
-    fw_cfg::fill(&mut device, inputs)?;
-    if config.platform.acpi && listens {
-        firmware_tables(config, board, layout, topology, user_tables).add_files(&mut device)?;
-    }
-    fw_cfg::add_boot_order(&mut device, &mut board.boot_order, config, layout)?;
-    fw_cfg::add_user_files(&mut device, &config.boot)
+    Ok(Assembly { board, layout, ram, shadow, space, time, topology, reserved, rtc_timers })
 }
 
 impl Assembly {
+    /// Fills fw_cfg. The processors are what `identification` says.
+    fn tell_firmware(&mut self, config: &MachineConfig, identification: Identification) -> Result<()> {
+        let Self { board, layout, topology, reserved, .. } = self;
+        let smbios = description::smbios(config, board, layout, topology, identification, true)?;
+        let anchor = smbios.anchor(entry_point(config))?;
+        // A kernel that is started directly has found its tables when it could ask for these.
+        let listens = config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest;
+        let user_tables = if listens { description::user_tables(config)? } else { Vec::new() };
+        let inputs = fw_cfg::Inputs {
+            config,
+            layout,
+            topology,
+            reserved,
+            smbios: (anchor, smbios.tables),
+            feature_control: identification.feature_control(),
+            user_tables: &user_tables,
+        };
+        let device = Arc::clone(board.fw_cfg());
+        let mut device = lock(&device);
+        fw_cfg::fill(&mut device, inputs)?;
+        if config.platform.acpi && listens {
+            firmware_tables(config, board, layout, topology, user_tables).add_files(&mut device)?;
+        }
+        fw_cfg::add_boot_order(&mut device, &mut board.boot_order, config, layout)?;
+        fw_cfg::add_user_files(&mut device, &config.boot)
+    }
+
     fn finish(self, config: &MachineConfig, accelerator: Box<dyn Accelerator>) -> Machine {
         let rtc_timers = self.rtc_timers.map(|timers| Arc::new(Mutex::new(timers)));
         Machine::new(accelerator, self.board, self.space, self.time, rtc_timers, config.run.actions)

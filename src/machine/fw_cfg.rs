@@ -40,7 +40,7 @@ pub struct Inputs<'a> {
     /// How the processors are arranged.
     pub topology: &'a Topology,
     /// What the processors keep to themselves of the address space.
-    pub reserved: Vec<E820Entry>,
+    pub reserved: &'a [E820Entry],
     /// SMBIOS: the entry point with an address of zero, and the tables.
     pub smbios: (Vec<u8>, Vec<u8>),
     /// What firmware is to write to IA32_FEATURE_CONTROL of every processor.
@@ -104,7 +104,7 @@ fn hpet(present: bool) -> Vec<u8> {
 }
 
 /// Address, length (64 bits each) and kind (32 bits) of each range.
-fn e820(layout: &MemoryLayout, reserved: Vec<E820Entry>) -> Vec<u8> {
+fn e820(layout: &MemoryLayout, reserved: &[E820Entry]) -> Vec<u8> {
     let ram = layout.ram_regions().map(|region| {
         let range = region.guest;
         E820Entry::new(range.start, range.end - range.start, E820Kind::Ram)
@@ -113,7 +113,7 @@ fn e820(layout: &MemoryLayout, reserved: Vec<E820Entry>) -> Vec<u8> {
         let kind: u32 = entry.kind as u32;
         [&entry.addr.to_le_bytes()[..], &entry.size.to_le_bytes(), &kind.to_le_bytes()].concat()
     };
-    reserved.into_iter().chain(layout.amd_hypertransport()).chain(ram).flat_map(entry).collect()
+    reserved.iter().copied().chain(layout.amd_hypertransport()).chain(ram).flat_map(entry).collect()
 }
 
 /// For S0 to S5: bit 7 says that the state exists, the rest is its SLP_TYP.

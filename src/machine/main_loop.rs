@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
-use super::build::{Built, build};
+use super::build::{self, Built};
 use super::control::MonitorControl;
 use super::front_doors::FrontDoors;
 use super::lifecycle::ExitStatus;
@@ -29,13 +29,14 @@ pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Res
     let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
     // Before any thread exists, so that all inherit the mask.
     let mut signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
+    let begun = build::begin(config);
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let blocks = Blocks::open(&config.drives)?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
     let control = Arc::new(MonitorControl::new(config, device_types, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let mut doors = FrontDoors::open(config, &chardevs, &control)?;
-    let built = build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks });
+    let built = begun.build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks });
     let Built { mut machine, bench } = match built {
         Ok(built) => built,
         // A signal may have ended it, or nobody wants to know any more.

@@ -37,6 +37,6 @@ pub mod smbios;
 mod testing;
 pub mod timers;
 
-pub(crate) use build::{Built, build};
+pub(crate) use build::{Built, begin};
 pub use lifecycle::{ExitStatus, Machine, Status};
 pub use main_loop::run;

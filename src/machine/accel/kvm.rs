@@ -7,31 +7,28 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use devices::base::IrqSink;
-use devices::chipset::i8254::LostTicks;
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
-use super::split::SplitIrqchip;
+use super::first_cpu::{FirstCpu, Made, Memory};
+use super::irqchip::Irqchip;
 use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
-use crate::config::{KernelIrqchip, LostTickPolicy, MachineConfig, PlatformConfig};
+use crate::config::{KernelIrqchip, MachineConfig};
 use crate::host::{Backends, process};
 use crate::kvm::address_space::AddressSpace;
-use crate::kvm::chips::{self, ChipState};
-use crate::kvm::control::{self, VcpuHandle, VcpuParker, VcpuThread};
+use crate::kvm::chips;
+use crate::kvm::control::{VcpuHandle, VcpuParker, VcpuThread};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
 use crate::kvm::inspect::Processors;
-use crate::kvm::irq::GsiSink;
-use crate::kvm::memory::MemorySlots;
 use crate::kvm::msr::Msr;
-use crate::kvm::pit::{self, KernelPit, StoppedPit};
+use crate::kvm::open;
+use crate::kvm::pit::StoppedPit;
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::register_port::PlacedPort;
-use crate::kvm::split::{BoardControllers, KernelMessages};
+use crate::kvm::split::KernelMessages;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
-use crate::kvm::{open, vm};
 use crate::machine::boot::{BootSource, FirstImage, KernelStart};
 use crate::machine::build::Assembly;
 use crate::machine::description::{Identification, describe};
@@ -40,110 +37,145 @@ use crate::machine::interrupt_report::{InterruptReport, ReadInterrupts};
 use crate::machine::layout::{KVM_RESERVED, MemoryLayout};
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
-use crate::machine::pc::chips::Chips;
-use crate::machine::shadow::ShadowSlots;
 use crate::machine::{flash, ram};
 use crate::tell::tell;
 
-/// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
-const MAX_XAPIC_ID: u32 = 254;
 /// Virtual CPUs that KVM creates, in some milliseconds, before one more thread for it pays.
 const WORTH_A_THREAD: usize = 16;
 
-/// A virtual machine in the kernel that has no board yet.
-pub struct Prepared {
-    image: FirstImage,
+/// A virtual machine in the kernel that is being made.
+pub struct Begun(Result<Underway>);
+
+struct Underway {
     kvm: Arc<Kvm>,
     quirks: Arc<HostQuirks>,
     topology: Topology,
-    cpu: GuestCpu,
-    vm: Arc<VmFd>,
-    irqchip: Irqchip,
-    first: VcpuFd,
+    first: FirstCpu,
 }
 
-/// Makes the virtual machine, its memory and chips, and the first of its processors.
-///
-/// # Errors
-/// The host can't provide what the configuration asks for.
-pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
-    if config.platform.kernel_irqchip == KernelIrqchip::Off {
-        bail!(
-            "-accel kernel-irqchip=off: natoma has no local APICs of its own: use kernel-irqchip=split, where all other \
-             interrupt controllers and the PIT are outside the kernel"
-        );
-    }
-    let flash = flash::open(config, backends)?;
-    let image = FirstImage::open(config, &flash)?;
-    let kvm = Arc::new(open::open().context("-accel kvm")?);
-    let topology = Topology::new(&config.smp)?;
-    let limit = kvm.get_max_vcpus();
-    if config.smp.max_cpus as usize > limit {
-        bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
-    }
-    let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
-    let native = Native::default();
-    let amd = GuestCpu::will_be_amd(&config.cpu, &native).context("-cpu")?;
-    let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
+/// Begins to make a virtual machine. What prevents it is told by [`Begun::prepare`], after what is wrong with back ends and
+/// images.
+#[must_use]
+pub fn begin(config: &MachineConfig) -> Begun {
+    Begun(Underway::new(config))
+}
 
-    let make = || -> Result<_> {
-        let ram = ram::map(&config.memory.ram, &layout)?;
-        let vm = vm::create(&kvm, &quirks)?;
-        let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&ram)));
-        let shadow = ShadowSlots::new(Arc::clone(&slots));
-        shadow.map_ram(&layout, image.firmware())?;
-        flash.iter().try_for_each(|chip| chip.map(&slots))?;
-        let wide_apic_ids = topology.apic_id_limit() > MAX_XAPIC_ID + 1;
-        let chips = Irqchip::make(&vm, &config.platform, &quirks, image.firmware().is_some(), wide_apic_ids)?;
-        let first = create_vcpu(&vm, &topology, 0)?;
-        Ok((ram, vm, slots, shadow, chips, first))
-    };
-    // To ask KVM what processors it can make takes about as long as to make a machine for them.
-    let (mut host_cpu, made) = thread::scope(|scope| -> Result<_> {
-        let detect = || HostCpu::detect(&kvm, native, config.platform.kernel_irqchip, &quirks);
-        let host_cpu = thread::Builder::new().spawn_scoped(scope, detect).context("can't start a thread")?;
-        let made = make();
-        Ok((host_cpu.join().unwrap_or_else(|panic| resume_unwind(panic))?, made))
-    })?;
-    let (ram, vm, slots, shadow, (irqchip, irqs, chips), first) = match made {
-        Ok(made) => made,
-        Err(error) => {
-            // Memory that the guest could not address is the better reason, should the host not have that much anyway.
-            if let Ok(cpu) = GuestCpu::new(&config.cpu, &host_cpu) {
-                layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
-            }
-            return Err(error);
+impl Underway {
+    fn new(config: &MachineConfig) -> Result<Self> {
+        if config.platform.kernel_irqchip == KernelIrqchip::Off {
+            bail!(
+                "-accel kernel-irqchip=off: natoma has no local APICs of its own: use kernel-irqchip=split, where all other \
+                 interrupt controllers and the PIT are outside the kernel"
+            );
         }
-    };
-    // What the host's processors can do shows only with the first virtual one.
-    host_cpu.examine(&first)?;
-    let cpu = GuestCpu::new(&config.cpu, &host_cpu).context("-cpu")?;
-    for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&topology)) {
-        tell(format_args!("warning: {warning}"));
+        let kvm = Arc::new(open::open().context("-accel kvm")?);
+        let topology = Topology::new(&config.smp)?;
+        let limit = kvm.get_max_vcpus();
+        if config.smp.max_cpus as usize > limit {
+            bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
+        }
+        let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
+        let first = FirstCpu::begin(config, &kvm, &quirks, topology)?;
+        Ok(Self { kvm, quirks, topology, first })
     }
-    let layout = layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
-    let ground = Ground {
-        layout,
-        identification: Identification {
-            signature: cpu.signature(),
-            features: cpu.basic_features(),
-            vmx: cpu.has_vmx(),
-        },
-        reserved: vec![E820Entry::new(KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820Kind::Reserved)],
-        ram,
-        slots,
-        shadow,
-        flash,
-        clockwork: Clockwork::flowing(),
-        irqs,
-        chips,
-        messages: Arc::new(KernelMessages::new(Arc::clone(&vm))),
-    };
-    Ok((Prepared { image, kvm, quirks, topology, cpu, vm, irqchip, first }, ground))
+}
+
+/// A virtual machine in the kernel that has no board yet.
+pub struct Prepared {
+    kvm: Arc<Kvm>,
+    quirks: Arc<HostQuirks>,
+    topology: Topology,
+    image: FirstImage,
+    vm: Arc<VmFd>,
+    irqchip: Irqchip,
+    first: FirstCpu,
+}
+
+impl Begun {
+    /// Gives the virtual machine memory and chips.
+    ///
+    /// # Errors
+    /// The host can't provide what the configuration asks for.
+    pub fn prepare(self, config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
+        let flash = flash::open(config, backends)?;
+        let image = FirstImage::open(config, &flash)?;
+        let Underway { kvm, quirks, topology, first } = self.0?;
+        let native = Native::default();
+        let amd = GuestCpu::will_be_amd(&config.cpu, &native).context("-cpu")?;
+        let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
+        let detect = || HostCpu::detect(&kvm, native, config.platform.kernel_irqchip, &quirks);
+        let ram = match ram::map(&config.memory.ram, &layout) {
+            Ok(ram) => ram,
+            Err(error) => {
+                // Memory that the guest could not address is the better reason, should the host not have that much anyway.
+                if let Ok(cpu) = GuestCpu::new(&config.cpu, &detect()?) {
+                    layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
+                }
+                return Err(error.into());
+            }
+        };
+        let memory = Memory { layout, ram, image, flash };
+        let Made { vm, slots, shadow, irqchip, irqs, chips, memory } = first.furnish(memory, || Ok(detect()?))?;
+        let Memory { layout, ram, image, flash } = memory;
+        let reserved = E820Entry::new(KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820Kind::Reserved);
+        let ground = Ground {
+            layout,
+            reserved: vec![reserved],
+            ram,
+            slots,
+            shadow,
+            flash,
+            clockwork: Clockwork::flowing(),
+            irqs,
+            chips,
+            messages: Arc::new(KernelMessages::new(Arc::clone(&vm))),
+        };
+        Ok((Prepared { kvm, quirks, topology, image, vm, irqchip, first }, ground))
+    }
+}
+
+/// A virtual machine in the kernel on whose board processors can be put.
+pub struct Ready {
+    prepared: Prepared,
+    host: VcpuHost,
+    cpu: Arc<GuestCpu>,
 }
 
 impl Prepared {
-    /// Adds all processors, and puts the first to where it starts.
+    /// Puts the first processor on the board and fits the memory's layout to what it can address.
+    ///
+    /// # Errors
+    /// The host can't provide the processor, or the processor can't address all of the memory.
+    pub fn put_on(self, assembly: &mut Assembly, mailbox: &Arc<Mailbox>) -> Result<Ready> {
+        let Assembly { board, layout, space, .. } = assembly;
+        let host = VcpuHost {
+            kvm: Arc::clone(&self.kvm),
+            topology: self.topology,
+            space: AddressSpace::clone(space),
+            register_port: board.register_port().map(|(port, device)| PlacedPort { port, device }),
+            events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
+            quirks: Arc::clone(&self.quirks),
+            controllers: self.irqchip.board_controllers(),
+            msrs: Arc::new(OnceLock::new()),
+        };
+        let cpu = self.first.show(host.clone())?;
+        for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&self.topology)) {
+            tell(format_args!("warning: {warning}"));
+        }
+        *layout = layout.clone().narrowed(cpu.physical_bits() as u8).context("-m")?;
+        Ok(Ready { prepared: self, host, cpu })
+    }
+}
+
+impl Ready {
+    /// What the processors say they are.
+    #[must_use]
+    pub fn identification(&self) -> Identification {
+        let cpu = &self.cpu;
+        Identification { signature: cpu.signature(), features: cpu.basic_features(), vmx: cpu.has_vmx() }
+    }
+
+    /// Adds the other processors, and puts the first to where it starts.
     ///
     /// # Errors
     /// The host refuses a processor, or what is booted can't be loaded.
@@ -153,28 +185,15 @@ impl Prepared {
         assembly: &Assembly,
         mailbox: &Arc<Mailbox>,
     ) -> Result<KvmAccelerator> {
-        let Self { image, kvm, quirks, topology, cpu, vm, irqchip, first } = self;
-        let Assembly { board, layout, ram, shadow, space, identification, .. } = assembly;
-        control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
-        let host = VcpuHost {
-            kvm: &kvm,
-            topology: &topology,
-            space: AddressSpace::clone(space),
-            register_port: board.register_port().map(|(port, device)| PlacedPort { port, device }),
-            events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
-            quirks,
-            controllers: irqchip.board_controllers(),
-            msrs: Arc::new(OnceLock::new()),
-        };
-        let cpu = Arc::new(cpu);
+        let identification = self.identification();
+        let Self { prepared: Prepared { topology, image, vm, irqchip, first, .. }, host, cpu } = self;
+        let Assembly { board, layout, ram, shadow, .. } = assembly;
         process::make_room_for_files(config.smp.cpus);
-        let mut fds = vec![first];
-        fds.extend(create_vcpus(&vm, &topology, 1..config.smp.cpus)?);
-        let mut vcpus = Vec::with_capacity(fds.len());
-        for (index, fd) in (0..).zip(fds) {
-            let cpu = Arc::clone(&cpu);
-            let set_up = move |vcpu: &mut Vcpu| vcpu.set_up(&cpu, &topology);
-            let vcpu = VcpuHandle::spawn(Vcpu::new(&host, index, fd), config.identity.debug_threads, set_up);
+        let mut vcpus = vec![first.into_thread()];
+        for (index, fd) in (1..).zip(create_vcpus(&vm, &topology, 1..config.smp.cpus)?) {
+            let (host, cpu) = (host.clone(), Arc::clone(&cpu));
+            let make = move || Some(Vcpu::new(&host, index, fd, &cpu));
+            let vcpu = VcpuHandle::spawn(index, config.identity.debug_threads, make);
             vcpus.push(vcpu.context("can't start the thread of a virtual CPU")?);
         }
         mailbox.connect(VcpuParker::new(&vcpus));
@@ -183,7 +202,7 @@ impl Prepared {
         let mut boot = match image {
             FirstImage::Firmware(_) => BootSource::Firmware,
             FirstImage::Kernel(kernel) => {
-                let bios = describe(config, board, layout, &topology, *identification)?;
+                let bios = describe(config, board, layout, &topology, identification)?;
                 let mtrrs = mtrrs(layout.low_ram.end, cpu.physical_bits() as u8);
                 let mtrrs = mtrrs.into_iter().map(|(index, value)| Msr { index, value }).collect();
                 BootSource::Kernel(Box::new(KernelStart { kernel, bios, mtrrs, ram: Arc::clone(ram) }))
@@ -199,7 +218,7 @@ impl Prepared {
     }
 }
 
-fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
+pub(super) fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<VcpuFd> {
     vm.create_vcpu(topology.apic_id(index).into()).map_err(|errno| {
         let what = match errno.errno() {
             libc::EMFILE => {
@@ -241,82 +260,6 @@ fn inject_nmi(vcpu: &VcpuFd) -> Result<()> {
         vcpu.nmi().context("KVM refuses a non-maskable interrupt")?;
     }
     Ok(())
-}
-
-/// Has the kernel's PIT lose ticks. If nobody `asked` for it, a guest can do without.
-fn discard_lost_ticks(vm: &VmFd, asked: bool) -> Result<()> {
-    match pit::discard_lost_ticks(vm) {
-        Err(error) if asked => {
-            Err(error).context("-global kvm-pit.lost_tick_policy=discard: KVM refuses; use lost_tick_policy=delay")
-        }
-        Err(error) => {
-            log::info!("the interval timer delivers lost ticks later, as KVM can't lose them: {error}");
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Where the interrupt controllers are.
-enum Irqchip {
-    /// In the kernel, with what they are reset to.
-    Kernel(ChipState),
-    /// On the board, but for the local APICs.
-    Split(Arc<SplitIrqchip>),
-}
-
-impl Irqchip {
-    /// Makes what is in the kernel. Returns also where interrupts go, and what the board has.
-    fn make(
-        vm: &Arc<VmFd>,
-        config: &PlatformConfig,
-        quirks: &HostQuirks,
-        has_firmware: bool,
-        wide_apic_ids: bool,
-    ) -> Result<(Self, Arc<dyn IrqSink>, Chips)> {
-        // Where firmware takes seconds, the ticks lost by then would come at once and keep other interrupts waiting.
-        // To change that takes KVM milliseconds, which a kernel without firmware need not wait for.
-        let lost_ticks = match (config.pit_lost_ticks, quirks.is_suspect() && has_firmware) {
-            (Some(LostTickPolicy::Discard), _) | (None, true) => LostTicks::Discard,
-            (Some(LostTickPolicy::Delay | LostTickPolicy::Slew), _) | (None, false) => LostTicks::Delay,
-        };
-        if config.kernel_irqchip == KernelIrqchip::On {
-            vm::add_chips(vm, wide_apic_ids)?;
-            if lost_ticks == LostTicks::Discard {
-                discard_lost_ticks(vm, config.pit_lost_ticks.is_some())?;
-            }
-            let (irqs, pit) = (GsiSink::new(Arc::clone(vm)), KernelPit::new(Arc::clone(vm)));
-            return Ok((Self::Kernel(ChipState::capture(vm)?), Arc::new(irqs), Chips::Kernel(Box::new(pit))));
-        }
-        vm::add_local_apics(vm, wide_apic_ids).context("-accel kernel-irqchip=split")?;
-        let split = SplitIrqchip::new(vm);
-        let controllers = split.controllers.clone();
-        let irqs = Arc::new(controllers.clone());
-        Ok((Self::Split(Arc::new(split)), irqs, Chips::Board(controllers, lost_ticks)))
-    }
-
-    /// What processors see of controllers on the board.
-    fn board_controllers(&self) -> Option<Arc<dyn BoardControllers>> {
-        match self {
-            Self::Kernel(_) => None,
-            Self::Split(split) => Some(Arc::clone(split) as _),
-        }
-    }
-
-    /// Connects the first processor to the 8259.
-    fn connect(&self, vcpus: &[VcpuHandle]) {
-        if let (Self::Split(split), Some(first)) = (self, vcpus.first()) {
-            first.kicker().into_iter().for_each(|kicker| split.intr.connect(kicker));
-        }
-    }
-
-    /// Resets what is in the kernel. Comes after the devices have lowered their lines.
-    fn reset(&self, vm: &VmFd) -> Result<()> {
-        match self {
-            Self::Kernel(chips) => Ok(chips.restore(vm)?),
-            Self::Split(_) => Ok(()),
-        }
-    }
 }
 
 /// The processors of a complete machine.
@@ -419,25 +362,5 @@ impl Accelerator for KvmAccelerator {
             vcpu.with(reset).context("a virtual CPU is gone")??;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kvm_ioctls::Kvm;
-
-    use super::*;
-
-    #[test]
-    fn lost_ticks_are_an_error_only_for_who_asked() {
-        let Ok(kvm) = Kvm::new() else {
-            eprintln!("SKIPPED: there is no KVM");
-            return;
-        };
-        // KVM refuses as there is no timer.
-        let vm = kvm.create_vm().unwrap();
-        assert!(discard_lost_ticks(&vm, false).is_ok());
-        let error = discard_lost_ticks(&vm, true).unwrap_err();
-        assert!(format!("{error:#}").starts_with("-global kvm-pit.lost_tick_policy=discard"), "{error:#}");
     }
 }

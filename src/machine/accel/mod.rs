@@ -2,8 +2,10 @@
 //!
 //! A machine is built in three steps. The accelerator prepares the [`Ground`]: guest memory, and where interrupts go. On
 //! it the board is put up (`build::assemble`), the same for all. Then the accelerator adds the processors, which see
-//! the board, and is from then on driven through [`Accelerator`].
+//! the board, and is from then on driven through [`Accelerator`]. What KVM takes long for is done beside this: [`first_cpu`].
 
+mod first_cpu;
+mod irqchip;
 pub mod kvm;
 pub mod qtest;
 mod split;
@@ -14,7 +16,6 @@ use anyhow::Result;
 use devices::base::msi::MsiSink;
 use devices::base::{GuestRam, IrqSink};
 
-use super::description::Identification;
 use super::flash::FlashChip;
 use super::guest_time::Clockwork;
 use super::interrupt_report::ReadInterrupts;
@@ -34,8 +35,6 @@ pub struct Ground {
     pub layout: MemoryLayout,
     /// RAM.
     pub ram: GuestRam,
-    /// What the processors say they are.
-    pub identification: Identification,
     /// Addresses that they keep to themselves.
     pub reserved: Vec<E820Entry>,
     /// Which of RAM the processors see where.

@@ -38,7 +38,7 @@ use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 const MOST_EXPIRIES: usize = 1 << 22;
 
 /// What QEMU's default processor says it is: one of AMD's.
-const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x078b_fbfd, vmx: false };
+pub const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x078b_fbfd, vmx: false };
 
 /// A machine that has no board yet.
 pub struct Prepared {
@@ -64,7 +64,6 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let tap = Arc::new(IrqTap::new(controllers.clone()));
     let ground = Ground {
         layout,
-        identification: QEMU64,
         reserved: Vec::new(),
         ram,
         slots,

@@ -1,0 +1,181 @@
+//! The first virtual CPU, whose thread also does what KVM needs long for.
+//!
+//! KVM takes most of the time in which a machine starts. The thread begins when the command line has been read, and works beside
+//! what needs no KVM. Whatever one of the two needs of the other, the other has ready by then as a rule:
+//!
+//! | this thread                              | the main thread                                          |
+//! |------------------------------------------|----------------------------------------------------------|
+//! | makes the virtual machine                | opens back ends and images, allocates guest memory       |
+//! | gives it memory, interrupt controllers   | asks what processors KVM can make                        |
+//! | makes the vCPU, looks at what it can do  | puts up the board                                        |
+//! | sets the vCPU up                         | tells firmware of the machine, or loads the kernel       |
+//! | runs it                                  | serves devices and users                                 |
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use anyhow::{Context, Result, bail};
+use devices::base::{GuestRam, IrqSink};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+
+use super::irqchip::Irqchip;
+use super::kvm::create_vcpu;
+use crate::config::{CpuConfig, MachineConfig, PlatformConfig};
+use crate::kvm::control::VcpuHandle;
+use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
+use crate::kvm::memory::MemorySlots;
+use crate::kvm::quirks::HostQuirks;
+use crate::kvm::vcpu::{Vcpu, VcpuHost};
+use crate::kvm::{control, vm};
+use crate::machine::boot::FirstImage;
+use crate::machine::flash::FlashChip;
+use crate::machine::layout::MemoryLayout;
+use crate::machine::pc::chips::Chips;
+use crate::machine::shadow::ShadowSlots;
+
+/// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
+const MAX_XAPIC_ID: u32 = 254;
+
+/// What the guest's processors see in place of devices.
+pub struct Memory {
+    /// Where RAM lies.
+    pub layout: MemoryLayout,
+    /// RAM.
+    pub ram: GuestRam,
+    /// What is booted, which may be in ROM.
+    pub image: FirstImage,
+    /// Flash chips.
+    pub flash: Vec<FlashChip>,
+}
+
+/// The virtual machine in the kernel.
+pub struct Made {
+    /// It.
+    pub vm: Arc<VmFd>,
+    /// Its memory.
+    pub slots: Arc<MemorySlots>,
+    /// The host bridge's say in that.
+    pub shadow: ShadowSlots,
+    /// Its interrupt controllers.
+    pub irqchip: Irqchip,
+    /// Takes the levels of the interrupt inputs.
+    pub irqs: Arc<dyn IrqSink>,
+    /// Where interrupt controllers and interval timer are.
+    pub chips: Chips,
+    /// What it was given.
+    pub memory: Memory,
+}
+
+/// The first vCPU, on its way to be one.
+pub struct FirstCpu {
+    // These go before the thread, which ends when it waits for one of them, is waited for.
+    memory: Sender<Memory>,
+    host: Sender<HostCpu>,
+    board: Sender<VcpuHost>,
+    made: Receiver<Result<Made>>,
+    model: Receiver<Result<Arc<GuestCpu>>>,
+    thread: VcpuHandle,
+}
+
+impl FirstCpu {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The host has no thread left.
+    pub fn begin(config: &MachineConfig, kvm: &Arc<Kvm>, quirks: &Arc<HostQuirks>, topology: Topology) -> Result<Self> {
+        control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
+        let (memory, their_memory) = channel();
+        let (host, their_host) = channel();
+        let (board, their_board) = channel();
+        let (their_made, made) = channel();
+        let (their_model, model) = channel();
+        let maker = Maker {
+            kvm: Arc::clone(kvm),
+            quirks: Arc::clone(quirks),
+            topology,
+            cpu: config.cpu.clone(),
+            platform: config.platform.clone(),
+        };
+        let make = move || {
+            let vm = vm::create(&maker.kvm, &maker.quirks).context("-accel kvm");
+            let memory = their_memory.recv().ok()?;
+            let vm = hand_over(vm.and_then(|vm| maker.furnish(vm, memory)), &their_made)?;
+            let fd = create_vcpu(&vm, &maker.topology, 0);
+            let host = their_host.recv().ok()?;
+            let looked_at = fd.and_then(|fd| maker.model(&fd, host).map(|model| ((fd, Arc::clone(&model)), model)));
+            let (fd, model) = hand_over(looked_at, &their_model)?;
+            Some(Vcpu::new(&their_board.recv().ok()?, 0, fd, &model))
+        };
+        let thread = VcpuHandle::spawn(0, config.identity.debug_threads, make);
+        let thread = thread.context("can't start the thread of a virtual CPU")?;
+        Ok(Self { memory, host, board, made, model, thread })
+    }
+
+    /// Gives the virtual machine its memory, and what the host's processor and KVM can do.
+    ///
+    /// # Errors
+    /// The virtual machine can't be made.
+    pub fn furnish(&self, memory: Memory, host: impl FnOnce() -> Result<HostCpu>) -> Result<Made> {
+        // Who does not take it any more has answered why.
+        let _ = self.memory.send(memory);
+        let _ = self.host.send(host()?);
+        wait(&self.made)
+    }
+
+    /// Shows the vCPU what is on the board, and waits until it is known what processor it is.
+    ///
+    /// # Errors
+    /// The host can't make it.
+    pub fn show(&self, board: VcpuHost) -> Result<Arc<GuestCpu>> {
+        let _ = self.board.send(board);
+        wait(&self.model)
+    }
+
+    /// The thread, on which the vCPU is set up.
+    #[must_use]
+    pub fn into_thread(self) -> VcpuHandle {
+        self.thread
+    }
+}
+
+fn wait<T>(answer: &Receiver<Result<T>>) -> Result<T> {
+    answer.recv().unwrap_or_else(|_| bail!("the thread of the first virtual CPU has ended"))
+}
+
+/// Answers with the second part of a result and keeps the first; `None` if there is nothing to go on with, or nobody who
+/// waits.
+fn hand_over<K, A>(result: Result<(K, A)>, answer: &Sender<Result<A>>) -> Option<K> {
+    let (kept, answered) = result.map_or_else(|error| (None, Err(error)), |(kept, part)| (Some(kept), Ok(part)));
+    answer.send(answered).ok()?;
+    kept
+}
+
+/// What the thread knows from the start.
+struct Maker {
+    kvm: Arc<Kvm>,
+    quirks: Arc<HostQuirks>,
+    topology: Topology,
+    cpu: CpuConfig,
+    platform: PlatformConfig,
+}
+
+impl Maker {
+    /// Gives the virtual machine memory and chips.
+    fn furnish(&self, vm: Arc<VmFd>, memory: Memory) -> Result<(Arc<VmFd>, Made)> {
+        let slots = Arc::new(MemorySlots::new(Arc::clone(&vm), Arc::clone(&memory.ram)));
+        let shadow = ShadowSlots::new(Arc::clone(&slots));
+        let firmware = memory.image.firmware();
+        shadow.map_ram(&memory.layout, firmware)?;
+        memory.flash.iter().try_for_each(|chip| chip.map(&slots))?;
+        let wide_apic_ids = self.topology.apic_id_limit() > MAX_XAPIC_ID + 1;
+        let (irqchip, irqs, chips) =
+            Irqchip::make(&vm, &self.platform, &self.quirks, firmware.is_some(), wide_apic_ids)?;
+        Ok((Arc::clone(&vm), Made { vm, slots, shadow, irqchip, irqs, chips, memory }))
+    }
+
+    /// What the processors are to be. What the host's can do shows only with a virtual one.
+    fn model(&self, fd: &VcpuFd, mut host: HostCpu) -> Result<Arc<GuestCpu>> {
+        host.examine(fd)?;
+        Ok(Arc::new(GuestCpu::new(&self.cpu, &host).context("-cpu")?))
+    }
+}
