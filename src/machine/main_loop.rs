@@ -29,7 +29,9 @@ pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Res
     let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
     // Before any thread exists, so that all inherit the mask.
     let mut signals = Signals::block(Arc::clone(&mailbox)).context("can't take over the signals")?;
+    // First of all, as it takes longest.
     let begun = build::begin(config);
+    signals.stand_by().context("can't start a thread")?;
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let blocks = Blocks::open(&config.drives)?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;

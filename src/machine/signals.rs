@@ -98,16 +98,23 @@ impl Signals {
     /// Takes over the signals. To be called before any thread exists, so that all inherit the mask.
     ///
     /// # Errors
-    /// The host has no file descriptor or thread left.
+    /// The host has no file descriptor left.
     pub fn block(mailbox: Arc<Mailbox>) -> io::Result<Self> {
         let set: SigSet = SIGNALS.into_iter().collect();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let (reader, writer) = io::pipe()?;
         let watch = Arc::new(Watch { fd, end: AtomicI32::new(0), bell: reader });
-        let theirs = Arc::clone(&watch);
-        thread::Builder::new().stack_size(STACK).spawn(move || theirs.stand_by())?;
         Ok(Self { watch, mailbox, bell: Some(writer) })
+    }
+
+    /// Has a thread stand by. To be called before anything is done that may take long.
+    ///
+    /// # Errors
+    /// The host has no thread left.
+    pub fn stand_by(&self) -> io::Result<()> {
+        let watch = Arc::clone(&self.watch);
+        thread::Builder::new().stack_size(STACK).spawn(move || watch.stand_by()).map(drop)
     }
 
     /// How the process ends, if a signal has come that ends it.
