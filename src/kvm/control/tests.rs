@@ -9,9 +9,9 @@ use kvm_ioctls::Kvm;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::config::Smp;
+use crate::config::{CpuConfig, KernelIrqchip, Smp};
 use crate::kvm::address_space::AddressSpace;
-use crate::kvm::cpuid::Topology;
+use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
 use crate::kvm::memory::{MemorySlots, Slot};
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::report::Report;
@@ -112,18 +112,22 @@ fn devices_may_park_a_processor_that_finishes_an_access_to_park() {
     (sregs.cs.base, sregs.cs.selector) = (0, 0);
     fd.set_sregs(&sregs).unwrap();
     fd.set_regs(&kvm_regs { rip: 0x1000, rflags: 2, ..Default::default() }).unwrap();
+    let quirks = Arc::new(HostQuirks::detect(&kvm).unwrap());
+    let mut host_cpu = HostCpu::detect(&kvm, Native::default(), KernelIrqchip::On, &quirks).unwrap();
+    host_cpu.examine(&fd).unwrap();
+    let cpu = GuestCpu::new(&CpuConfig::default(), &host_cpu).unwrap();
     let host = VcpuHost {
-        kvm: &kvm,
-        topology: &Topology::new(&Smp::default()).unwrap(),
+        kvm: Arc::clone(&kvm),
+        topology: Topology::new(&Smp::default()).unwrap(),
         space: AddressSpace { ports: Arc::new(Bus::new(Space::Port)), devices, slots: Arc::new(slots) },
         register_port: None,
         events: Arc::new(Failures(Arc::clone(&parker))),
-        quirks: Arc::new(HostQuirks::detect(&kvm).unwrap()),
+        quirks,
         controllers: Some(Arc::new(Refused)),
         msrs: Arc::default(),
     };
     install_kick_handler().unwrap();
-    let handle = VcpuHandle::spawn(Vcpu::new(&host, 0, fd), false, |_| Ok(())).unwrap();
+    let handle = VcpuHandle::spawn(0, false, move || Some(Vcpu::new(&host, 0, fd, &cpu))).unwrap();
     let _ = parker.set(VcpuParker::new(std::slice::from_ref(&handle)));
     handle.run();
     let seen = [(); 2].map(|()| writes.recv_timeout(Duration::from_secs(30)));
