@@ -34,6 +34,11 @@ pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<Given>
     let mut arguments = arguments.into_iter().map(text);
     while let Some(word) = arguments.next() {
         let word = word?;
+        if is_image(&word) {
+            let option = options::find("hda").unwrap_or_else(|| unreachable!("-hda is an option"));
+            given.push(Given { option, argument: Some(word) });
+            continue;
+        }
         let option = find(&word)?;
         let argument = match option.argument {
             Argument::None => None,
@@ -56,13 +61,15 @@ pub fn split(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<Given>
     Ok(given)
 }
 
+/// Whether a word is no option, but the image of the first disk.
+fn is_image(word: &str) -> bool {
+    !word.starts_with('-') && !word.is_empty()
+}
+
 /// The option that a word of the command line names, as `-option` or `--option`.
 fn find(word: &str) -> Result<&'static OptionSpec, UsageError> {
     let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|name| !name.is_empty()) else {
-        return Err(match word {
-            "-" | "--" => UsageError::general(format_args!("{word}: this is no option")),
-            _ => Origin::bare(word).error("natoma has no disks yet: boot a kernel with -kernel and -initrd"),
-        });
+        return Err(UsageError::general(format_args!("{word}: this is no option")));
     };
     if let Some(option) = options::find(name) {
         return Ok(option);
@@ -133,6 +140,7 @@ mod tests {
         );
         assert_eq!(split_words(&["-append", "a=b --c", "-name", ""]).unwrap()[1], ("name", value("")));
         assert_eq!(split_words(&[]), Ok(vec![]));
+        assert_eq!(split_words(&["-S", "disk.img"]), Ok(vec![("S", None), ("hda", value("disk.img"))]));
     }
 
     #[test]
@@ -154,7 +162,7 @@ mod tests {
             (&["-m"], "-m: its argument is missing: -m [size=]SIZE"),
             (&["-S", "-kernel"], "-kernel: its argument is missing: -kernel FILE"),
             (&["-m=64"], "-m=64: write -m 64"),
-            (&["disk.img"], "disk.img: natoma has no disks yet: boot a kernel with -kernel and -initrd"),
+            (&[""], ": this is no option"),
             (&["--"], "--: this is no option"),
             (&["-"], "-: this is no option"),
             (&["---m", "64"], "-m: there is no such option"),

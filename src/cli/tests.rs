@@ -8,6 +8,7 @@ mod drives;
 mod files;
 mod grammar;
 mod help;
+mod ide;
 mod numa;
 mod tables;
 
@@ -85,8 +86,9 @@ fn no_options_give_a_pc_with_its_console_on_the_terminal() {
             chardevs: vec![stdio, parallel],
             parallels: [Some("parallel0".into()), None, None],
             serials: [Some("serial0".into()), None, None, None],
-            drives: vec![Drive { id: "floppy0".into(), image: None }],
+            drives: vec![Drive::new("floppy0", None), Drive::new("ide1-cd0", None)],
             fdc: FdcConfig { drives: [floppy("floppy0", FloppyKind::Auto), None], ..FdcConfig::default() },
+            ide: vec![DeviceConfig::IdeCd(IdeDrive::new(2, Some("ide1-cd0".into())))],
             monitors: vec![MonitorConfig { chardev: "serial0".into(), mode: MonitorMode::Readline }],
             ..MachineConfig::default()
         }

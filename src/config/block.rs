@@ -1,4 +1,4 @@
-//! Drives of the host: the image files behind floppy drives and flash chips.
+//! Drives of the host: the image files behind disks, CD and floppy drives and flash chips.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -14,6 +14,31 @@ pub struct Drive {
     pub id: String,
     /// The medium in it at the start.
     pub image: Option<Image>,
+    /// What errors of reads lead to, at a device that can do more than report them.
+    pub on_read_error: OnError,
+    /// What errors of writes and flushes lead to.
+    pub on_write_error: OnError,
+}
+
+impl Drive {
+    /// A drive with the defaults of `-drive`.
+    pub fn new(id: impl Into<String>, image: Option<Image>) -> Self {
+        Self { id: id.into(), image, on_read_error: OnError::Report, on_write_error: OnError::Enospc }
+    }
+}
+
+/// What an error of the host leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// The guest is told.
+    Report,
+    /// The machine stops, and tries again when it goes on.
+    Stop,
+    /// The guest is told that all is well.
+    Ignore,
+    /// The machine stops if the host's storage is full; the guest is told of all other errors.
+    Enospc,
 }
 
 /// An image file (or a block device of the host), and how it is used.

@@ -1,6 +1,6 @@
 //! Devices that are added to those of the board.
 
-use super::{FloppyDevice, IsaParallel, PciDevice, PlainDevice, Pvpanic};
+use super::{FloppyDevice, IdeDrive, IsaParallel, PciDevice, PlainDevice, Pvpanic};
 use serde::{Deserialize, Serialize};
 
 /// A device of `-device`, with every property resolved (command line, then `-global`, then the device's default).
@@ -15,6 +15,10 @@ pub enum DeviceConfig {
     IsaSerial(IsaSerial),
     /// A floppy drive at the board's controller.
     Floppy(FloppyDevice),
+    /// A disk at the board's IDE controller.
+    IdeHd(IdeDrive),
+    /// A CD drive at the board's IDE controller.
+    IdeCd(IdeDrive),
     /// A parallel port.
     IsaParallel(IsaParallel),
     /// A port by which the guest reports a panic.

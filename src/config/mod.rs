@@ -12,6 +12,7 @@ mod chardev;
 mod cpu;
 mod device;
 mod floppy;
+mod ide;
 mod isa;
 mod memory;
 mod numa;
@@ -22,13 +23,14 @@ mod rtc;
 mod run;
 mod tables;
 
-pub use block::{Access, CacheMode, Drive, Image, ImageFormat, Locking, PFLASH_UNITS};
+pub use block::{Access, CacheMode, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
 pub use catalogue::{DeviceProperty, DeviceType};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
+pub use ide::{IDE_BUSES, IDE_PLACES, IdeDrive};
 pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
 pub use numa::NumaConfig;
@@ -81,6 +83,9 @@ pub struct MachineConfig {
     pub drives: Vec<Drive>,
     /// The floppy controller and its drives.
     pub fdc: FdcConfig,
+    /// The disks and CD drives of the IDE controller that no `-device` makes: [`DeviceConfig::IdeHd`] and
+    /// [`DeviceConfig::IdeCd`].
+    pub ide: Vec<DeviceConfig>,
     /// The drive behind each flash chip of the firmware; `None`: the chip does not exist.
     pub pflash: [Option<String>; PFLASH_UNITS],
     /// The character device behind each of COM1 to COM4 (index 0 is COM1); `None`: the port does not exist.

@@ -14,6 +14,8 @@ pub mod irq {
     pub const LPT: u8 = 7;
     /// MC146818 real-time clock.
     pub const RTC: u8 = 8;
+    /// IDE controller: primary and secondary channel.
+    pub const IDE: [u8; 2] = [14, 15];
     /// ACPI system control interrupt: wired to the input itself, not through the PIRQ router.
     pub const SCI: u8 = 9;
     /// i8042 auxiliary (mouse) port.
@@ -79,6 +81,10 @@ pub mod port {
     pub const FDC: u16 = 0x3f2;
     /// Floppy controller: digital input and configuration control register.
     pub const FDC_DIR: u16 = 0x3f7;
+    /// IDE controller: command block and control port of the primary and the secondary channel.
+    pub const IDE: [[u16; 2]; 2] = [[0x1f0, 0x3f6], [0x170, 0x376]];
+    /// Where firmware puts the bus master of the IDE controller.
+    pub const IDE_MASTER: u16 = 0xc000;
     /// QEMU's firmware configuration device.
     pub const FW_CFG: u16 = 0x510;
     /// Where firmware puts the 64-byte power management block of the PIIX4 (PMBA).
@@ -111,6 +117,8 @@ pub mod port {
 pub mod pci {
     /// PIIX3 PCI-to-ISA bridge.
     pub const ISA_BRIDGE: (u8, u8) = (1, 0);
+    /// PIIX3 IDE controller.
+    pub const IDE: (u8, u8) = (1, 1);
     /// PIIX4 power management.
     pub const POWER: (u8, u8) = (1, 3);
     /// PIRQRCA of the ISA bridge; PIRQRCB to PIRQRCD follow.

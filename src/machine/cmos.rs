@@ -1,8 +1,10 @@
 //! What a PC's firmware setup keeps in CMOS RAM, as QEMU fills it in before the machine starts.
 
 use devices::chipset::rtc::registers::CMOS_SIZE;
+use devices::ide::Translation;
 
 use super::layout::MemoryLayout;
+use super::pc::DiskGeometries;
 use crate::config::BootOrder;
 
 const KIB: u64 = 1 << 10;
@@ -22,6 +24,15 @@ pub struct Inputs<'a> {
 
 /// Types of the floppy drives: A in the upper nibble.
 const FLOPPY_TYPES: usize = 0x10;
+/// Types of the first two disks: the first in the upper nibble.
+const DISK_TYPES: usize = 0x12;
+/// Where the types are that do not fit into a nibble, and the geometries of such disks.
+const DISK_DETAILS: [(usize, usize); 2] = [(0x19, 0x1b), (0x1a, 0x24)];
+/// A type that does not fit, and that of a disk with a geometry of its own.
+const SEE_DETAILS: u8 = 0x0f;
+const OWN_GEOMETRY: u8 = 47;
+/// Two bits for each disk: how its geometry is translated.
+const DISK_TRANSLATIONS: usize = 0x39;
 const EQUIPMENT: usize = 0x14;
 /// Equipment byte: there are floppy drives; bits 7:6 are their number less one.
 const EQUIPMENT_FLOPPY: u8 = 0x01;
@@ -36,7 +47,7 @@ const NO_FLOPPY_CHECK: u8 = 0x01;
 
 /// The contents of CMOS RAM outside the clock's own registers. `floppies` are the types of drives A and B, 0 if absent.
 #[must_use]
-pub fn contents(inputs: &Inputs<'_>, floppies: [u8; 2]) -> [u8; CMOS_SIZE] {
+pub fn contents(inputs: &Inputs<'_>, floppies: [u8; 2], disks: &DiskGeometries) -> [u8; CMOS_SIZE] {
     let mut cmos = [0; CMOS_SIZE];
     let mut word = |at: usize, value: u64| {
         let value = u16::try_from(value).unwrap_or(u16::MAX);
@@ -58,9 +69,32 @@ pub fn contents(inputs: &Inputs<'_>, floppies: [u8; 2]) -> [u8; CMOS_SIZE] {
         0 => 0,
         count => EQUIPMENT_FLOPPY | (count as u8 - 1) << 6,
     };
+    tell_of_disks(&mut cmos, disks);
     let order = inputs.boot.once.as_deref().unwrap_or(&inputs.boot.order);
     [cmos[BOOT_FIRST_AND_SECOND], cmos[BOOT_THIRD]] = boot_order(order, inputs.boot.check_floppy);
     cmos
+}
+
+/// Fills in what firmware is told of disks.
+fn tell_of_disks(cmos: &mut [u8; CMOS_SIZE], disks: &DiskGeometries) {
+    for ((number, disk), (kind, details)) in disks.iter().enumerate().zip(DISK_DETAILS) {
+        let Some((geometry, _)) = disk else { continue };
+        let [low, high] = geometry.cylinders.to_le_bytes();
+        // No precompensation; more than eight heads; the landing zone is the end.
+        let control = 0xc0 | u8::from(geometry.heads > 8) << 3;
+        cmos[DISK_TYPES] |= SEE_DETAILS << (4 * (1 - number));
+        cmos[kind] = OWN_GEOMETRY;
+        let bytes = [low, high, geometry.heads, 0xff, 0xff, control, low, high, geometry.sectors];
+        cmos[details..details + bytes.len()].copy_from_slice(&bytes);
+    }
+    for (number, disk) in disks.iter().enumerate() {
+        let translation = match disk {
+            None | Some((_, Translation::None)) => 0,
+            Some((_, Translation::Lba)) => 1,
+            Some((_, Translation::Large)) => 2,
+        };
+        cmos[DISK_TRANSLATIONS] |= translation << (2 * number);
+    }
 }
 
 /// [`BOOT_FIRST_AND_SECOND`] and [`BOOT_THIRD`] for the letters of an order.
@@ -80,6 +114,8 @@ pub fn boot_order(order: &str, check_floppy: bool) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use devices::ide::Geometry;
+
     use crate::machine::layout::Rules;
 
     fn cmos(ram_size: u64, cpus: u32, floppies: [u8; 2]) -> [u8; CMOS_SIZE] {
@@ -91,7 +127,8 @@ mod tests {
             pci_hole64_size: Rules::PCI_HOLE64_SIZE,
         };
         let layout = MemoryLayout::new(&rules).unwrap();
-        contents(&Inputs { layout: &layout, cpus, mouse: true, boot: &BootOrder::default() }, floppies)
+        let inputs = Inputs { layout: &layout, cpus, mouse: true, boot: &BootOrder::default() };
+        contents(&inputs, floppies, &[None; 4])
     }
 
     /// Under QEMU 7.2: no option, -boot dan, -boot n, -boot c -no-fd-bootchk.
@@ -111,6 +148,19 @@ mod tests {
             let cmos = cmos(64 * MIB, 1, floppies);
             assert_eq!((cmos[0x10], cmos[0x14]), (types, equipment), "{floppies:?}");
         }
+    }
+
+    /// Under QEMU 7.2: a disk of 64 MiB, one of 1 GiB, none, and one of 64 MiB whose partition table has 255 heads.
+    #[test]
+    fn disks_are_told_by_geometry_and_translation() {
+        let disk = |megabytes: u64, translation| Some((Geometry::for_size(megabytes * 2048), translation));
+        let disks = [disk(64, Translation::None), disk(1024, Translation::Lba), None, disk(64, Translation::Large)];
+        let mut cmos = [0; CMOS_SIZE];
+        tell_of_disks(&mut cmos, &disks);
+        assert_eq!((cmos[0x12], cmos[0x39]), (0xff, 0x84));
+        assert_eq!(cmos[0x19..0x1b], [47, 47]);
+        assert_eq!(cmos[0x1b..0x24], [130, 0, 16, 0xff, 0xff, 0xc8, 130, 0, 63]);
+        assert_eq!(cmos[0x24..0x2d], [0x20, 8, 16, 0xff, 0xff, 0xc8, 0x20, 8, 63]);
     }
 
     /// Ports 70h and 71h under QEMU 7.2 with `-nodefaults`.

@@ -21,6 +21,10 @@ const PMBA: u8 = 0x40;
 const PMREGMISC: u8 = 0x80;
 const SMBBA: u8 = 0x90;
 const SMBHSTCFG: u8 = 0xd2;
+/// Registers of the PIIX3 IDE function (Intel 290550): command, base of the bus master, timing with the decode enable bits.
+const COMMAND: u8 = 0x04;
+const BMIBA: u8 = 0x20;
+const IDETIM: u8 = 0x40;
 
 /// Command of the keyboard controller that writes its command byte, and that byte: translation, mouse off, keyboard
 /// interrupt on.
@@ -48,6 +52,11 @@ pub fn chipset(bus: &PciBus) {
     bus.config_write(power, PMREGMISC, 1, 1);
     bus.config_write(power, SMBBA, 4, u32::from(port::SMBUS) | 1);
     bus.config_write(power, SMBHSTCFG, 1, 0x09);
+
+    let ide = place(pci::IDE);
+    bus.config_write(ide, BMIBA, 4, u32::from(port::IDE_MASTER) | 1);
+    bus.config_write(ide, COMMAND, 2, 0x0005);
+    bus.config_write(ide, IDETIM, 4, 0x8000_8000);
 
     number_buses(bus, 0);
     pci_pins::for_each(bus, &mut |bus, address, Pin { slot, pin }| {

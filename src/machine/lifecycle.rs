@@ -54,6 +54,8 @@ pub enum Status {
     GuestPanicked,
     /// Stopped because a watchdog fired.
     Watchdog,
+    /// Stopped because the host could not do what a disk asked for.
+    IoError,
 }
 
 impl Status {
@@ -68,6 +70,7 @@ impl Status {
             Self::Shutdown => "shutdown",
             Self::GuestPanicked => "guest-panicked",
             Self::Watchdog => "watchdog",
+            Self::IoError => "io-error",
         }
     }
 }
@@ -194,6 +197,7 @@ impl Machine {
             self.time.start();
             self.status = Status::Running;
             self.events.push(Event::Resume);
+            self.board.resume_disks();
         }
         if std::mem::take(&mut self.sleeps_next) {
             return self.suspend();
@@ -234,7 +238,7 @@ impl Machine {
             // Another processor was faster.
             Status::Suspended | Status::Shutdown => Ok(()),
             // A user was.
-            Status::Prelaunch | Status::Paused | Status::GuestPanicked | Status::Watchdog => {
+            Status::Prelaunch | Status::Paused | Status::GuestPanicked | Status::Watchdog | Status::IoError => {
                 self.sleeps_next = true;
                 Ok(())
             }
@@ -345,6 +349,9 @@ impl Machine {
             Message::Request(SystemRequest::Wake(cause)) => self.wake(cause).map(|()| None),
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),
             Message::Request(SystemRequest::Watchdog) => self.watchdog_fired(),
+            // A machine that has powered off has nothing to go on with.
+            Message::Request(SystemRequest::DiskError) if self.status == Status::Shutdown => Ok(None),
+            Message::Request(SystemRequest::DiskError) => self.pause(Status::IoError).map(|()| None),
             Message::Request(SystemRequest::GuestPanicked) => {
                 self.log.tell(format_args!("the guest says that it has panicked"));
                 self.panicked()

@@ -9,6 +9,7 @@ mod flash;
 mod floppy;
 mod fw_cfg;
 mod hotplug;
+mod ide;
 pub mod input;
 mod isa_devices;
 mod parallel;
@@ -39,6 +40,7 @@ use devices::chipset::rtc::{LostTicks, Rtc, RtcLines};
 use devices::debug::{DebugExit, Debugcon, PostCode};
 use devices::firmware::{EmptyRom, FwCfg};
 use devices::floppy::Fdc;
+use devices::ide::PiixIde;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBridge, PciBus, PciFunction, SlotError};
@@ -48,6 +50,7 @@ use devices::vmware::VmPort;
 use self::chips::{Chips, InterruptControllers};
 use self::dma::IsaDma;
 use self::fw_cfg::LastingOrder;
+pub use self::ide::DiskGeometries;
 use self::power::Power;
 use self::sleep::WakeByUser;
 use super::board::{irq, pci, port};
@@ -115,6 +118,7 @@ pub struct Board {
     keyboard: Option<Shared<I8042>>,
     vmport: Option<Shared<VmPort>>,
     fdc: Option<Shared<Fdc>>,
+    ide: Option<Shared<PiixIde>>,
     rtc: Option<Shared<Rtc>>,
     fw_cfg: Shared<FwCfg>,
     /// What a reset makes of a boot order that was given for once.
@@ -166,6 +170,7 @@ impl Board {
             keyboard: None,
             vmport: None,
             fdc: None,
+            ide: None,
             rtc: None,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),
@@ -201,7 +206,10 @@ impl Board {
         let floppy_types = floppies.each_ref().map(|drive| drive.as_ref().map_or(0, |drive| drive.kind().cmos_type()));
         board.add_fdc(floppies);
         floppy::add_to_boot_order(&mut board.boot_order, config)?;
-        let rtc_gate = board.add_rtc(rtc, &cmos::contents(&cmos, floppy_types), config, &system);
+        let disks = ide::drives(config, backends, board.queue.clock(), &system, &mut board.boot_order)?;
+        let cmos = cmos::contents(&cmos, floppy_types, &disks.geometries);
+        board.add_ide(disks)?;
+        let rtc_gate = board.add_rtc(rtc, &cmos, config, &system);
         if config.platform.hpet {
             board.add_hpet(pit, rtc_gate);
         }
@@ -347,8 +355,8 @@ impl Board {
             DeviceConfig::Ib700(_) => self.add_ib700(system),
             DeviceConfig::PcTestdev(_) => self.add_pc_testdev(),
             DeviceConfig::Pci(device) => self.add_pci_device(device, directories, system, backends)?,
-            // At the floppy controller, which is made before.
-            DeviceConfig::Floppy(_) => {}
+            // At controllers that are made before.
+            DeviceConfig::Floppy(_) | DeviceConfig::IdeHd(_) | DeviceConfig::IdeCd(_) => {}
             DeviceConfig::IsaParallel(lpt) => {
                 let mut char_port = backends.char_port(&lpt.chardev).context("-device isa-parallel")?;
                 self.add_parallel(lpt.index.into(), lpt.iobase, lpt.irq, char_port.as_mut());

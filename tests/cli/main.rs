@@ -11,10 +11,10 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["-nosuch"], "natoma: -nosuch: there is no such option; -help lists them all"),
     (&["-serail", "stdio"], "natoma: -serail: there is no such option; did you mean 'serial'?"),
     (&["-m"], "natoma: -m: its argument is missing: -m [size=]SIZE"),
-    (&["disk.img"], "natoma: disk.img: natoma has no disks yet: boot a kernel with -kernel and -initrd"),
+    (&["disk.img"], "natoma: drive 'ide0-hd0': can't use the image disk.img: No such file or directory (os error 2)"),
     (
-        &["-drive", "file=disk.img"],
-        "natoma: -drive file=disk.img: without if= it is an IDE disk; natoma has no disks yet: use -kernel and -initrd (if=floppy and if=pflash exist)",
+        &["-drive", "file=disk.img,if=virtio"],
+        "natoma: -drive file=disk.img,if=virtio: if=virtio is not supported yet; disks and CD drives can be if=ide",
     ),
     (&["-nic", "user"], "natoma: -nic user: this is not supported yet; natoma has no network yet; -nic none works"),
     (

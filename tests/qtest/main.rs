@@ -10,9 +10,13 @@ mod golden;
 mod pc;
 mod scripts;
 
+use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
+
 use client::Process;
 use differ::{Difference, Recorder, compare};
 use pc::{InProcess, Pc};
+use tempfile::NamedTempFile;
 
 /// A walk through a device.
 pub struct Script {
@@ -28,8 +32,28 @@ pub struct Script {
 const OPTIONS: &[&str] =
     &["-machine", "pc", "-nodefaults", "-display", "none", "-rtc", "base=2026-03-04T05:06:07,clock=vm"];
 
+/// `IMAGE` in an option stands for a file of [`IMAGE_SECTORS`] sectors, each of which begins with its number.
 fn options(script: &Script) -> Vec<&'static str> {
-    [OPTIONS, script.options].concat()
+    let image = |option: &&'static str| match option.contains("IMAGE") {
+        true => &*option.replace("IMAGE", image()).leak(),
+        false => option,
+    };
+    OPTIONS.iter().chain(script.options).map(image).collect()
+}
+
+/// Sectors of an image.
+const IMAGE_SECTORS: u32 = 131_072;
+
+fn image() -> &'static str {
+    static IMAGE: LazyLock<NamedTempFile> = LazyLock::new(|| {
+        let file = NamedTempFile::new().unwrap();
+        file.as_file().set_len(u64::from(IMAGE_SECTORS) * 512).unwrap();
+        for sector in 0..2048_u32 {
+            file.as_file().write_all_at(&sector.to_le_bytes(), u64::from(sector) * 512).unwrap();
+        }
+        file
+    });
+    IMAGE.path().to_str().unwrap()
 }
 
 fn in_process(script: &Script) {
@@ -102,6 +126,7 @@ scripts! {
     i8257: crate::scripts::i8257::SCRIPT,
     i8259: crate::scripts::i8259::SCRIPT,
     ib700: crate::scripts::watchdog::IB700,
+    ide: crate::scripts::ide::SCRIPT,
     ioapic: crate::scripts::ioapic::SCRIPT,
     parallel: crate::scripts::parallel::SCRIPT,
     pc_testdev: crate::scripts::pc_testdev::SCRIPT,

@@ -33,6 +33,17 @@ pub const TARGETS: &[Target] = &[
     target("hpet", PLAIN, &["hpet"], &["hpet"]),
     target("uart", &["-serial", "null"], &["serial"], &["isa-serial"]),
     target("fdc", &["-drive", "if=floppy,format=raw,snapshot=on,file=IMAGE"], &["fdc", "dma"], &["isa-fdc"]),
+    target(
+        "ide",
+        &[
+            "-drive",
+            "if=ide,format=raw,snapshot=on,file=IMAGE,rerror=ignore",
+            "-drive",
+            "if=ide,index=2,media=cdrom,format=raw,file=IMAGE",
+        ],
+        &["ide", "piix-bmdma"],
+        &["piix3-ide"],
+    ),
     target("parallel", &["-parallel", "null"], &["parallel"], &["isa-parallel"]),
     target("i8042", PLAIN, &["i8042"], &["i8042"]),
     target("piix4_pm", PLAIN, &["piix4-pm", "acpi-gpe0", "apm", "pm-smbus"], &["PIIX4_PM"]),

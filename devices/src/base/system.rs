@@ -40,6 +40,8 @@ pub enum SystemRequest {
     Exit(u8),
     /// A watchdog has run out of time.
     Watchdog,
+    /// The host could not carry out a request of a disk, and the machine is to stop because of it.
+    DiskError,
     /// The guest says that it has panicked.
     GuestPanicked,
     /// The guest says that it has crashed, and that it sees to it itself.

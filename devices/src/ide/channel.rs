@@ -38,9 +38,12 @@ impl Channel {
         !self.drives.iter().any(Drive::is_present)
     }
 
-    /// Reads the data register.
+    /// Reads the data register. A read of a byte takes a word: some boot loaders of old rely on it.
     pub fn read_data(&mut self, size: u8) -> u32 {
-        if size == 1 { 0xff } else { self.active().read_data(size) }
+        match size {
+            1 => self.active().read_data(2) & 0xff,
+            size => self.active().read_data(size),
+        }
     }
 
     /// Writes the data register, whose accesses have at least 16 bits.
@@ -76,6 +79,11 @@ impl Channel {
     pub fn write(&mut self, register: u64, value: u8) {
         self.control &= !control::HOB;
         if register == reg::STATUS_COMMAND {
+            if !self.active().is_busy() {
+                // A new command takes the interrupt of the last one away, so that its own is an edge.
+                self.active().interrupt = false;
+                self.irq.set(false);
+            }
             match value {
                 EXECUTE_DEVICE_DIAGNOSTIC => self.diagnose(),
                 opcode => self.active().command(opcode),

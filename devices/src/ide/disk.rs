@@ -537,7 +537,7 @@ impl Device for Disk {
         self.memory = Memory::new(self.native_sectors(), self.native_geometry());
         self.memory.area = area;
         self.memory.active_at = self.clock.now();
-        if kind == ResetKind::System {
+        if kind != ResetKind::PowerOn {
             self.memory.smart = smart;
         }
     }

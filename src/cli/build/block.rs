@@ -2,14 +2,15 @@
 
 use super::check_id;
 use super::device::Globals;
+use super::ide::{Media, Places, Wish};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::cli::options::NO_DISK;
 use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
-    Access, CacheMode, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind, Image, ImageFormat,
-    Locking, PFLASH_UNITS,
+    Access, CacheMode, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind, IDE_PLACES,
+    IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS,
 };
 
 /// Formats of QEMU's that natoma does not read.
@@ -53,9 +54,24 @@ const NO_CONTENTS: &str = "a flash chip needs contents: give file=PATH";
 /// What an interface is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Interface {
+    Ide(Media),
     Floppy,
     Pflash,
     None,
+}
+
+const DISK: Interface = Interface::Ide(Media::Disk);
+/// The place of `-cdrom`, where a machine has an empty drive if it is not told otherwise.
+const USUAL_CDROM: usize = 2;
+
+/// A drive that has no place yet.
+#[derive(Default)]
+struct NewDrive {
+    id: Option<String>,
+    image: Option<Image>,
+    wish: Wish,
+    on_read_error: Option<OnError>,
+    on_write_error: Option<OnError>,
 }
 
 /// The result.
@@ -63,6 +79,7 @@ enum Interface {
 pub struct Drives {
     pub drives: Vec<Drive>,
     pub fdc: FdcConfig,
+    pub ide: Vec<DeviceConfig>,
     pub pflash: [Option<String>; PFLASH_UNITS],
     /// Drives made with `if=none` that no device uses yet.
     free: Vec<String>,
@@ -81,15 +98,21 @@ pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageErro
                     result.add(list, &given.origin, settings.has("snapshot"), kinds)?;
                 }
             }
-            "fda" => result.add_short(given, 0, settings, kinds)?,
-            "fdb" => result.add_short(given, 1, settings, kinds)?,
+            "fda" => result.add_short(given, Interface::Floppy, 0, settings, kinds)?,
+            "fdb" => result.add_short(given, Interface::Floppy, 1, settings, kinds)?,
+            "hda" => result.add_short(given, DISK, 0, settings, kinds)?,
+            "hdb" => result.add_short(given, DISK, 1, settings, kinds)?,
+            "hdc" => result.add_short(given, DISK, 2, settings, kinds)?,
+            "hdd" => result.add_short(given, DISK, 3, settings, kinds)?,
+            "cdrom" => result.add_short(given, Interface::Ide(Media::Cdrom), USUAL_CDROM, settings, kinds)?,
             "pflash" => {
                 let image = Image {
                     path: path(given.text(), &given.origin)?,
                     snapshot: settings.has("snapshot"),
                     ..Image::new("")
                 };
-                result.place(Interface::Pflash, None, None, Some(image), &given.origin, kinds)?;
+                let drive = NewDrive { image: Some(image), ..NewDrive::default() };
+                result.place(Interface::Pflash, drive, &given.origin, kinds)?;
             }
             _ => {}
         }
@@ -98,8 +121,16 @@ pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageErro
     let floppy_device =
         settings.all("device").any(|given| given.list().and_then(|list| list.variant) == Some("floppy"));
     if !settings.has("nodefaults") && !floppy_device && result.fdc.drives[0].is_none() {
-        result.drives.push(Drive { id: "floppy0".into(), image: None });
+        result.drives.push(Drive::new("floppy0", None));
         result.fdc.drives[0] = Some(FdcDrive { drive: "floppy0".into(), kind: kinds[0] });
+    }
+    let ide_device =
+        |given: &Occurrence| matches!(given.list().and_then(|list| list.variant), Some("ide-hd" | "ide-cd"));
+    let has_cdrom = settings.has("nodefaults") || settings.all("device").any(ide_device);
+    if !has_cdrom && !result.ide_places()[USUAL_CDROM] {
+        let id = format!("ide{}-cd{}", USUAL_CDROM / 2, USUAL_CDROM % 2);
+        result.drives.push(Drive::new(&id, None));
+        result.ide.push(DeviceConfig::IdeCd(IdeDrive::new(USUAL_CDROM, Some(id))));
     }
     Ok(result)
 }
@@ -148,16 +179,30 @@ impl Drives {
         Ok(())
     }
 
+    /// Which places of the IDE controller are taken.
+    pub fn ide_places(&self) -> Places {
+        let mut places = [false; IDE_PLACES];
+        for device in &self.ide {
+            if let DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) = device {
+                places[drive.place()] = true;
+            }
+        }
+        places
+    }
+
     fn add_short(
         &mut self,
         given: &Occurrence,
-        unit: usize,
+        interface: Interface,
+        index: usize,
         settings: &Settings,
         kinds: [FloppyKind; FLOPPY_DRIVES],
     ) -> Result<(), UsageError> {
-        let mut image = Image { access: Access::Auto, snapshot: settings.has("snapshot"), ..Image::new("") };
-        image.path = path(given.text(), &given.origin)?;
-        self.place(Interface::Floppy, Some(unit), None, Some(image), &given.origin, kinds)
+        let access = usual_access(interface);
+        let image =
+            Image { access, snapshot: settings.has("snapshot"), ..Image::new(path(given.text(), &given.origin)?) };
+        let wish = Wish { index: Some(index), ..Wish::default() };
+        self.place(interface, NewDrive { image: Some(image), wish, ..NewDrive::default() }, &given.origin, kinds)
     }
 
     fn add(
@@ -169,10 +214,7 @@ impl Drives {
     ) -> Result<(), UsageError> {
         let interface = interface(list, origin)?;
         let number = |key| list.number::<usize>(key);
-        let index = match (number("index"), number("unit")) {
-            (Some(_), Some(_)) => return Err(origin.error("index and unit mean the same here: leave one of them out")),
-            (index, unit) => index.or(unit),
-        };
+        let wish = Wish { index: number("index"), bus: number("bus"), unit: number("unit") };
         let id = list.text("id").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
         // An empty drive has them too, for a medium that may come.
         let (format, access, cache) = (format(list, origin)?, access(list, interface, origin)?, cache(list, origin)?);
@@ -187,44 +229,47 @@ impl Drives {
                 locking: list.choice("file.locking").unwrap_or(Locking::Auto),
             }),
         };
-        self.place(interface, index, id, image, origin, kinds)
+        let drive =
+            NewDrive { id, image, wish, on_read_error: list.choice("rerror"), on_write_error: list.choice("werror") };
+        self.place(interface, drive, origin, kinds)
     }
 
     /// Adds a drive and connects it.
     fn place(
         &mut self,
         interface: Interface,
-        index: Option<usize>,
-        id: Option<String>,
-        image: Option<Image>,
+        drive: NewDrive,
         origin: &Origin,
         kinds: [FloppyKind; FLOPPY_DRIVES],
     ) -> Result<(), UsageError> {
-        let (word, taken): (_, Vec<bool>) = match interface {
-            Interface::Floppy => ("floppy", self.floppy_units().into()),
-            Interface::Pflash => ("pflash", self.pflash.iter().map(Option::is_some).collect()),
-            Interface::None => ("none", Vec::new()),
-        };
-        let unit = match (interface, index) {
-            (Interface::None, _) => self.drives.iter().filter(|drive| drive.id.starts_with("none")).count(),
-            (_, Some(index)) => index,
-            (_, None) => taken.iter().position(|taken| !taken).unwrap_or(taken.len()),
-        };
-        if interface != Interface::None {
-            let most = taken.len();
-            match taken.get(unit) {
-                None => return Err(origin.error(format_args!("if={word} has {most} places, index 0 to {}", most - 1))),
-                Some(true) => {
-                    return Err(origin.error(format_args!("there already is a drive with if={word},index={unit}")));
-                }
-                Some(false) => {}
+        let NewDrive { id, image, wish, on_read_error, on_write_error } = drive;
+        let (name, unit) = match interface {
+            Interface::Ide(media) => {
+                let place = wish.place(&self.ide_places()).map_err(|message| origin.error(message))?;
+                (format!("ide{}-{}{}", place / 2, media.word(), place % 2), place)
             }
-        }
-        let id = id.unwrap_or_else(|| format!("{word}{unit}"));
+            Interface::Floppy => self.numbered("floppy", &self.floppy_units(), wish, origin)?,
+            Interface::Pflash => {
+                let taken = self.pflash.each_ref().map(Option::is_some);
+                self.numbered("pflash", &taken, wish, origin)?
+            }
+            Interface::None => {
+                let unit = self.drives.iter().filter(|drive| drive.id.starts_with("none")).count();
+                (format!("none{unit}"), unit)
+            }
+        };
+        let id = id.unwrap_or(name);
         if self.drives.iter().any(|drive| drive.id == id) {
             return Err(origin.error(format_args!("there are two drives with the id '{id}'")));
         }
         match interface {
+            Interface::Floppy | Interface::Pflash if on_read_error.or(on_write_error).is_some() => {
+                return Err(origin.error("rerror and werror are for disks and CD drives: leave them out"));
+            }
+            Interface::Ide(Media::Disk) if image.is_none() => {
+                return Err(origin.error("a disk needs contents: give file=PATH"));
+            }
+            Interface::Ide(media) => self.ide.push(media.device(IdeDrive::new(unit, Some(id.clone())))),
             Interface::Floppy => self.fdc.drives[unit] = Some(FdcDrive { drive: id.clone(), kind: kinds[unit] }),
             Interface::Pflash if image.is_none() => {
                 return Err(origin.error(NO_CONTENTS));
@@ -232,25 +277,50 @@ impl Drives {
             Interface::Pflash => self.pflash[unit] = Some(id.clone()),
             Interface::None => self.free.push(id.clone()),
         }
-        self.drives.push(Drive { id, image });
+        let mut drive = Drive::new(id, image);
+        drive.on_read_error = on_read_error.unwrap_or(drive.on_read_error);
+        drive.on_write_error = on_write_error.unwrap_or(drive.on_write_error);
+        self.drives.push(drive);
         Ok(())
+    }
+
+    /// The name and number of a drive on an interface without buses.
+    fn numbered(&self, word: &str, taken: &[bool], wish: Wish, origin: &Origin) -> Result<(String, usize), UsageError> {
+        let Wish { index, bus, unit } = wish;
+        if index.is_some() && unit.is_some() {
+            return Err(origin.error("index and unit mean the same here: leave one of them out"));
+        }
+        let most = taken.len();
+        let wished = index.or(unit);
+        let number = wished.unwrap_or_else(|| taken.iter().position(|taken| !taken).unwrap_or(most));
+        match taken.get(number) {
+            _ if bus.is_some_and(|bus| bus != 0) => Err(origin.error(format_args!("if={word} has one bus, 0"))),
+            None => Err(origin.error(format_args!("if={word} has {most} places, index 0 to {}", most - 1))),
+            Some(true) => Err(origin.error(format_args!("there already is a drive with if={word},index={number}"))),
+            Some(false) => Ok((format!("{word}{number}"), number)),
+        }
     }
 }
 
 fn interface(list: &KeyValues, origin: &Origin) -> Result<Interface, UsageError> {
+    let media = match list.choice::<String>("media").as_deref() {
+        Some("cdrom") => Media::Cdrom,
+        _ => Media::Disk,
+    };
     match list.text("if") {
+        None | Some("ide") => Ok(Interface::Ide(media)),
+        Some(word @ ("floppy" | "pflash")) if media == Media::Cdrom => {
+            Err(origin.error(format_args!("media=cdrom: if={word} has no CD drives")))
+        }
         Some("floppy") => Ok(Interface::Floppy),
         Some("pflash") => Ok(Interface::Pflash),
         Some("none") => Ok(Interface::None),
-        None => {
-            Err(origin.error(format_args!("without if= it is an IDE disk; {NO_DISK} (if=floppy and if=pflash exist)")))
-        }
-        Some(word @ ("ide" | "scsi" | "sd" | "mtd" | "virtio" | "xen")) => {
+        Some(word @ ("scsi" | "sd" | "mtd" | "virtio" | "xen")) => {
             Err(origin.error(format_args!("if={word} is not supported yet; {NO_DISK}")))
         }
         Some(word) => Err(origin.error(format_args!(
-            "there is no interface '{word}'{}; natoma has floppy, pflash and none",
-            did_you_mean(word, ["floppy", "pflash", "none"])
+            "there is no interface '{word}'{}; natoma has ide, floppy, pflash and none",
+            did_you_mean(word, ["ide", "floppy", "pflash", "none"])
         ))),
     }
 }
@@ -279,6 +349,16 @@ fn format(list: &KeyValues, origin: &Origin) -> Result<Option<ImageFormat>, Usag
     }
 }
 
+/// What may be done with the image of a drive if it is not said.
+fn usual_access(interface: Interface) -> Access {
+    match interface {
+        Interface::Ide(Media::Cdrom) => Access::ReadOnly,
+        Interface::Ide(Media::Disk) | Interface::Pflash => Access::ReadWrite,
+        // The guest of a drive with media can see that the medium is protected.
+        Interface::Floppy | Interface::None => Access::Auto,
+    }
+}
+
 fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Access, UsageError> {
     let read_only = match ["readonly", "read-only"].map(|key| list.flag(key)) {
         [Some(one), Some(other)] if one != other => {
@@ -286,12 +366,17 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         }
         [one, other] => one.or(other),
     };
-    Ok(match read_only {
-        Some(true) => Access::ReadOnly,
-        // The guest of a drive with media can see that the medium is protected.
-        None if interface != Interface::Pflash => Access::Auto,
-        Some(false) | None => Access::ReadWrite,
-    })
+    match (read_only, interface) {
+        (Some(true), DISK) => Err(origin
+            .error("an IDE disk can't be write protected: leave readonly=on out, or use media=cdrom or snapshot=on")),
+        (Some(true), _) => Ok(Access::ReadOnly),
+        (None, Interface::None) if list.choice::<String>("media").as_deref() == Some("cdrom") => Ok(Access::ReadOnly),
+        (Some(false), Interface::Ide(Media::Cdrom)) => {
+            Err(origin.error("a CD can't be written: leave readonly=off out"))
+        }
+        (Some(false), _) => Ok(Access::ReadWrite),
+        (None, interface) => Ok(usual_access(interface)),
+    }
 }
 
 fn cache(list: &KeyValues, origin: &Origin) -> Result<CacheMode, UsageError> {

@@ -105,6 +105,7 @@ pub fn build(
         serials: serials.each_ref().map(Option::is_some),
         parallels: parallels.each_ref().map(Option::is_some),
         floppies: drives.floppy_units(),
+        ide: drives.ide_places(),
     };
     let devices = device::build(settings, globals, taken)?;
     for (device, given) in devices.iter().zip(settings.all("device")) {
@@ -116,6 +117,9 @@ pub fn build(
             DeviceConfig::IsaDebugcon(console) => builder.reference(&console.chardev, "isa-debugcon", &given.origin)?,
             DeviceConfig::IsaSerial(uart) => builder.reference(&uart.chardev, "isa-serial", &given.origin)?,
             DeviceConfig::IsaParallel(lpt) => builder.reference(&lpt.chardev, "isa-parallel", &given.origin)?,
+            DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) => {
+                drive.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
+            }
             DeviceConfig::Floppy(floppy) => {
                 floppy.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
             }

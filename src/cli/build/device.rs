@@ -1,6 +1,7 @@
 //! `-device` and `-global`: devices beside those of the board, and defaults of their properties.
 
-use super::{block, check_id, pci};
+use super::ide::Media;
+use super::{block, check_id, ide, pci};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::{Entry, KeyValues, Support};
 use crate::cli::options::{self, BOARD_DRIVERS};
@@ -100,6 +101,8 @@ pub struct Taken {
     pub parallels: [bool; PARALLEL_PORTS],
     /// Floppy drives, by `-drive`.
     pub floppies: [bool; FLOPPY_DRIVES],
+    /// Places of the IDE controller, by `-drive`.
+    pub ide: ide::Places,
 }
 
 impl Taken {
@@ -232,6 +235,8 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
             }
             DeviceConfig::Floppy(block::floppy(id, &list, unit as u8))
         }
+        "ide-hd" => ide::device(Media::Disk, id, &list, &mut taken.ide, &given.origin)?,
+        "ide-cd" => ide::device(Media::Cdrom, id, &list, &mut taken.ide, &given.origin)?,
         "pvpanic" => DeviceConfig::Pvpanic(Pvpanic {
             id,
             ioport: list.number("ioport").unwrap_or(0x505),

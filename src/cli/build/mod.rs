@@ -6,6 +6,7 @@ mod chardev;
 mod consoles;
 mod cpu;
 mod device;
+mod ide;
 mod log;
 mod machine;
 mod memory;
@@ -78,6 +79,7 @@ pub fn machine(
         chardevs: consoles.chardevs,
         drives: drives.drives,
         fdc: drives.fdc,
+        ide: drives.ide,
         pflash: drives.pflash,
         serials: consoles.serials,
         parallels: consoles.parallels,

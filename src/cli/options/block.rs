@@ -4,8 +4,7 @@ use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 /// What is said of interfaces that there are no controllers for.
-pub const NO_DISK: &str = "natoma has no disks yet: use -kernel and -initrd";
-const NO_CDROM: &str = "natoma has no CD-ROMs yet: leave it out";
+pub const NO_DISK: &str = "disks and CD drives can be if=ide";
 const NO_THROTTLING: &str = "natoma does not throttle drives yet: leave it out";
 
 const KINDS: Kind = Kind::Choice(&["144", "288", "120", "none", "auto"]);
@@ -14,10 +13,14 @@ const DRIVE: Schema = Schema::plain(
     None,
     &[
         Key::new("file", Kind::Text("PATH"), "the image: a file or a block device; none means an empty drive"),
-        Key::new("if", Kind::Text("INTERFACE"), "what it is connected to: floppy, pflash, or none (for -device)"),
+        Key::new(
+            "if",
+            Kind::Text("INTERFACE"),
+            "what it is connected to: ide, floppy, pflash, or none for -device (default ide)",
+        ),
         Key::new("index", Kind::Number(0, 63), "its number on the interface (default: the first free one)"),
-        Key::new("unit", Kind::Number(0, 63), "the same"),
-        Key::missing("bus", &["0"], "the interfaces have one bus"),
+        Key::new("unit", Kind::Number(0, 63), "its number on the bus"),
+        Key::new("bus", Kind::Number(0, 1), "the channel of IDE"),
         Key::new("id", Kind::Text("ID"), "its name (default: interface and number, floppy0 say)"),
         Key::new("format", Kind::Text("FORMAT"), "format of the image: raw (default: found out from its contents)"),
         Key::missing("driver", &["raw"], "use format=raw"),
@@ -34,13 +37,22 @@ const DRIVE: Schema = Schema::plain(
             Kind::Choice(&["on", "off", "auto"]),
             "keep other processes off the image (default auto)",
         ),
-        Key::missing("media", &["disk"], NO_CDROM),
+        Key::new("media", Kind::Choice(&["disk", "cdrom"]), "what an IDE drive is (default disk)"),
         Key::missing("aio", &["threads"], "the drives natoma has are read and written at once"),
         Key::missing("discard", &["ignore", "off"], "leave it out"),
         Key::missing("detect-zeroes", &["off"], "leave it out"),
         Key::missing("copy-on-read", &["off"], "leave it out"),
-        Key::missing("werror", &["report", "enospc"], "errors are told to the guest: use werror=report"),
-        Key::missing("rerror", &["report"], "errors are told to the guest: use rerror=report"),
+        Key::new(
+            "werror",
+            Kind::Choice(&["report", "stop", "ignore", "enospc"]),
+            "what happens when the host can't write: the guest is told, the machine stops, nothing, or it stops if the \
+             storage is full (default enospc)",
+        ),
+        Key::new(
+            "rerror",
+            Kind::Choice(&["report", "stop", "ignore"]),
+            "what happens when the host can't read (default report)",
+        ),
         Key::missing("node-name", &[], "use id"),
         Key::missing("throttling.bps-total", &["0"], NO_THROTTLING),
         Key::missing("throttling.iops-total", &["0"], NO_THROTTLING),
@@ -85,7 +97,11 @@ pub const ISA_FDC: Variant = Variant {
     ],
 };
 
-const fn disk(name: &'static str) -> OptionSpec {
+const fn disk(name: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec::new(name, Argument::File("PATH"), Section::Drives, help)
+}
+
+const fn missing(name: &'static str) -> OptionSpec {
     OptionSpec::missing(name, Argument::Text("PATH"), &[], NO_DISK)
 }
 
@@ -108,13 +124,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new("snapshot", Argument::None, Section::Drives, "leave all images as they are")
         .details("The default of `snapshot` in every `-drive` becomes `on`."),
-    disk("hda"),
-    disk("hdb"),
-    disk("hdc"),
-    disk("hdd"),
-    disk("cdrom"),
+    disk("hda", "the first disk, the master of the first IDE channel"),
+    disk("hdb", "the disk that is the slave of the first IDE channel"),
+    disk("hdc", "the disk that is the master of the second IDE channel"),
+    disk("hdd", "the disk that is the slave of the second IDE channel"),
+    disk("cdrom", "the CD drive that is the master of the second IDE channel"),
     OptionSpec::missing("blockdev", Argument::Text("VALUE"), &[], "use -drive if=none,id=ID"),
-    disk("mtdblock"),
-    disk("sd"),
-    disk("iscsi"),
+    missing("mtdblock"),
+    missing("sd"),
+    missing("iscsi"),
 ];

@@ -3,7 +3,7 @@
 use super::block::{FLOPPY, ISA_FDC};
 use super::chardev::ISA_PARALLEL;
 use super::{Argument, OptionSpec, Section};
-use super::{isa, pci};
+use super::{ide, isa, pci};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 pub(super) const PORT: Kind = Kind::Number(0, 0xffff);
@@ -53,6 +53,8 @@ const DEVICE: Schema = Schema {
         },
         ISA_PARALLEL,
         FLOPPY,
+        ide::IDE_HD,
+        ide::IDE_CD,
         isa::PVPANIC,
         isa::IB700,
         isa::PC_TESTDEV,
@@ -89,8 +91,6 @@ const DEVICE: Schema = Schema {
         ),
         (
             &[
-                "ide-hd",
-                "ide-cd",
                 "ide-cf",
                 "virtio-blk",
                 "virtio-blk-pci",
@@ -120,7 +120,7 @@ const DEVICE: Schema = Schema {
                 "vhost-user-blk-pci",
                 "vhost-user-fs-pci",
             ],
-            "natoma has no disks yet: use -kernel and -initrd",
+            "it is not supported yet; disks can be ide-hd and CD drives ide-cd",
         ),
         (
             &[

@@ -7,6 +7,7 @@ mod block;
 mod boot;
 mod chardev;
 mod device;
+mod ide;
 mod isa;
 mod machine;
 mod memory;

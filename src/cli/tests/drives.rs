@@ -6,10 +6,10 @@ use super::*;
 fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     let image = Image::new("/i");
     let auto = Image { access: Access::Auto, ..image.clone() };
-    let drive = |id: &str, image: &Image| Drive { id: id.into(), image: Some(image.clone()) };
+    let drive = |id: &str, image: &Image| Drive::new(id, Some(image.clone()));
 
     let config = machine("-fdb /i -global isa-fdc.fdtypeB=144 -global isa-fdc.fallback=120");
-    assert_eq!(config.drives, [drive("floppy1", &auto), Drive { id: "floppy0".into(), image: None }]);
+    assert_eq!(config.drives, [drive("floppy1", &auto), Drive::new("floppy0", None), Drive::new("ide1-cd0", None)]);
     assert_eq!(config.fdc.drives, [floppy("floppy0", FloppyKind::Auto), floppy("floppy1", FloppyKind::Mb144)]);
     assert_eq!(config.fdc.fallback, FloppyKind::Mb120);
 
@@ -59,7 +59,6 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     assert_eq!(config.fdc, FdcConfig::default());
 
     check_errors(&[
-        ("-drive file=/i", "-drive file=/i: without if= it is an IDE disk; natoma has no disks yet"),
         ("-drive if=virtio,file=/i", "-drive if=virtio,file=/i: if=virtio is not supported yet"),
         ("-drive if=flopy", "-drive if=flopy: there is no interface 'flopy'; did you mean 'floppy'?"),
         (

@@ -30,7 +30,7 @@ fn configuration_files_are_read_where_they_stand() {
         ("[natoma]\nserial = \"foo\"\n", "f:1: [natoma]: there is no character device 'foo'"),
         ("[natoma]\nreadconfig = \"g\"\n", "f:1: [natoma]: there is no option 'readconfig' for a file"),
         ("[natoma]\nS = \"off\"\n", "f:1: [natoma]: write S = \"on\", or leave it out"),
-        ("[natoma]\nhda = \"x\"\n", "f:1: [natoma]: -hda x: this option is not supported yet"),
+        ("[natoma]\nsd = \"x\"\n", "f:1: [natoma]: -sd x: this option is not supported yet"),
     ] {
         let error = parse(&["-readconfig", "f"], text).unwrap_err();
         assert!(error.starts_with(message), "{text}: {error}");

@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
         // For writing it can't even be opened.
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => bail!(DIRECTORY),
         Err(error) if access == Access::ReadWrite && may_be_read(&error) => {
-            return Err(error).context("add readonly=on if the guest is not to write to it");
+            return Err(error).context("add readonly=on or snapshot=on if the guest is not to write to it");
         }
         opened => opened?,
     };

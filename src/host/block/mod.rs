@@ -35,7 +35,7 @@ impl Blocks {
     /// One can't be opened: says which, why and what to do.
     pub fn open(configs: &[Drive]) -> Result<Self> {
         let mut drives = Vec::new();
-        for Drive { id, image } in configs {
+        for Drive { id, image, .. } in configs {
             let medium = image.as_ref().map(open).transpose().with_context(|| format!("drive '{id}'"))?;
             drives.push((id.clone(), medium));
         }

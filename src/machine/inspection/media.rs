@@ -42,7 +42,7 @@ impl Media {
     pub(super) fn new(config: &MachineConfig, fdc: Option<Shared<Fdc>>, fdc_path: &str) -> Self {
         let mut floppies = floppies(config, fdc_path);
         let mut drives = Vec::new();
-        for Drive { id, image } in &config.drives {
+        for Drive { id, image, .. } in &config.drives {
             let place = floppies.iter().position(|(drive, _)| drive == id);
             let floppy = place.map(|place| floppies.remove(place).1);
             drives.push(Entry { id: id.clone(), floppy, image: image.clone() });

@@ -10,6 +10,7 @@ pub mod i8042;
 pub mod i8254;
 pub mod i8257;
 pub mod i8259;
+pub mod ide;
 pub mod ioapic;
 pub mod parallel;
 pub mod pc_testdev;

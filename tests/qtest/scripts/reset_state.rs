@@ -58,7 +58,7 @@ pub const ADD_ONS: Script = Script {
         "-device",
         "pc-testdev",
     ],
-    run: |pc| dump(pc, &[(0, 0), (1, 0), (1, 3), (2, 0), (3, 0), (4, 0), (5, 0)]),
+    run: |pc| dump(pc, &[(0, 0), (1, 0), (1, 1), (1, 3), (2, 0), (3, 0), (4, 0), (5, 0)]),
     differences: DIFFERENCES,
 };
 
@@ -66,30 +66,6 @@ pub const ADD_ONS: Script = Script {
 const VMPORT: RangeInclusive<u16> = 0x5658..=0x565b;
 
 const DIFFERENCES: &[Difference] = &[
-    Difference {
-        places: &[
-            at("PCI 01.1 00", "inl 0xcfc", !0x7010_8086 & 0xffff_ffff),
-            at("ports", "inb 0x170", 0xff),
-            at("ports", "inb 0x171", 0xff),
-            at("ports", "inb 0x172", 0xff),
-            at("ports", "inb 0x173", 0xff),
-            at("ports", "inb 0x174", 0xff),
-            at("ports", "inb 0x175", 0xff),
-            at("ports", "inb 0x176", 0xff),
-            at("ports", "inb 0x177", 0xff),
-            at("ports", "inb 0x1f0", 0xff),
-            at("ports", "inb 0x1f1", 0xff),
-            at("ports", "inb 0x1f2", 0xff),
-            at("ports", "inb 0x1f3", 0xff),
-            at("ports", "inb 0x1f4", 0xff),
-            at("ports", "inb 0x1f5", 0xff),
-            at("ports", "inb 0x1f6", 0xff),
-            at("ports", "inb 0x1f7", 0xff),
-            at("ports", "inb 0x376", 0xff),
-            at("ports", "inb 0x3f6", 0xff),
-        ],
-        reason: "there is no IDE controller yet",
-    },
     Difference {
         places: &[at("PCI 01.3 58", "inl 0xcfc", 0x0200_0000)],
         reason: "5Bh: there is no system management mode, as with QEMU on a KVM without; this QEMU translates code and has it",
@@ -121,7 +97,7 @@ const DIFFERENCES: &[Difference] = &[
 ];
 
 /// The functions of the board that natoma has.
-const BOARD: &[(u8, u8)] = &[(0, 0), (1, 0), (1, 3)];
+const BOARD: &[(u8, u8)] = &[(0, 0), (1, 0), (1, 1), (1, 3)];
 
 /// Writes to the registers of the board, except those whose writing does more than to change them.
 fn scribble(pc: &mut dyn Pc) {

@@ -4,6 +4,8 @@
 const LEAD_OUT: u8 = 0xaa;
 /// Data track; the subchannel has the position.
 const DATA_TRACK: u8 = 0x14;
+/// The same, and copying is permitted: what QEMU's lead-out says.
+const DATA_LEAD_OUT: u8 = 0x16;
 /// Frames before the first block.
 const PREGAP: u32 = 150;
 
@@ -29,9 +31,9 @@ pub(super) fn read(format: u8, as_time: bool, start: u8, blocks: u32) -> Option<
             if start > 1 && start != LEAD_OUT {
                 return None;
             }
-            let track = |number: u8, block| [&[0, DATA_TRACK, number, 0], &position(block)[..]].concat();
-            let first = if start <= 1 { track(1, 0) } else { Vec::new() };
-            [first, track(LEAD_OUT, blocks)].concat()
+            let track = |control, number, block| [&[0, control, number, 0], &position(block)[..]].concat();
+            let first = if start <= 1 { track(DATA_TRACK, 1, 0) } else { Vec::new() };
+            [first, track(DATA_LEAD_OUT, LEAD_OUT, blocks)].concat()
         }
         // The last session, which is the first one.
         1 => [&[0, DATA_TRACK, 1, 0], &position(0)[..]].concat(),

@@ -103,6 +103,20 @@ fn nien_keeps_the_interrupt_from_the_bus_and_the_master() {
 }
 
 #[test]
+fn each_command_interrupts_anew() {
+    let driver = Driver::new();
+    for edges in 1..4 {
+        driver.master_write(PRIMARY, 2, 0x04);
+        driver.command(0x10, 0, 0, 0);
+        assert_eq!(
+            (driver.irqs[0].rising_edges(), driver.master_read(PRIMARY, 2)),
+            (edges, 0x04),
+            "nobody reads the status"
+        );
+    }
+}
+
+#[test]
 fn the_upper_halves_are_read_with_hob() {
     let driver = Driver::new();
     driver.outb(PRIMARY, 2, 0x12);

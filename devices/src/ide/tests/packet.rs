@@ -56,7 +56,7 @@ fn the_table_of_contents_has_one_track() {
     let driver = Driver::new();
     assert_eq!(driver.answer(&[0x25]), [0, 0, 0, 199, 0, 0, 8, 0]);
     let track = [0, 0x14, 1, 0, 0, 0, 0, 0];
-    let lead_out = [0, 0x14, 0xaa, 0, 0, 0, 0, 200];
+    let lead_out = [0, 0x16, 0xaa, 0, 0, 0, 0, 200];
     let toc = |packet: &[u8]| driver.answer(packet);
     assert_eq!(toc(&[0x43, 0, 0, 0, 0, 0, 0, 0, 100]), [&[0, 18, 1, 1], &track[..], &lead_out].concat());
     assert_eq!(toc(&[0x43, 0, 0, 0, 0, 0, 0xaa, 0, 100]), [&[0, 10, 1, 1], &lead_out[..]].concat());

@@ -1,0 +1,6 @@
+//! The IDE controller, with a disk and a CD drive.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use natoma_fuzz::{op::Op, rig::Rig, targets};
+
+fuzz_target!(|ops: Vec<Op>| Rig::new(targets::find("ide")).run(&ops));

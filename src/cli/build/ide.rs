@@ -1,0 +1,124 @@
+//! Disks and CD drives at the IDE controller: `-hda` to `-hdd`, `-cdrom`, `-drive if=ide`, `-device ide-hd` and `ide-cd`.
+
+use super::check_id;
+use crate::cli::error::{Origin, UsageError};
+use crate::cli::keyval::KeyValues;
+use crate::config::{DeviceConfig, IDE_BUSES, IDE_PLACES, IdeDrive};
+
+/// What a place of the controller is taken by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// A disk.
+    Disk,
+    /// A CD drive.
+    Cdrom,
+}
+
+/// Where `-drive` puts something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// The number of the place.
+    pub index: Option<usize>,
+    /// The channel.
+    pub bus: Option<usize>,
+    /// The place on the channel.
+    pub unit: Option<usize>,
+}
+
+/// The places that are taken.
+pub type Places = [bool; IDE_PLACES];
+
+/// Why there is no place.
+const NO_PLACE: &str = "the IDE controller has places for four devices, and all are taken: leave one out";
+
+impl Media {
+    /// The word that QEMU has for it in the id of a drive.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "hd",
+            Self::Cdrom => "cd",
+        }
+    }
+
+    /// The device in a place.
+    pub fn device(self, drive: IdeDrive) -> DeviceConfig {
+        match self {
+            Self::Disk => DeviceConfig::IdeHd(drive),
+            Self::Cdrom => DeviceConfig::IdeCd(drive),
+        }
+    }
+}
+
+impl Wish {
+    /// The place that is wished for, or the first one that fits.
+    ///
+    /// # Errors
+    /// There is no such place, or it is taken.
+    pub fn place(self, taken: &Places) -> Result<usize, String> {
+        let Self { index, bus, unit } = self;
+        if index.is_some() && (bus.is_some() || unit.is_some()) {
+            return Err("index says bus and unit: leave these out".into());
+        }
+        let wished = index.or_else(|| Some(2 * bus.unwrap_or(0) + unit?));
+        let place = match (wished, bus) {
+            (Some(place), _) => place,
+            (None, Some(bus)) => {
+                let free = (2 * bus..2 * bus + 2).find(|place| taken.get(*place) == Some(&false));
+                free.ok_or_else(|| format!("both places on bus {bus} are taken"))?
+            }
+            (None, None) => taken.iter().position(|taken| !taken).ok_or(NO_PLACE)?,
+        };
+        match taken.get(place) {
+            Some(false) => Ok(place),
+            Some(true) => Err(format!(
+                "there already is a drive with if=ide,index={place} (bus {}, unit {})",
+                place / 2,
+                place % 2
+            )),
+            None => Err(format!("if=ide has {IDE_PLACES} places, index 0 to {} on {IDE_BUSES} buses", IDE_PLACES - 1)),
+        }
+    }
+}
+
+/// The device of a `-device ide-hd` or `ide-cd`, which takes a place.
+pub fn device(
+    media: Media,
+    id: Option<String>,
+    list: &KeyValues,
+    taken: &mut Places,
+    origin: &Origin,
+) -> Result<DeviceConfig, UsageError> {
+    let bus = list.choice::<String>("bus").map(|bus| usize::from(bus == "ide.1"));
+    let unit = list.number("unit");
+    let wish = match (bus, unit) {
+        // A unit without a bus is one of the first bus that has it free.
+        (None, Some(unit)) => {
+            let free = (0..IDE_BUSES).find(|bus| taken.get(2 * bus + unit) == Some(&false));
+            Wish { bus: Some(free.unwrap_or(0)), unit: Some(unit), index: None }
+        }
+        (bus, unit) => Wish { bus, unit, index: None },
+    };
+    let place = wish.place(taken).map_err(|message| origin.error(message))?;
+    taken[place] = true;
+    let text = |key: &str, most: usize| match list.text(key) {
+        Some(text) if text.chars().count() > most => {
+            Err(origin.error(format_args!("{key} has at most {most} characters")))
+        }
+        Some(text) if !text.is_ascii() => Err(origin.error(format_args!("{key} is of ASCII characters"))),
+        text => Ok(text.map(str::to_owned)),
+    };
+    let drive = list.text("drive").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
+    if media == Media::Disk && drive.is_none() {
+        return Err(origin.error("'drive' is missing: give drive=ID of a -drive if=none,id=ID,file=PATH"));
+    }
+    Ok(media.device(IdeDrive {
+        id,
+        serial: text("serial", 20)?,
+        model: text("model", 40)?,
+        version: text("ver", 8)?,
+        wwn: list.number("wwn").filter(|wwn| *wwn != 0),
+        bootindex: list.number("bootindex"),
+        rotation_rate: list.number("rotation_rate").unwrap_or(0),
+        ..IdeDrive::new(place, drive)
+    }))
+}

@@ -1,0 +1,60 @@
+//! Disks and CD drives at the board's IDE controller.
+
+use serde::{Deserialize, Serialize};
+
+/// Channels of the controller: the buses `ide.0` and `ide.1`.
+pub const IDE_BUSES: usize = 2;
+/// Devices that can be connected.
+pub const IDE_PLACES: usize = 4;
+
+/// `ide-hd` or `ide-cd`: a device of the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdeDrive {
+    /// Name of the device, if it was given one.
+    pub id: Option<String>,
+    /// The channel, 0 or 1.
+    pub bus: u8,
+    /// 0 is the master, 1 the slave. No two devices have the same place.
+    pub unit: u8,
+    /// Id of the drive of the host that holds its media; `None`: a CD drive that is empty at the start.
+    pub drive: Option<String>,
+    /// Serial number, up to 20 characters; `None`: one that follows from its place, as QEMU's.
+    pub serial: Option<String>,
+    /// Model, up to 40 characters; `None`: that of QEMU.
+    pub model: Option<String>,
+    /// Revision of its firmware, up to 8 characters; `None`: that of QEMU.
+    pub version: Option<String>,
+    /// World wide name.
+    pub wwn: Option<u64>,
+    /// Place in the boot order.
+    pub bootindex: Option<i32>,
+    /// Revolutions per minute; 1: a disk that does not rotate; 0: it does not say.
+    pub rotation_rate: u16,
+}
+
+impl IdeDrive {
+    /// A device with the defaults of `-device`.
+    #[must_use]
+    pub fn new(place: usize, drive: Option<String>) -> Self {
+        let (bus, unit) = ((place / 2) as u8, (place % 2) as u8);
+        Self {
+            id: None,
+            bus,
+            unit,
+            drive,
+            serial: None,
+            model: None,
+            version: None,
+            wwn: None,
+            bootindex: None,
+            rotation_rate: 0,
+        }
+    }
+
+    /// Its number among all places: that of `-drive index=`.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        2 * usize::from(self.bus) + usize::from(self.unit)
+    }
+}
