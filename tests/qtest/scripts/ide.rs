@@ -67,8 +67,13 @@ const PATIENCE: u32 = 1_000_000;
 
 /// Waits until a channel is not busy: on QEMU that takes as many looks as it takes.
 fn wait(pc: &mut dyn Pc, channel: u16) -> u8 {
+    wait_until_clear(pc, channel, 0x80)
+}
+
+/// Waits until these bits of a channel's status are clear.
+fn wait_until_clear(pc: &mut dyn Pc, channel: u16, bits: u8) -> u8 {
     pc.leave_out(true);
-    let busy = |status: &u8| status & 0x80 != 0;
+    let busy = |status: &u8| status & bits != 0;
     let status = (0..PATIENCE).map(|_| pc.inb(channel + 0x206)).find(|status| !busy(status));
     pc.leave_out(false);
     let status = status.expect("the device comes to an end");
@@ -87,7 +92,9 @@ fn command(pc: &mut dyn Pc, opcode: u8, features: u8, count: u8, lba: u32) -> u8
         pc.outb(DISK + register, value);
     }
     pc.outb(DISK + 7, opcode);
-    wait(pc, DISK)
+    // By DRQ a disk shows that the bus master is at work.
+    let by_dma = opcode == 0xc8;
+    wait_until_clear(pc, DISK, if by_dma { 0x88 } else { 0x80 })
 }
 
 /// Reads words, each in a section of its own.
