@@ -34,6 +34,28 @@ fn check_processors(guest: &mut Guest, count: usize) {
     }
 }
 
+/// A serial card behind two bridges.
+const BEHIND_BRIDGES: &[&str] = &[
+    "-device",
+    "pci-bridge,id=outer,chassis_nr=1,addr=4",
+    "-device",
+    "pci-bridge,id=inner,chassis_nr=2,bus=outer,addr=2",
+    "-device",
+    "pci-serial,bus=inner,addr=3",
+];
+
+/// Checks that the card of [`BEHIND_BRIDGES`] interrupts: INTA# of slot 3 is INTD# of slot 2, which is INTB# of slot 4, PIRQA,
+/// which is routed to interrupt 10.
+fn check_behind_bridges(guest: &mut Guest) {
+    let irq = guest.run("cat /sys/bus/pci/devices/0000:02:03.0/irq; cat /sys/class/tty/ttyS1/irq");
+    guest.check(irq == "10\n10", || format!("the card behind bridges has interrupt {irq}"));
+    // The driver sends by interrupts, and waits for the end when it closes.
+    guest.run("echo Hello from behind the bridges > /dev/ttyS1");
+    let line = guest.run("grep ' 10:' /proc/interrupts");
+    let counts = line.split_whitespace().skip(1).map_while(|count| count.parse::<u32>().ok());
+    guest.check(counts.sum::<u32>() > 0, || format!("the card behind bridges does not interrupt: {line}"));
+}
+
 /// Types the last command and checks that natoma ends well and in silence.
 fn end(guest: Guest, command: &str) {
     let (status, complaints) = guest.end(command);
@@ -111,8 +133,10 @@ fn interrupt_controllers_outside_the_kernel() {
 #[test]
 fn vmlinux_smp_with_only_a_console() {
     let options = ["-nographic", "-smp", "2", "-rtc", "base=utc,clock=rt"];
+    let options = [&options[..], BEHIND_BRIDGES].concat();
     let Some(mut guest) = Guest::boot("vmlinux-smp", BARE, &options) else { return };
     check_processors(&mut guest, 2);
+    check_behind_bridges(&mut guest);
     clocks::check_rtc(&mut guest, Base::Utc);
     check_log(&mut guest, &[]);
     end(guest, "poweroff -f");
@@ -164,8 +188,10 @@ fn bzimage_smp_takes_a_processor_out_and_in() {
 #[test]
 fn vmlinux_smp_without_acpi_finds_its_way_by_the_mp_table() {
     let options = ["-nographic", "-no-acpi", "-no-hpet", "-no-reboot", "-smp", "2", "-rtc", "base=localtime,clock=rt"];
+    let options = [&options[..], BEHIND_BRIDGES].concat();
     let Some(mut guest) = Guest::boot("vmlinux-smp", FULL, &options) else { return };
     check_processors(&mut guest, 2);
+    check_behind_bridges(&mut guest);
     clocks::check_rtc(&mut guest, Base::LocalTime);
     check_log(&mut guest, complaints::WITHOUT_ACPI);
     end(guest, "reboot -f");
