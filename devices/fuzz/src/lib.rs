@@ -8,5 +8,6 @@ pub mod kernel;
 pub mod monitors;
 pub mod op;
 pub mod rig;
+pub mod tables;
 mod tamper;
 pub mod targets;
