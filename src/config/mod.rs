@@ -113,6 +113,11 @@ impl MachineConfig {
     pub fn chardev(&self, id: &str) -> Option<&Chardev> {
         self.chardevs.iter().find(|chardev| chardev.id == id)
     }
+
+    /// Firmware starts the machine, from a file or from a flash chip, and with it the kernel, if there is one.
+    pub fn has_firmware(&self) -> bool {
+        self.boot.firmware != Firmware::None || self.pflash.iter().any(Option::is_some)
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::shadow::ShadowSlots;
 use super::timers::QueueRunner;
 use super::{cmos, description, fw_cfg, ram, rtc_time};
 use crate::boot::e820::E820Entry;
-use crate::config::{Accel, Firmware, MachineConfig};
+use crate::config::{Accel, MachineConfig};
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::cpuid::Topology;
@@ -132,7 +132,7 @@ impl Assembly {
         let smbios = description::smbios(config, board, layout, topology, identification, true)?;
         let anchor = smbios.anchor(entry_point(config))?;
         // A kernel that is started directly has found its tables when it could ask for these.
-        let listens = config.boot.firmware != Firmware::None || config.platform.accel == Accel::Qtest;
+        let listens = config.has_firmware() || config.platform.accel == Accel::Qtest;
         let user_tables = if listens { description::user_tables(config)? } else { Vec::new() };
         let inputs = fw_cfg::Inputs {
             config,

@@ -175,6 +175,33 @@ mod tests {
     }
 
     #[test]
+    fn firmware_in_a_chip_is_given_the_kernel_to_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let (code, kernel) = (directory.path().join("code"), directory.path().join("kernel"));
+        fs::write(&code, contents(1)).unwrap();
+        // Linux, Documentation/arch/x86/boot.rst: a setup sector behind the boot sector, and 16 bytes that are loaded high.
+        let mut image = vec![0; 1024 + 16];
+        for (at, bytes) in [
+            (0x1f1, &[1][..]),
+            (0x1fe, &[0x55, 0xaa]),
+            (0x201, &[0x6a]),
+            (0x202, b"HdrS"),
+            (0x206, &[0x0c, 0x02]),
+            (0x211, &[1]),
+        ] {
+            image[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        fs::write(&kernel, image).unwrap();
+        let options = [chip(&code, "").as_slice(), &["-kernel".into(), kernel.display().to_string()]].concat();
+        let mut pc = machine(&options).unwrap();
+        // FW_CFG_KERNEL_SIZE and FW_CFG_SETUP_SIZE (QEMU, docs/specs/fw_cfg).
+        for (key, size) in [(0x08, 16), (0x17, 1024)] {
+            pc.outw(0x510, key);
+            assert_eq!([(); 4].map(|()| pc.inb(0x511)), u32::to_le_bytes(size), "item {key:#x}");
+        }
+    }
+
+    #[test]
     fn what_is_no_chip_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("chip");

@@ -17,7 +17,7 @@ use super::firmware;
 use super::layout::{HPET, MemoryLayout};
 use crate::boot::by_firmware::{self, FirmwareKernel};
 use crate::boot::e820::{E820Entry, E820Kind};
-use crate::config::{BootConfig, DeviceConfig, Firmware, FirmwareFileContents, MachineConfig, PciDevice, PowerConfig};
+use crate::config::{BootConfig, DeviceConfig, FirmwareFileContents, MachineConfig, PciDevice, PowerConfig};
 use crate::kvm::cpuid::Topology;
 
 /// Largest option ROM: the space below the BIOS segment.
@@ -170,8 +170,9 @@ pub fn add_user_files(fw_cfg: &mut FwCfg, boot: &BootConfig) -> Result<()> {
 }
 
 /// Adds a kernel that the firmware is to start, with the ROM that does it.
-fn add_kernel(fw_cfg: &mut FwCfg, order: &mut BootOrder, boot: &BootConfig, layout: &MemoryLayout) -> Result<()> {
-    let Some(kernel) = boot.kernel.as_ref().filter(|_| boot.firmware != Firmware::None) else { return Ok(()) };
+fn add_kernel(fw_cfg: &mut FwCfg, order: &mut BootOrder, config: &MachineConfig, layout: &MemoryLayout) -> Result<()> {
+    let boot = &config.boot;
+    let Some(kernel) = boot.kernel.as_ref().filter(|_| config.has_firmware()) else { return Ok(()) };
     let initrd = boot.initrd.as_ref().map(OsStr::new);
     let parts = FirmwareKernel::open(kernel, initrd, boot.append.as_bytes(), layout.low_ram.end)?;
     let FirmwareKernel { setup, kernel, command_line, initrd } = parts;
@@ -214,7 +215,7 @@ pub fn add_boot_order(
     layout: &MemoryLayout,
 ) -> Result<()> {
     let boot = &config.boot;
-    add_kernel(fw_cfg, order, boot, layout)?;
+    add_kernel(fw_cfg, order, config, layout)?;
     for device in &config.devices {
         if let DeviceConfig::Pci(device) = device {
             let doing = || format!("-device {device},rombar=0");

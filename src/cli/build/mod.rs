@@ -52,7 +52,7 @@ pub fn machine(
     if let (Firmware::File(name), Some(_)) = (&boot.firmware, &drives.pflash[0]) {
         warnings.push(format!("-bios {name}: not used, as the firmware in the first flash chip is started"));
     }
-    if boot.kernel.is_some() && boot.firmware == Firmware::None && drives.pflash[0].is_none() {
+    if boot.kernel.is_some() && boot.firmware == Firmware::None && drives.pflash.iter().all(Option::is_none) {
         warnings.extend(boot::unheard(settings));
     }
     let consoles = consoles::build(settings, &globals, run.daemonize, &mut drives)?;

@@ -50,7 +50,7 @@ pub struct Prepared {
 /// # Errors
 /// The host does not give the memory, or the configuration asks for what only processors can do.
 pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
-    if config.boot.kernel.is_some() {
+    if config.boot.kernel.is_some() && !config.has_firmware() {
         bail!("-kernel: -accel qtest has no processors that could start it: use -accel kvm");
     }
     let layout = MemoryLayout::new(&rules(config, true)).context("-m")?;

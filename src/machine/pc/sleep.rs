@@ -7,7 +7,7 @@ use devices::base::{Delivery, IrqSink, SystemControl, SystemRequest, WakeCause, 
 use devices::chipset::piix4_pm::{RtcEvent, SleepStates};
 
 use super::Board;
-use crate::config::{Accel, Firmware, MachineConfig};
+use crate::config::{Accel, MachineConfig};
 use crate::machine::board::port;
 
 /// Shutdown status in CMOS RAM, and its value that tells QEMU's firmware to go on from S3.
@@ -17,7 +17,7 @@ const RESUME_FROM_S3: u8 = 0xfe;
 /// The sleeping states besides S5. Without firmware there is nobody to find a sleeping guest in RAM.
 pub fn states(config: &MachineConfig) -> SleepStates {
     let platform = &config.platform;
-    let firmware = config.boot.firmware != Firmware::None || platform.accel == Accel::Qtest;
+    let firmware = config.has_firmware() || platform.accel == Accel::Qtest;
     SleepStates {
         s3: firmware && !platform.power.disable_s3,
         s4: (!platform.power.disable_s4).then_some(platform.power.s4_value),
