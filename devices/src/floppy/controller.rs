@@ -244,11 +244,10 @@ impl Fdc {
         self.interrupts = Interrupts::default();
     }
 
-    /// The reset ends.
+    /// The reset ends, with an interrupt. Drives are polled this once even if CONFIGURE has switched polling off: drivers
+    /// do that and wait for the interrupt of a later reset all the same (Linux's does).
     fn leave_reset(&mut self) {
-        if !self.config.no_polling() {
-            self.polling_due = Some(self.clock.now() + LATENCY);
-        }
+        self.polling_due = Some(self.clock.now() + LATENCY);
     }
 
     fn write_dor(&mut self, value: u8) {
