@@ -14,6 +14,7 @@ use super::lifecycle::Machine;
 use super::mailbox::Mailbox;
 use super::pc::{Board, Foundation};
 use super::shadow::ShadowSlots;
+use super::smbios::UserFiles;
 use super::timers::QueueRunner;
 use super::{cmos, description, fw_cfg, ram, rtc_time};
 use crate::boot::e820::E820Entry;
@@ -79,6 +80,8 @@ pub struct Assembly {
     pub space: AddressSpace,
     /// Guest time.
     pub time: GuestTime,
+    /// What the user adds to SMBIOS.
+    pub smbios_files: UserFiles,
     topology: Topology,
     /// Addresses that the processors keep to themselves.
     reserved: Vec<E820Entry>,
@@ -122,14 +125,16 @@ fn assemble(
     };
     let time = clockwork.connect(queue).context("can't make a timer")?;
     let space = AddressSpace { ports: Arc::clone(&board.ports), devices: Arc::clone(&board.memory), slots };
-    Ok(Assembly { board, layout, ram, shadow, space, time, topology, reserved, rtc_timers })
+    // Once: what they name may be a pipe.
+    let smbios_files = UserFiles::load(&config.smbios).context("-smbios")?;
+    Ok(Assembly { board, layout, ram, shadow, space, time, smbios_files, topology, reserved, rtc_timers })
 }
 
 impl Assembly {
     /// Fills fw_cfg. The processors are what `identification` says.
     fn tell_firmware(&mut self, config: &MachineConfig, identification: Identification) -> Result<()> {
-        let Self { board, layout, topology, reserved, .. } = self;
-        let smbios = description::smbios(config, board, layout, topology, identification, true)?;
+        let Self { board, layout, smbios_files, topology, reserved, .. } = self;
+        let smbios = description::smbios(config, board, layout, topology, identification, smbios_files, true)?;
         let anchor = smbios.anchor(entry_point(config))?;
         // A kernel that is started directly has found its tables when it could ask for these.
         let listens = config.has_firmware() || config.platform.accel == Accel::Qtest;

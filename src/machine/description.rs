@@ -36,16 +36,17 @@ impl Identification {
     }
 }
 
-/// Makes the tables and finds a place for them.
+/// Makes the tables and finds a place for them; `smbios_files` are what the user adds to SMBIOS.
 ///
 /// # Errors
-/// There is none.
+/// A table of the user's can't be read, a device it names does not exist, or there is no place.
 pub fn describe(
     config: &MachineConfig,
     board: &Board,
     layout: &MemoryLayout,
     topology: &Topology,
     identification: Identification,
+    smbios_files: &UserFiles,
 ) -> Result<BiosData> {
     let Identification { signature, features, .. } = identification;
     let cpus = processors(config, topology);
@@ -71,7 +72,7 @@ pub fn describe(
     let inputs = bios_data::Inputs {
         layout,
         acpi,
-        smbios: smbios(config, board, layout, topology, identification, false)?,
+        smbios: smbios(config, board, layout, topology, identification, smbios_files, false)?,
         smbios_entry_point: entry_point(config),
         mptable: mptable::build(&mptable::Inputs {
             cpus: &cpus,
@@ -116,16 +117,17 @@ pub fn processors(config: &MachineConfig, topology: &Topology) -> Vec<acpi::Cpu>
     (0..config.smp.max_cpus).map(cpu).collect()
 }
 
-/// The SMBIOS tables; firmware, if there is some, adds itself to them.
+/// The SMBIOS tables, with `files` of the user's; firmware, if there is some, adds itself to them.
 ///
 /// # Errors
-/// What the user adds to them can't be read, or is none.
+/// A device that the user names does not exist.
 pub fn smbios(
     config: &MachineConfig,
     board: &Board,
     layout: &MemoryLayout,
     topology: &Topology,
     Identification { signature, features, .. }: Identification,
+    files: &UserFiles,
     firmware: bool,
 ) -> Result<Smbios> {
     let onboard = config.smbios.onboard.iter().map(|device| match &device.pci_device {
@@ -144,7 +146,7 @@ pub fn smbios(
         layout,
         firmware,
         user: &config.smbios,
-        files: &UserFiles::load(&config.smbios).context("-smbios")?,
+        files,
         onboard_places: &onboard.collect::<Result<Vec<_>>>()?,
     }))
 }

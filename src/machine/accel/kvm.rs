@@ -187,7 +187,7 @@ impl Ready {
     ) -> Result<KvmAccelerator> {
         let identification = self.identification();
         let Self { prepared: Prepared { topology, image, vm, irqchip, first, .. }, host, cpu } = self;
-        let Assembly { board, layout, ram, shadow, .. } = assembly;
+        let Assembly { board, layout, ram, shadow, smbios_files, .. } = assembly;
         process::make_room_for_files(config.smp.cpus);
         let mut vcpus = vec![first.into_thread()];
         for (index, fd) in (1..).zip(create_vcpus(&vm, &topology, 1..config.smp.cpus)?) {
@@ -202,7 +202,7 @@ impl Ready {
         let mut boot = match image {
             FirstImage::Firmware(_) => BootSource::Firmware,
             FirstImage::Kernel(kernel) => {
-                let bios = describe(config, board, layout, &topology, identification)?;
+                let bios = describe(config, board, layout, &topology, identification, smbios_files)?;
                 let mtrrs = mtrrs(layout.low_ram.end, cpu.physical_bits() as u8);
                 let mtrrs = mtrrs.into_iter().map(|(index, value)| Msr { index, value }).collect();
                 BootSource::Kernel(Box::new(KernelStart { kernel, bios, mtrrs, ram: Arc::clone(ram) }))
