@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use devices::backend::char::{CharEvent, ModemInputs};
-use devices::base::{Caller, Inspector, Registers, Space, State, lock};
+use devices::base::{Inspector, Registers, Space, State, lock};
 use devices::input::{KeyCode, MouseButton};
 use natoma::cli::Request;
 use natoma::command_line;
@@ -48,23 +48,6 @@ fn image() -> &'static PathBuf {
         std::fs::rename(&own, &path).expect("a file of one's own can be renamed");
         path
     })
-}
-
-/// A processor that calls a port, and has nothing but registers.
-struct Processor(Registers);
-
-impl Caller for Processor {
-    fn registers(&mut self) -> &mut Registers {
-        &mut self.0
-    }
-
-    fn tsc_hz(&self) -> Option<u64> {
-        None
-    }
-
-    fn has_x2apic(&self) -> bool {
-        false
-    }
 }
 
 /// The board of a target, whose options are read once.
@@ -180,8 +163,8 @@ impl Rig {
                 if let Some((_, port)) = self.machine.board().register_port() {
                     let (noise, ebx) = (*noise, argument.value());
                     let ecx = noise & !0xff | u32::from(*command);
-                    let registers = Registers { eax: VMPORT_MAGIC, ebx, ecx, edx: noise, esi: noise, edi: noise };
-                    lock(&port).access(&mut Processor(registers));
+                    let mut registers = Registers { eax: VMPORT_MAGIC, ebx, ecx, edx: noise, esi: noise, edi: noise };
+                    lock(&port).access(&mut registers);
                 }
             }
         }

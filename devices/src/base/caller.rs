@@ -29,6 +29,21 @@ pub trait Caller {
     fn has_x2apic(&self) -> bool;
 }
 
+/// Registers alone: a processor of which no more is known, for those who call a port in its place.
+impl Caller for Registers {
+    fn registers(&mut self) -> &mut Registers {
+        self
+    }
+
+    fn tsc_hz(&self) -> Option<u64> {
+        None
+    }
+
+    fn has_x2apic(&self) -> bool {
+        false
+    }
+}
+
 /// A port with registers. It is a leaf: it calls nobody but its caller.
 pub trait RegisterPort: Send {
     /// The processor reads from the port or writes to it, which makes no difference: what comes of it is in EAX, from which

@@ -214,34 +214,18 @@ impl Pointer {
 
 #[cfg(test)]
 mod tests {
-    use devices::base::{Caller, Registers};
+    use devices::base::Registers;
 
     use super::*;
     use crate::machine::board::port;
     use crate::qtest::QtestMachine;
 
-    struct Processor(Registers);
-
-    impl Caller for Processor {
-        fn registers(&mut self) -> &mut Registers {
-            &mut self.0
-        }
-
-        fn tsc_hz(&self) -> Option<u64> {
-            None
-        }
-
-        fn has_x2apic(&self) -> bool {
-            false
-        }
-    }
-
     /// A call of VMware's port, as a guest makes it; EAX after it.
     fn call(pc: &QtestMachine, ecx: u32, ebx: u32) -> u32 {
-        let mut processor = Processor(Registers { eax: 0x564d_5868, ebx, ecx, ..Registers::default() });
+        let mut registers = Registers { eax: 0x564d_5868, ebx, ecx, ..Registers::default() };
         let (_, device) = pc.board().register_port().unwrap();
-        lock(&device).access(&mut processor);
-        processor.0.eax
+        lock(&device).access(&mut registers);
+        registers.eax
     }
 
     /// What the PS/2 mouse has sent: a byte, if there is one.
