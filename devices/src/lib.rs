@@ -16,6 +16,7 @@ pub mod ide;
 pub mod input;
 pub mod parallel;
 pub mod pci;
+pub mod scsi;
 pub mod serial;
 pub mod vmware;
 pub mod watchdog;

@@ -9,6 +9,7 @@ use super::registers::{reg, status};
 use super::task_file::TaskFile;
 use crate::backend::disk::{DiskPort, Done};
 use crate::base::{GuestBuffer, ResetKind};
+use crate::scsi::cd::CdDrive;
 
 /// What follows on something that a device has been told.
 #[derive(Debug, PartialEq, Eq)]
@@ -234,9 +235,9 @@ impl Drive {
     }
 
     /// Changes the medium of a CD drive. A command that needed the old one fails.
-    pub fn change_medium<T>(&mut self, change: impl FnOnce(&mut Cd) -> Option<T>) -> Option<T> {
+    pub fn change_medium<T>(&mut self, change: impl FnOnce(&mut CdDrive) -> Option<T>) -> Option<T> {
         let Unit::Cd(cd) = &mut self.unit else { return None };
-        let before = change(cd);
+        let before = change(&mut cd.drive);
         if self.phase == Phase::Waiting {
             let step = cd.medium_gone(&mut self.file);
             self.apply(step);

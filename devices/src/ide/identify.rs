@@ -3,6 +3,7 @@
 use super::disk::{MOST_MULTIPLE, Memory};
 use super::features::DmaMode;
 use super::geometry::{Geometry, SECTOR};
+use crate::scsi::padded;
 
 /// Names of a device. Texts that are too long are cut off; what is not ASCII becomes a question mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +51,7 @@ impl Words {
 
     /// A text in `words` words, filled up with spaces, the first character in the upper byte.
     fn text(&mut self, at: usize, words: usize, text: &str) {
-        let padded = ascii(text).chain(std::iter::repeat(b' '));
-        let bytes: Vec<_> = padded.take(2 * words).collect();
+        let bytes = padded(text, 2 * words);
         for (word, pair) in self.0[at..at + words].iter_mut().zip(bytes.chunks_exact(2)) {
             *word = u16::from_be_bytes([pair[0], pair[1]]);
         }
@@ -89,11 +89,6 @@ impl Words {
     fn bytes(self) -> Vec<u8> {
         self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
-}
-
-/// The characters of a text as a device has them.
-pub(super) fn ascii(text: &str) -> impl Iterator<Item = u8> {
-    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c as u8 } else { b'?' })
 }
 
 impl Identity {

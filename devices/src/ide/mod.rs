@@ -44,6 +44,7 @@ use crate::base::{
     AccessRule, BusMaster, Device, Dma, GuestRam, Inspector, IoDevice, IrqLine, Region, ResetKind, State, StateError,
 };
 use crate::pci::{Bar, BarKind, PciConfig, PciConfigBuilder, PciFunction};
+use crate::scsi::cd::CdDrive;
 
 /// Channels of the function.
 const CHANNELS: usize = 2;
@@ -146,13 +147,13 @@ impl PiixIde {
     pub fn eject(&mut self, place: Place, force: bool) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
         let drive = self.cd(place)?;
         if let Unit::Cd(cd) = &mut drive.unit
-            && cd.is_locked()
+            && cd.drive.is_locked()
             && !force
         {
-            cd.request_eject();
+            cd.drive.request_eject();
             return Err(MediumError::Locked);
         }
-        let medium = drive.change_medium(Cd::eject);
+        let medium = drive.change_medium(CdDrive::eject);
         self.settle();
         Ok(medium)
     }

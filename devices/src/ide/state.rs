@@ -11,6 +11,7 @@ use super::{atapi, disk};
 use crate::backend::disk::{DiskPortState, Operation, Request};
 use crate::base::{Dma, StateError};
 use crate::pci::PciConfigState;
+use crate::scsi::cd::CdMemory;
 
 pub const VERSION: u32 = 1;
 
@@ -46,7 +47,7 @@ pub(super) struct Drive {
 enum SavedUnit {
     Absent,
     Disk { memory: disk::Memory, requests: DiskPortState },
-    Cd { memory: atapi::Memory, requests: DiskPortState },
+    Cd { memory: atapi::Memory, drive: CdMemory, requests: DiskPortState },
 }
 
 impl Drive {
@@ -55,7 +56,11 @@ impl Drive {
         let unit = match unit {
             Unit::Absent => SavedUnit::Absent,
             Unit::Disk(disk) => SavedUnit::Disk { memory: disk.memory.clone(), requests: disk.port.save() },
-            Unit::Cd(cd) => SavedUnit::Cd { memory: cd.memory.clone(), requests: cd.port.save() },
+            Unit::Cd(cd) => SavedUnit::Cd {
+                memory: cd.memory.clone(),
+                drive: cd.drive.memory.clone(),
+                requests: cd.drive.port.save(),
+            },
         };
         Self { file: *file, interrupt: *interrupt, phase: phase.clone(), unit }
     }
@@ -75,9 +80,12 @@ impl Drive {
                 memory.wants_dma(),
                 disk.port.check(requests, 1, dma)?,
             ),
-            (SavedUnit::Cd { memory, requests }, Unit::Cd(cd)) => {
-                (memory.is_possible(), memory.expected_request(), memory.wants_dma(), cd.port.check(requests, 1, dma)?)
-            }
+            (SavedUnit::Cd { memory, drive: _, requests }, Unit::Cd(cd)) => (
+                memory.is_possible(),
+                memory.expected_request(),
+                memory.wants_dma(),
+                cd.drive.port.check(requests, 1, dma)?,
+            ),
             _ => return refuse("drives", "these are not the drives of this machine"),
         };
         if !possible {
@@ -124,9 +132,10 @@ impl Drive {
                 disk.memory = memory.clone();
                 disk.port.load(saved, requests);
             }
-            (SavedUnit::Cd { memory, requests: saved }, Unit::Cd(cd)) => {
+            (SavedUnit::Cd { memory, drive, requests: saved }, Unit::Cd(cd)) => {
                 cd.memory = memory.clone();
-                cd.port.load(saved, requests);
+                cd.drive.memory = drive.clone();
+                cd.drive.port.load(saved, requests);
             }
             _ => {}
         }

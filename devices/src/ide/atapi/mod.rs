@@ -1,38 +1,26 @@
 //! A CD/DVD drive: an ATA device that takes SCSI commands in packets (ATA/ATAPI-6 clause 9.8, SFF-8020i, MMC-3).
 
-mod commands;
-mod configuration;
-mod medium;
-mod pages;
-mod raw_sector;
-mod sense;
-mod toc;
-
 use serde::{Deserialize, Serialize};
 
-use self::commands::Outcome;
-use self::pages::ModePages;
-use self::raw_sector::Fields;
-use self::sense::Sense;
 use super::command::{IDENTIFY_PACKET_DEVICE, PACKET};
 use super::drive::{Device, Step};
 use super::features::{DmaMode, set_transfer_mode};
 use super::identify::Identity;
 use super::registers::{error, reason};
 use super::task_file::TaskFile;
-use crate::backend::disk::{DiskBackend, DiskPort, Done, Operation, Payload};
+use crate::backend::disk::{DiskPort, Done, Operation, Payload};
 use crate::base::{GuestBuffer, ResetKind};
+use crate::scsi::cd::{BLOCK, CdDrive, Fields, LONGEST_PARAMETERS, RAW_BLOCK};
+use crate::scsi::{Cdb, Outcome, Sense, opcode, padded};
 
-/// Bytes of a block of data on a CD.
-pub const BLOCK: usize = 2048;
 /// Bytes of a command packet.
 const PACKET_LEN: usize = 12;
 /// Most blocks that are read at a time for the processor.
 const WINDOW: u32 = 32;
 /// Most blocks that are read at a time into guest RAM.
 const LONGEST_PIECE: u32 = 512;
-/// Longest list of parameters that a host may send.
-const LONGEST_PARAMETERS: usize = 256;
+/// A CD/DVD drive, to INQUIRY.
+const DEVICE_TYPE: u8 = 5;
 /// Longest answer that is not read from a medium.
 const LONGEST_ANSWER: usize = 0x1_0000;
 /// The largest DRQ block with an even length.
@@ -66,30 +54,13 @@ enum Job {
     Identification,
 }
 
-/// Something that happened to the medium and has not been told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum MediaEvent {
-    #[default]
-    None = 0,
-    EjectRequest = 1,
-    NewMedia = 2,
-    Removal = 3,
-}
-
 /// What a drive remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Memory {
     dma_mode: DmaMode,
-    tray_open: bool,
-    locked: bool,
     /// What REQUEST SENSE gives.
     sense: Sense,
-    /// What the next command is told before anything else.
-    attention: Option<Sense>,
-    event: MediaEvent,
-    pages: ModePages,
     /// The bus master transfers the data of this packet.
     dma: bool,
     /// Longest DRQ block of this packet.
@@ -99,32 +70,21 @@ pub(super) struct Memory {
 
 /// A CD/DVD drive.
 pub struct Cd {
-    pub(super) port: DiskPort,
+    pub(super) drive: CdDrive,
     identity: Identity,
     pub(super) memory: Memory,
 }
 
 impl Memory {
     fn new() -> Self {
-        Self {
-            dma_mode: DEFAULT_DMA,
-            tray_open: false,
-            locked: false,
-            sense: Sense::NONE,
-            attention: None,
-            event: MediaEvent::None,
-            pages: ModePages::new(),
-            dma: false,
-            limit: 0,
-            job: None,
-        }
+        Self { dma_mode: DEFAULT_DMA, sense: Sense::NONE, dma: false, limit: 0, job: None }
     }
 
     /// Whether a saved one can be.
     pub fn is_possible(&self) -> bool {
         let job = match &self.job {
             Some(Job::Answer { data, at, blocks }) => {
-                let most = LONGEST_ANSWER + WINDOW as usize * raw_sector::LEN;
+                let most = LONGEST_ANSWER + WINDOW as usize * RAW_BLOCK;
                 (*at as usize) <= data.len() && data.len() <= most && blocks.as_ref().is_none_or(Blocks::is_possible)
             }
             Some(Job::Parameters { len }) => (1..=LONGEST_PARAMETERS).contains(&(*len as usize)),
@@ -161,7 +121,7 @@ impl Cd {
     /// A drive with this medium, its tray closed.
     #[must_use]
     pub fn new(port: DiskPort, identity: Identity) -> Self {
-        Self { port, identity, memory: Memory::new() }
+        Self { drive: CdDrive::new(port), identity, memory: Memory::new() }
     }
 
     /// Tells the host that the command has ended well.
@@ -261,7 +221,7 @@ impl Cd {
             blocks.piece = piece;
         }
         if let Some((operation, offset, len)) = self.memory.expected_request() {
-            self.port.submit(operation, offset, len, payload);
+            self.drive.port.submit(operation, offset, len, payload);
         }
         Step::Wait
     }
@@ -282,57 +242,50 @@ impl Cd {
         self.send(file)
     }
 
-    /// Whether a medium can be read.
-    fn has_medium(&self) -> bool {
-        !self.memory.tray_open && !self.port.is_empty()
-    }
-
-    /// Blocks on the medium.
-    fn blocks(&self) -> u32 {
-        let blocks = self.port.len().unwrap_or(0) / BLOCK as u64;
-        u32::try_from(blocks).unwrap_or(u32::MAX)
-    }
-
-    /// The tray opens or closes, with the medium in it.
-    fn move_tray(&mut self, open: bool) {
-        if std::mem::replace(&mut self.memory.tray_open, open) == open || self.port.is_empty() {
-            return;
-        }
-        if open {
-            self.memory.event = MediaEvent::Removal;
-        } else {
-            self.medium_changed();
+    /// Obeys a command.
+    fn perform(&mut self, packet: &[u8; PACKET_LEN]) -> Outcome {
+        let command = Cdb(packet);
+        match command.opcode() {
+            opcode::INQUIRY => self.inquiry(command),
+            opcode::REQUEST_SENSE => {
+                // Telling of it is all that an attention is for.
+                let attention = if self.memory.sense == Sense::NONE { self.drive.take_attention() } else { None };
+                Outcome::data(attention.unwrap_or(self.memory.sense).data(), command.byte(4))
+            }
+            code => {
+                let told_anyway = matches!(code, opcode::GET_EVENT_STATUS | opcode::GET_CONFIGURATION);
+                let attention = if told_anyway { None } else { self.drive.take_attention() };
+                attention.map_or_else(|| self.drive.perform(command), Outcome::Check)
+            }
         }
     }
 
-    fn medium_changed(&mut self) {
-        self.memory.event = MediaEvent::NewMedia;
-        self.memory.attention = Some(Sense::MEDIUM_CHANGED);
-    }
-
-    /// Whether the guest keeps the tray closed.
-    pub(super) fn is_locked(&self) -> bool {
-        self.memory.locked
-    }
-
-    /// The user presses the button of a drive: the guest is asked to let go of the medium.
-    pub(super) fn request_eject(&mut self) {
-        self.memory.event = MediaEvent::EjectRequest;
-    }
-
-    /// Opens the tray, whatever the guest thinks of it, and takes out the medium.
-    pub(super) fn eject(&mut self) -> Option<Box<dyn DiskBackend>> {
-        self.memory.locked = false;
-        self.move_tray(true);
-        self.port.replace(None)
-    }
-
-    /// Puts in a medium and closes the tray.
-    pub(super) fn insert(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
-        let before = self.port.replace(Some(medium));
-        self.memory.tray_open = false;
-        self.medium_changed();
-        before
+    fn inquiry(&self, command: Cdb<'_>) -> Outcome {
+        let most = command.word(3);
+        let vital = command.byte(1) & 1 != 0;
+        let identity = &self.identity;
+        let serial = || padded(&identity.serial, 20);
+        let page = |code: u8, body: &[u8]| [&[DEVICE_TYPE, code, 0, body.len() as u8], body].concat();
+        match (vital, command.byte(2)) {
+            (false, 0) => {
+                let vendor = identity.model.split(' ').next().unwrap_or_default();
+                // Removable; ATAPI; 31 bytes follow.
+                let head = vec![DEVICE_TYPE, 0x80, 0x00, 0x21, 31, 0, 0, 0];
+                let names = [padded(vendor, 8), padded(&identity.model, 16), padded(&identity.firmware, 4)];
+                Outcome::data([head, names.concat()].concat(), most)
+            }
+            (true, 0x00) => Outcome::data(page(0x00, &[0x00, 0x80, 0x83]), most),
+            (true, 0x80) => Outcome::data(page(0x80, &serial()), most),
+            (true, 0x83) => {
+                let mut body = [&[2, 0, 0, 20], &serial()[..]].concat();
+                if let Some(wwn) = identity.wwn {
+                    body.extend_from_slice(&[1, 3, 0, 8]);
+                    body.extend_from_slice(&wwn.to_be_bytes());
+                }
+                Outcome::data(page(0x83, &body), most)
+            }
+            _ => Outcome::Check(Sense::INVALID_FIELD),
+        }
     }
 
     /// Ends a command whose medium has gone.
@@ -354,7 +307,7 @@ impl Device for Cd {
     }
 
     fn port(&mut self) -> &mut DiskPort {
-        &mut self.port
+        &mut self.drive.port
     }
 
     fn command(&mut self, opcode: u8, file: &mut TaskFile) -> Step {
@@ -416,7 +369,7 @@ impl Device for Cd {
                 Err(_) => Step::Fail(error::ABRT),
             },
             Some(Job::Parameters { .. }) => {
-                let outcome = self.take_parameters(&data);
+                let outcome = self.drive.take_parameters(&data);
                 self.begin(outcome, file)
             }
             _ => Step::Fail(error::ABRT),
@@ -464,7 +417,7 @@ impl Device for Cd {
                 let mut data = vec![0; *len as usize];
                 buffer.copy_to(0, &mut data);
                 self.memory.job = None;
-                let outcome = self.take_parameters(&data);
+                let outcome = self.drive.take_parameters(&data);
                 self.begin(outcome, file)
             }
             _ => Step::Fail(error::ABRT),
@@ -485,8 +438,8 @@ impl Device for Cd {
     fn reset(&mut self, kind: Option<ResetKind>) {
         self.memory.job = None;
         if kind.is_some() {
-            let tray_open = self.memory.tray_open;
-            self.memory = Memory { tray_open, ..Memory::new() };
+            self.memory = Memory::new();
+            self.drive.reset();
         }
     }
 }

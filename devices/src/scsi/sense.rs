@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Sense key, additional sense code and its qualifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Sense {
+pub(crate) struct Sense {
     key: u8,
     code: u8,
     qualifier: u8,

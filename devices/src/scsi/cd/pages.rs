@@ -2,15 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cd;
-use super::commands::Outcome;
-use super::sense::Sense;
+use super::CdDrive;
+
+use crate::scsi::{Outcome, Sense};
 
 const ERROR_RECOVERY: u8 = 0x01;
 const CAPABILITIES: u8 = 0x2a;
 const ALL: u8 = 0x3f;
 /// Bytes before the pages.
 const HEADER: usize = 8;
+/// Longest list of parameters that a host may send.
+pub(crate) const LONGEST_PARAMETERS: usize = 256;
 /// Times that a read is tried again by default.
 const RETRIES: u8 = 5;
 
@@ -40,7 +42,7 @@ impl ModePages {
     }
 }
 
-impl Cd {
+impl CdDrive {
     /// MODE SENSE(10): page and page control in one byte.
     pub(super) fn mode_sense(&self, page: u8) -> Result<Vec<u8>, Sense> {
         let values = match page >> 6 {
@@ -95,7 +97,7 @@ impl Cd {
     }
 
     /// The parameters of MODE SELECT(10) have come.
-    pub(super) fn take_parameters(&mut self, data: &[u8]) -> Outcome {
+    pub fn take_parameters(&mut self, data: &[u8]) -> Outcome {
         let Some(mut rest) = data.get(HEADER..) else { return Outcome::Check(Sense::PARAMETER_LIST_LENGTH) };
         let mut pages = self.memory.pages;
         while let [code, len, body @ ..] = rest {

@@ -1,7 +1,7 @@
 //! What kind of disc a medium is, and what only a DVD has.
 
-use super::Cd;
-use super::sense::Sense;
+use super::CdDrive;
+use crate::scsi::Sense;
 
 /// Most blocks of a CD: 80 minutes.
 const MOST_CD_BLOCKS: u32 = 80 * 60 * 75;
@@ -21,7 +21,7 @@ pub(super) fn is_dvd(blocks: u32) -> bool {
     blocks > MOST_CD_BLOCKS
 }
 
-impl Cd {
+impl CdDrive {
     /// READ DVD STRUCTURE.
     pub(super) fn dvd_structure(&self, format: u8) -> Result<Vec<u8>, Sense> {
         let body = match format {

@@ -1,6 +1,6 @@
 //! GET CONFIGURATION: features and profiles (MMC-3, clause 5).
 
-use super::Cd;
+use super::CdDrive;
 
 const CD_ROM: u16 = 0x0008;
 const DVD_ROM: u16 = 0x0010;
@@ -29,7 +29,7 @@ impl Feature {
     }
 }
 
-impl Cd {
+impl CdDrive {
     /// The features from `first` on: all (`which` 0), the current ones (1), or only this one (2).
     pub(super) fn configuration(&self, which: u8, first: u16) -> Option<Vec<u8>> {
         let (medium, dvd) = (self.has_medium(), self.has_dvd());

@@ -8,7 +8,7 @@ use super::BLOCK;
 use super::toc::time;
 
 /// Bytes of a sector with everything.
-pub(super) const LEN: usize = 2352;
+pub(crate) const LEN: usize = 2352;
 const SYNC: [u8; 12] = [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0];
 const HEADER: usize = 12;
 const DATA: usize = 16;
@@ -20,7 +20,7 @@ const Q_PARITY: usize = P_PARITY + 172;
 /// Which fields of a sector READ CD gives, as bits of its flag byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Fields(u8);
+pub(crate) struct Fields(u8);
 
 impl Fields {
     const SYNC: u8 = 0x80;
