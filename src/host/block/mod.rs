@@ -5,16 +5,19 @@
 
 mod file;
 mod lock;
+pub mod node;
 mod overlay;
 mod probe;
 mod raw;
+mod vectored;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use devices::backend::block::BlockBackend;
 use devices::base::lock as locked;
 
+use self::node::{Node, Waiting};
 use self::overlay::Overlay;
 use self::raw::{Guard, RawImage};
 use crate::config::{Access, CacheMode, Drive, Image};
@@ -54,15 +57,23 @@ impl Blocks {
     }
 }
 
+/// Opens an image for a device that waits for each of its requests.
+///
+/// # Errors
+/// As for [`open_node`].
+pub fn open(image: &Image) -> Result<Box<dyn BlockBackend>> {
+    Ok(Box::new(Waiting::new(open_node(image)?, image.cache == CacheMode::Writethrough)))
+}
+
 /// Opens an image.
 ///
 /// # Errors
 /// It can't be opened, or its contents are not what they should be: says which file, why and what to do.
-pub fn open(image: &Image) -> Result<Box<dyn BlockBackend>> {
+pub fn open_node(image: &Image) -> Result<Arc<dyn Node>> {
     open_file(image).with_context(|| format!("can't use the image {}", image.path.display()))
 }
 
-fn open_file(image: &Image) -> Result<Box<dyn BlockBackend>> {
+fn open_file(image: &Image) -> Result<Arc<dyn Node>> {
     // Nobody writes to the file under an overlay.
     let access = if image.snapshot { Access::ReadOnly } else { image.access };
     let opened = file::open(&image.path, access)?;
@@ -84,15 +95,11 @@ fn open_file(image: &Image) -> Result<Box<dyn BlockBackend>> {
             ));
         }
     }
+    let raw = Arc::new(RawImage::new(opened, guard, image.cache != CacheMode::Unsafe));
     if image.snapshot {
-        return Ok(Box::new(Overlay::new(opened.file, opened.len, image.access == Access::ReadOnly)?));
+        return Ok(Arc::new(Overlay::new(raw, image.access == Access::ReadOnly)?));
     }
-    let (write_through, flush) = match image.cache {
-        CacheMode::Writeback => (false, true),
-        CacheMode::Writethrough => (true, true),
-        CacheMode::Unsafe => (false, false),
-    };
-    Ok(Box::new(RawImage::new(opened, guard, write_through, flush)))
+    Ok(raw)
 }
 
 #[cfg(test)]

@@ -1,32 +1,36 @@
 //! `snapshot=on`: a temporary file takes what the guest writes, and the image stays as it is.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::{env, io};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::{env, ops};
 
 use anyhow::{Context, Result};
-use devices::backend::block::{BlockBackend, BlockError, check_range};
+use devices::backend::block::BlockError;
 use nix::libc;
+use vm_memory::VolatileSlice;
 
+use super::node::{Node, check_transfer, part, read_bytes, total_len};
 use super::raw::host_error;
+use super::vectored;
 
 /// Bytes that move to the temporary file together.
 const CLUSTER: u64 = 64 * 1024;
 
 /// An image under a temporary file that has no name.
 pub(super) struct Overlay {
-    base: File,
+    base: Arc<dyn Node>,
     changes: File,
     len: u64,
     read_only: bool,
-    /// Which clusters are in `changes`.
-    changed: Vec<bool>,
+    /// Which clusters are in `changes`. Locked for reading while they are accessed there or in the base.
+    changed: RwLock<Vec<bool>>,
 }
 
 impl Overlay {
     /// `read_only` concerns the guest; the image is never written.
-    pub fn new(base: File, len: u64, read_only: bool) -> Result<Self> {
+    pub fn new(base: Arc<dyn Node>, read_only: bool) -> Result<Self> {
         // Not /tmp, which is often in memory.
         let directory = env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
         let changes =
@@ -37,12 +41,17 @@ impl Overlay {
                 directory.display()
             )
         })?;
+        let len = base.len();
         let clusters = usize::try_from(len.div_ceil(CLUSTER)).context("snapshot=on: the image is too large")?;
-        Ok(Self { base, changes, len, read_only, changed: vec![false; clusters] })
+        Ok(Self { base, changes, len, read_only, changed: RwLock::new(vec![false; clusters]) })
+    }
+
+    fn changed(&self) -> RwLockReadGuard<'_, Vec<bool>> {
+        self.changed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The parts of a range that lie in one cluster each: cluster, offset of the part, its range in the data.
-    fn parts(offset: u64, len: usize) -> impl Iterator<Item = (usize, u64, std::ops::Range<usize>)> {
+    fn parts(offset: u64, len: usize) -> impl Iterator<Item = (usize, u64, ops::Range<usize>)> {
         let mut done = 0;
         std::iter::from_fn(move || {
             let at = offset + done as u64;
@@ -53,16 +62,27 @@ impl Overlay {
         })
     }
 
-    /// Moves a cluster to the temporary file.
-    fn copy(&self, cluster: usize) -> io::Result<()> {
-        let start = cluster as u64 * CLUSTER;
-        let mut data = vec![0; (self.len - start).min(CLUSTER) as usize];
-        self.base.read_exact_at(&mut data, start)?;
-        self.changes.write_all_at(&data, start)
+    /// Moves the clusters of a range to the temporary file.
+    fn copy(&self, offset: u64, len: usize) -> Result<(), BlockError> {
+        if Self::parts(offset, len).all(|(cluster, ..)| self.changed()[cluster]) {
+            return Ok(());
+        }
+        let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        for (cluster, ..) in Self::parts(offset, len) {
+            if !changed[cluster] {
+                let start = cluster as u64 * CLUSTER;
+                let mut data = vec![0; (self.len - start).min(CLUSTER) as usize];
+                read_bytes(&*self.base, start, &mut data)?;
+                let data = [VolatileSlice::from(&mut data[..])];
+                vectored::write_all(&self.changes, start, &data, false).map_err(host_error)?;
+                changed[cluster] = true;
+            }
+        }
+        Ok(())
     }
 }
 
-impl BlockBackend for Overlay {
+impl Node for Overlay {
     fn len(&self) -> u64 {
         self.len
     }
@@ -71,32 +91,35 @@ impl BlockBackend for Overlay {
         self.read_only
     }
 
-    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> Result<(), BlockError> {
-        check_range(self.len, offset, data.len())?;
-        for (cluster, at, part) in Self::parts(offset, data.len()) {
-            let file = if self.changed[cluster] { &self.changes } else { &self.base };
-            file.read_exact_at(&mut data[part], at).map_err(host_error)?;
+    fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
+        check_transfer(self.len, offset, to)?;
+        let changed = self.changed();
+        for (cluster, at, range) in Self::parts(offset, total_len(to)) {
+            let to = part(to, range.start, range.len());
+            if changed[cluster] {
+                vectored::read_exact(&self.changes, at, &to).map_err(host_error)?;
+            } else {
+                self.base.read(at, &to)?;
+            }
         }
         Ok(())
     }
 
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+    fn write(&self, offset: u64, from: &[VolatileSlice<'_>], _durable: bool) -> Result<(), BlockError> {
         if self.read_only {
             return Err(BlockError::ReadOnly);
         }
-        check_range(self.len, offset, data.len())?;
-        for (cluster, at, part) in Self::parts(offset, data.len()) {
-            if !self.changed[cluster] {
-                self.copy(cluster).map_err(host_error)?;
-                self.changed[cluster] = true;
-            }
-            self.changes.write_all_at(&data[part], at).map_err(host_error)?;
-        }
-        Ok(())
+        check_transfer(self.len, offset, from)?;
+        self.copy(offset, total_len(from))?;
+        vectored::write_all(&self.changes, offset, from, false).map_err(host_error)
     }
 
     /// There is nothing to keep.
-    fn flush(&mut self) -> Result<(), BlockError> {
+    fn flush(&self) -> Result<(), BlockError> {
         Ok(())
+    }
+
+    fn hurry(&self, hurried: bool) {
+        self.base.hurry(hurried);
     }
 }

@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use devices::backend::block::{BlockBackend, BlockError, check_range};
+use devices::backend::block::BlockError;
+use vm_memory::VolatileSlice;
 
 use super::file::{Opened, SECTOR};
-use super::probe;
+use super::node::{Node, RawAccess, check_transfer, part};
+use super::{probe, vectored};
 
 /// Whether a guest may write what makes the image look like one of another format. If nobody said that the image is raw,
 /// it may not: the next start would read the guest's data as a header, which can name other files of the host.
@@ -24,41 +28,40 @@ pub(super) struct RawImage {
     read_only: bool,
     guard: Guard,
     /// The user has been told what the guard does: a guest may go on trying.
-    guard_told: bool,
-    write_through: bool,
+    guard_told: AtomicBool,
     flush: bool,
 }
 
 impl RawImage {
-    /// `write_through`: a write is done when it is on the disk; `flush`: flushing does something.
-    pub fn new(opened: Opened, guard: Guard, write_through: bool, flush: bool) -> Self {
+    /// `flush`: flushing does something.
+    pub fn new(opened: Opened, guard: Guard, flush: bool) -> Self {
         let Opened { file, len, read_only } = opened;
-        Self { file, len, read_only, guard, guard_told: false, write_through, flush }
+        Self { file, len, read_only, guard, guard_told: AtomicBool::new(false), flush }
     }
 
-    /// Refuses a write after which the image would seem to be in another format.
-    fn check_guard(&mut self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
-        if self.guard == Guard::Off || offset >= SECTOR {
-            return Ok(());
-        }
+    /// Writes to the first sector what does not make the image seem to be in another format, and gives the number of bytes
+    /// of `from` that this were.
+    fn write_guarded(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<usize, BlockError> {
         let mut sector = [0; SECTOR as usize];
         self.file.read_exact_at(&mut sector, 0)?;
-        sector[offset as usize..].iter_mut().zip(data).for_each(|(old, new)| *old = *new);
-        match probe::format_of(&sector) {
-            Some(format) => {
-                if !std::mem::replace(&mut self.guard_told, true) {
-                    log::error!(
-                        "a write that would turn a raw image into {format} was refused: format=raw would allow it"
-                    );
-                }
-                Err(io::Error::from(io::ErrorKind::PermissionDenied).into())
-            }
-            None => Ok(()),
+        let (start, mut end) = (offset as usize, offset as usize);
+        for slice in from {
+            end += slice.copy_to(&mut sector[end..]);
         }
+        if let Some(format) = probe::format_of(&sector) {
+            if !self.guard_told.swap(true, Ordering::Relaxed) {
+                log::error!("a write that would turn a raw image into {format} was refused: format=raw would allow it");
+            }
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied).into());
+        }
+        // What has been looked at, as the guest can change the original meanwhile.
+        let checked = VolatileSlice::from(&mut sector[start..end]);
+        vectored::write_all(&self.file, offset, &[checked], durable).map_err(host_error)?;
+        Ok(end - start)
     }
 }
 
-impl BlockBackend for RawImage {
+impl Node for RawImage {
     fn len(&self) -> u64 {
         self.len
     }
@@ -67,24 +70,33 @@ impl BlockBackend for RawImage {
         self.read_only
     }
 
-    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> Result<(), BlockError> {
-        check_range(self.len, offset, data.len())?;
+    fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
+        check_transfer(self.len, offset, to)?;
         // A file that somebody cut off fails here: what is missing is not made up.
-        self.file.read_exact_at(data, offset).map_err(host_error)
+        vectored::read_exact(&self.file, offset, to).map_err(host_error)
     }
 
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+    fn write(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
         if self.read_only {
             return Err(BlockError::ReadOnly);
         }
-        check_range(self.len, offset, data.len())?;
-        self.check_guard(offset, data)?;
-        self.file.write_all_at(data, offset).map_err(host_error)?;
-        if self.write_through { self.file.sync_data().map_err(host_error) } else { Ok(()) }
+        check_transfer(self.len, offset, from)?;
+        let durable = durable && self.flush;
+        if self.guard == Guard::Off || offset >= SECTOR {
+            return vectored::write_all(&self.file, offset, from, durable).map_err(host_error);
+        }
+        let done = self.write_guarded(offset, from, durable)?;
+        let rest = part(from, done, usize::MAX);
+        vectored::write_all(&self.file, offset + done as u64, &rest, durable).map_err(host_error)
     }
 
-    fn flush(&mut self) -> Result<(), BlockError> {
+    fn flush(&self) -> Result<(), BlockError> {
         if self.flush && !self.read_only { self.file.sync_data().map_err(host_error) } else { Ok(()) }
+    }
+
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        let watched = if self.guard == Guard::On { SECTOR } else { 0 };
+        Some(RawAccess { file: self.file.as_fd(), alignment: 1, watched, flushes: self.flush })
     }
 }
 
