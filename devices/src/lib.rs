@@ -18,5 +18,6 @@ pub mod parallel;
 pub mod pci;
 pub mod scsi;
 pub mod serial;
+pub mod virtio;
 pub mod vmware;
 pub mod watchdog;

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{
+    AtomicAccess, ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 
 /// The guest's RAM.
 pub type GuestRam = Arc<GuestMemoryMmap<()>>;
@@ -132,6 +134,28 @@ impl Dma {
     pub fn write_value<T: ByteValued>(&self, address: u64, value: T) -> Result<(), DmaError> {
         self.check()?;
         self.ram.write_obj(value, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
+    }
+
+    /// Reads one value that a processor may write at the same time, with a barrier of the given order. The address has to be a multiple
+    /// of its size.
+    ///
+    /// # Errors
+    /// As [`Self::read`], or the address is not aligned.
+    pub fn load<T: AtomicAccess>(&self, address: u64, order: Ordering) -> Result<T, DmaError> {
+        self.check()?;
+        self.ram.load(GuestAddress(address), order).map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
+    }
+
+    /// Writes one value that a processor may read at the same time, with a barrier of the given order. The address has to be a
+    /// multiple of its size.
+    ///
+    /// # Errors
+    /// As [`Self::write`], or the address is not aligned.
+    pub fn store<T: AtomicAccess>(&self, address: u64, value: T, order: Ordering) -> Result<(), DmaError> {
+        self.check()?;
+        self.ram
+            .store(value, GuestAddress(address), order)
+            .map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
     }
 
     /// How many of the `len` bytes at `address` are alike: of one block of RAM, or no RAM. At least 1, unless `len` is 0.

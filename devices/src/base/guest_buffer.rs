@@ -63,16 +63,20 @@ impl GuestBuffer {
     /// The first `len` bytes, or all if there are fewer.
     #[must_use]
     pub fn first(&self, len: usize) -> Self {
-        let mut left = len.min(self.len);
+        self.part(0, len)
+    }
+
+    /// The `len` bytes from `start` on, or as many of them as there are.
+    #[must_use]
+    pub fn part(&self, start: usize, len: usize) -> Self {
         let mut ranges = Vec::with_capacity(self.ranges.len());
-        for &(address, size) in self.ranges.iter() {
-            let part = left.min(size as usize);
-            if part > 0 {
-                ranges.push((address, part as u32));
-            }
-            left -= part;
-        }
-        Self { ram: GuestRam::clone(&self.ram), ranges: ranges.into(), len: len.min(self.len) }
+        let mut total = 0;
+        self.parts(start, len, |address, len| {
+            // A part of a stretch is no longer than the stretch.
+            ranges.push((address, len as u32));
+            total += len;
+        });
+        Self { ram: GuestRam::clone(&self.ram), ranges: ranges.into(), len: total }
     }
 
     /// Guest-physical addresses and lengths.
@@ -148,6 +152,8 @@ mod tests {
         dma.read(0x10, &mut stretch).unwrap();
         assert_eq!(stretch, *b"eXY\0");
         assert_eq!((buffer.first(5).ranges(), buffer.first(5).len()), (&[(0xffe, 4), (0x10, 1)][..], 5));
+        assert_eq!((buffer.part(3, 2).ranges(), buffer.part(3, 2).len()), (&[(0x1001, 1), (0x10, 1)][..], 2));
+        assert_eq!((buffer.part(6, 9).ranges(), buffer.part(7, 1).len()), (&[(0x12, 1)][..], 0));
         assert!(matches!(dma.buffer(vec![(0x1fff, 2)]), Err(DmaError::NotRam { .. })));
         assert!(dma.buffer(vec![(u64::MAX, 2)]).is_err());
         let closed = Dma::new(GuestRam::clone(dma.ram()), BusMaster::closed());

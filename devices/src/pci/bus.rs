@@ -292,7 +292,11 @@ impl PciBus {
     #[must_use]
     pub fn config_read(&self, address: PciAddress, offset: u8, size: u8) -> u32 {
         match self.seat(address).filter(|seat| !self.is_isolated(seat)) {
-            Some(seat) => lock(&seat.function).config().read(offset, size),
+            Some(seat) => {
+                let mut function = lock(&seat.function);
+                function.config_wanted(offset, size);
+                function.config().read(offset, size)
+            }
             None => u32::MAX >> (32 - 8 * u32::from(size.clamp(1, 4))),
         }
     }

@@ -6,6 +6,7 @@ pub mod config;
 mod forwarding;
 pub mod mechanism1;
 pub mod msi;
+pub mod msix;
 mod option_rom;
 
 pub use bridge::{Extras, HotPlug, PciBridge, Reserve};
@@ -13,6 +14,7 @@ pub use bus::{PciAddress, PciBus, SlotError};
 pub use config::{Bar, BarKind, PciConfig, PciConfigBuilder, PciConfigState};
 pub use forwarding::Forwarding;
 pub use msi::{MessagePort, MsiCapability, MsiOptions};
+pub use msix::{Msix, MsixState};
 pub use option_rom::OptionRom;
 
 use crate::base::{IoDevice, Region};
@@ -24,6 +26,10 @@ pub trait PciFunction: IoDevice {
 
     /// Its configuration space, to be written.
     fn config_mut(&mut self) -> &mut PciConfig;
+
+    /// The guest is about to read `len` bytes at `offset` of the configuration space. For registers whose value is not
+    /// there until somebody asks.
+    fn config_wanted(&mut self, _offset: u8, _len: u8) {}
 
     /// The guest has written `len` bytes at `offset` of the configuration space. Called after the write, for
     /// registers that do something.

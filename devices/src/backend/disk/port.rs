@@ -203,6 +203,13 @@ impl DiskPort {
         }
     }
 
+    /// Gives up a request that was kept because of an error. One that is under way stays: drain first.
+    pub fn forget(&mut self, id: u64) {
+        if self.pending.get(&id).is_some_and(|pending| pending.held) {
+            self.pending.remove(&id);
+        }
+    }
+
     /// Waits for the requests that are under way; their completions can be taken then.
     pub fn drain(&mut self) {
         if let Some(backend) = &mut self.backend {
