@@ -3,11 +3,13 @@
 //! Limits are generous: where ring 0 is interpreted, SeaBIOS takes three seconds and GRUB half a minute, and more on a busy
 //! host.
 
+mod boot_order;
 mod comparison;
 #[path = "../boot/console.rs"]
 #[allow(dead_code, reason = "the tests of booting use more of it")]
 mod console;
 mod grub;
+mod media;
 #[path = "../boot/test_kernel.rs"]
 mod test_kernel;
 
@@ -89,38 +91,16 @@ fn it_resets_the_machine_when_nothing_boots() {
     quit(natoma);
 }
 
-/// Writes "A floppy." to COM1 and 3 to isa-debug-exit.
-const BOOT_SECTOR: &[u8] = &[
-    0x31, 0xc0, // xor ax, ax
-    0x8e, 0xd8, // mov ds, ax
-    0xfc, // cld
-    0xbe, 0x1b, 0x7c, // mov si, 7c1bh
-    0xba, 0xf8, 0x03, // mov dx, 3f8h
-    0xac, // lodsb
-    0x84, 0xc0, // test al, al
-    0x74, 0x03, // jz +3
-    0xee, // out dx, al
-    0xeb, 0xf8, // jmp -8
-    0xba, 0x01, 0x05, // mov dx, 501h
-    0xb0, 0x03, // mov al, 3
-    0xee, // out dx, al
-    0xeb, 0xfe, // jmp $
-    b'A', b' ', b'f', b'l', b'o', b'p', b'p', b'y', b'.', 0,
-];
-
 #[test]
 fn a_floppy_boots() {
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("floppy.img");
-    let mut bytes = vec![0; 1_474_560];
-    bytes[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
-    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
-    std::fs::write(&image, bytes).unwrap();
-    let image = format!("file={},if=floppy,format=raw", image.display());
-    let Some(mut natoma) = start(&["-drive", &image, "-boot", "a", "-device", "isa-debug-exit"]) else { return };
+    let media = media::Media::new();
+    let image = format!("file={},if=floppy,format=raw", media.floppy("A floppy.", media::Then::Exit(3)));
+    let port = media.debug_port();
+    let options = ["-drive", &image, "-boot", "a", "-debugcon", &port, "-device", "isa-debug-exit"];
+    let Some(mut natoma) = start(&options) else { return };
     natoma.expect("Booting from Floppy...", FIRMWARE);
-    natoma.expect("A floppy.", FIRMWARE);
     assert_eq!(natoma.wait(FIRMWARE).code(), Some(3 << 1 | 1));
+    assert_eq!(media.told(), "<A floppy.>");
 }
 
 #[test]
