@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail};
 use devices::backend::block::BlockBackend;
 use devices::backend::char::{CharBackend, CharClient, CharEvent, MemoryChar};
-use devices::base::lock;
+use devices::base::{GuestRam, lock};
 
 use crate::cli::Request;
 use crate::command_line;
@@ -28,7 +28,7 @@ use crate::host::block::Blocks;
 use crate::host::chardev::CharPort;
 use crate::machine::accel::qtest::Bench;
 use crate::machine::mailbox::{Mailbox, Message, UserRequest};
-use crate::machine::{Built, ExitStatus, Machine, Status, begin};
+use crate::machine::{Built, ExitStatus, Machine, Status, begin, ram};
 use crate::monitor::qtest::{Hardware, HardwareError, IrqChange, execute, interrupts};
 
 /// A machine that is driven by its owner.
@@ -38,6 +38,19 @@ pub struct QtestMachine {
     mailbox: Arc<Mailbox>,
     chars: BTreeMap<String, MemoryPort>,
     ended: Option<ExitStatus>,
+    /// Dropped last: the machine uses it.
+    _ram: OwnRam,
+}
+
+/// RAM that ends with its machine, of which a process may make any number.
+struct OwnRam(GuestRam);
+
+impl Drop for OwnRam {
+    fn drop(&mut self) {
+        if !ram::unmap(std::mem::take(&mut self.0)) {
+            log::warn!("something outlives its machine: RAM stays mapped");
+        }
+    }
 }
 
 /// A character device in memory and who uses it.
@@ -106,7 +119,8 @@ impl QtestMachine {
             machine.resume()?;
         }
         let chars = backends.chars.into_inner();
-        let machine = Self { machine, bench, mailbox, chars, ended: None };
+        let ram = OwnRam(GuestRam::clone(machine.space().slots.ram()));
+        let machine = Self { machine, bench, mailbox, chars, ended: None, _ram: ram };
         machine.chars.values().for_each(|port| port.event(CharEvent::Opened));
         Ok(machine)
     }
@@ -403,6 +417,16 @@ mod tests {
         assert_eq!(pc.take_output("serial0"), b"x");
         assert_eq!(pc.send("serial0", b"y"), 1);
         assert_eq!(pc.inb(0x3f8), b'y');
+    }
+
+    #[test]
+    fn ram_ends_with_its_machine() {
+        let devices = ["-serial", "null", "-device", "pci-bridge,chassis_nr=1,id=b", "-device", "i6300esb,bus=b,addr=1"];
+        let pc = machine(&devices);
+        let ram = Arc::downgrade(pc.space().slots.ram());
+        assert!(ram.upgrade().is_some());
+        drop(pc);
+        assert!(ram.upgrade().is_none(), "somebody else has it, so that it can't be unmapped");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Guest RAM: host memory of the kind that was asked for, in the layout of the board.
 //!
-//! Mappings are aligned to 2 MiB so that the host can back them by huge pages, and are never unmapped: RAM lives as
-//! long as the process. The first and the last 2 MiB of a mapping get small pages all the same: the former could not be
+//! Mappings are aligned to 2 MiB so that the host can back them by huge pages. They are not unmapped with the last who uses
+//! them, as RAM lives as long as the process, whose end frees them all at once; who makes machines without end calls
+//! [`unmap`]. The first and the last 2 MiB of a mapping get small pages all the same: the former could not be
 //! mapped to the guest as a huge page, because memory slots end within it, and the latter holds the firmware's tables.
 //! Both are written to before the guest starts, which would wait for 2 MiB to be cleared each time.
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use devices::base::GuestRam;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap};
 
 use super::layout::MemoryLayout;
 use crate::config::{MemoryBackend, MemoryBackendKind};
@@ -289,7 +290,7 @@ pub fn map(backends: &[MemoryBackend], layout: &MemoryLayout) -> Result<GuestRam
         if let [(_, Some(file), offset)] = files.as_slice() {
             builder = builder.with_file_offset(FileOffset::from_arc(Arc::clone(file), *offset));
         }
-        // SAFETY: `host` was mapped just now with this size, is used by nobody else and is never unmapped.
+        // SAFETY: `host` was mapped just now with this size and is used by nobody else. Only `unmap` unmaps it, after the region.
         let builder = unsafe { builder.with_raw_mmap_pointer(host) };
         let mapped = builder.build().map_err(|error| whole(io::Error::other(error)))?;
         regions.push(
@@ -303,6 +304,24 @@ pub fn map(backends: &[MemoryBackend], layout: &MemoryLayout) -> Result<GuestRam
         prealloc(start, len, part.backend.prealloc_threads).map_err(|error| part.error(RamError::Prealloc(error)))?;
     }
     Ok(Arc::new(ram))
+}
+
+/// Unmaps RAM that nobody else uses; whether nobody does.
+#[must_use]
+pub fn unmap(ram: GuestRam) -> bool {
+    let Some(mut ram) = Arc::into_inner(ram) else { return false };
+    let regions: Vec<_> = ram.iter().map(|region| (region.start_addr(), region.len())).collect();
+    for (start, len) in regions {
+        let Ok((rest, region)) = ram.remove_region(start, len) else { return false };
+        ram = rest;
+        // A copy of the collection would share its regions.
+        let Some(region) = Arc::into_inner(region) else { return false };
+        let (host, len) = (region.as_ptr(), region.size());
+        drop(region);
+        // SAFETY: `map` made this mapping and left it to the region, which nobody else had and which is gone.
+        let _ = unsafe { libc::munmap(host.cast(), len) };
+    }
+    true
 }
 
 fn map_error(backend: &MemoryBackend, source: io::Error) -> RamError {
@@ -430,7 +449,7 @@ fn populate_piece(start: usize, len: usize) -> io::Result<()> {
 mod tests {
     use std::collections::HashSet;
 
-    use vm_memory::{Bytes, GuestMemoryBackend};
+    use vm_memory::Bytes;
 
     use super::*;
     use crate::machine::layout::Rules;
@@ -506,6 +525,19 @@ mod tests {
         assert_eq!((contents[0][0], contents[1][(4 << 20) - 8], contents[1][4 << 20]), (1, 2, 3));
         assert_eq!(contents[2][(4 << 20) - 8], 4);
         assert_eq!((contents[0][(12 << 20) - 4], contents[1][0]), (0x88, 0x44));
+    }
+
+    #[test]
+    fn memory_that_is_in_use_is_not_unmapped() {
+        let ram = map(&[backend(MemoryBackendKind::Ram)], &layout(24 << 20)).unwrap();
+        let user = GuestRam::clone(&ram);
+        assert!(!unmap(ram));
+        check(&user);
+        let copy = GuestMemoryMmap::clone(&user);
+        assert!(!unmap(user));
+        let copy = GuestRam::new(copy);
+        check(&copy);
+        assert!(unmap(copy));
     }
 
     #[test]
