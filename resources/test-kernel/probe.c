@@ -2,7 +2,7 @@
 //
 //   probe format DEVICE      formats a floppy, and makes an empty FAT file system on it
 //   probe rtc HZ SECONDS     how often the RTC's periodic interrupt arrives
-//   probe hpet HZ SECONDS    how often a periodic timer of the HPET interrupts
+//   probe hpet HZ SECONDS    how often a periodic timer of the HPET interrupts, and how much later in the end than before
 //   probe updates COUNT      how long COUNT update interrupts of the RTC take
 //   probe key                has the keyboard controller press a key
 //   probe mouse              has it move the mouse
@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -225,55 +224,40 @@ static void probe_updates(long count)
 
 // --- HPET
 
-enum {
-	HPET_TIMER = 2,
-	// The only input that the timers of a PC can be routed to, and the interrupt that Linux knows it as.
-	HPET_ROUTE = 2,
-	HPET_IRQ = 0,
-	TIMER_INTERRUPT = 1 << 2,
-	TIMER_PERIODIC = 1 << 3,
-	TIMER_VALUE_SET = 1 << 6,
-	TIMER_32_BITS = 1 << 8,
-};
-
-static volatile uint32_t *hpet;
-
-static volatile uint32_t *hpet_register(unsigned offset)
+// Waits for interrupts of an HPET timer. Returns how many there were since the last time.
+static unsigned long next_matches(int fd)
 {
-	return hpet + offset / sizeof(*hpet);
+	unsigned long count;
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	if (poll(&poll_fd, 1, LIMIT_SECONDS * 1000) != 1)
+		die("no interrupt of the HPET in %d seconds", LIMIT_SECONDS);
+	if (read(fd, &count, sizeof(count)) != sizeof(count))
+		die_of_error("reading /dev/hpet");
+	return count;
 }
 
-// The driver leaves the timers that the kernel has no use for to user space. Its own interrupts need an I/O APIC input
-// above 15, which a PC's timers can't reach; so this one shares interrupt 0 with the timer that the kernel starts with
-// and gives up when the local APIC's is set up.
+// The driver gives out the timers that the kernel has no use for. It needs one that can be routed to an I/O APIC input above 15.
 static void probe_hpet(long hz, long seconds)
 {
-	int fd = open_device("/dev/hpet", O_RDWR);
-	struct hpet_info info;
-	control(fd, HPET_INFO, &info, "HPET_INFO");
-	if (info.hi_timer != HPET_TIMER)
-		die("the driver offers timer %d", info.hi_timer);
-	hpet = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (hpet == MAP_FAILED)
-		die_of_error("mapping the HPET");
-	long before = interrupts(HPET_IRQ);
-	wait_seconds(1);
-	if (interrupts(HPET_IRQ) != before)
-		die("interrupt %d is in use", HPET_IRQ);
-
-	volatile uint32_t *conf = hpet_register(0x100 + 0x20 * HPET_TIMER), *comparator = conf + 2;
-	if (!(conf[1] >> HPET_ROUTE & 1))
-		die("the timer can't be routed to input %d, only to %#x", HPET_ROUTE, conf[1]);
-	uint32_t femtoseconds = *hpet_register(4);
-	uint32_t period = 1000000000000000 / femtoseconds / hz;
-	uint32_t set = HPET_ROUTE << 9 | TIMER_PERIODIC | TIMER_32_BITS;
-	// The value after VALUE_SET is that of the first match, the next one the period.
-	*conf = set | TIMER_VALUE_SET;
-	*comparator = *hpet_register(0xf0) + period;
-	*comparator = period;
-	*conf = set | TIMER_INTERRUPT;
-	show_rate(HPET_IRQ, seconds);
-	*conf = 0;
+	int fd = open_device("/dev/hpet", O_RDONLY);
+	control(fd, HPET_IRQFREQ, (void *)hz, "HPET_IRQFREQ");
+	control(fd, HPET_EPI, NULL, "HPET_EPI");
+	control(fd, HPET_IE_ON, NULL, "HPET_IE_ON");
+	next_matches(fd);
+	double start = now(), time, least_late[2] = { 1, 1 };
+	unsigned long count = 0;
+	do {
+		count += next_matches(fd);
+		time = now() - start;
+		// By how much of a period it is off a multiple of periods. The least in each half of the time is hardly due to
+		// how long it took to see the interrupt.
+		double late = time * hz - (long)(time * hz + 0.5);
+		int half = time * 2 >= seconds;
+		if (late < least_late[half])
+			least_late[half] = late;
+	} while (time < seconds);
+	printf("%lu interrupts in %.4f s, then later by %.4f\n", count, time, (least_late[1] - least_late[0]) / hz);
+	control(fd, HPET_IE_OFF, NULL, "HPET_IE_OFF");
 }
 
 // --- Keyboard and mouse

@@ -36,7 +36,9 @@ pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
 pub use numa::NumaConfig;
 pub use parallel::IsaParallel;
 pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PvpanicPci};
-pub use platform::{Accel, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint};
+pub use platform::{
+    Accel, HpetConfig, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint,
+};
 pub use rtc::{RtcBase, RtcClock, RtcConfig};
 pub use run::{
     Actions, Identity, LogConfig, LogItem, MonitorConfig, MonitorMode, PanicAction, QtestConfig, RebootAction,

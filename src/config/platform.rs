@@ -16,6 +16,8 @@ pub struct PlatformConfig {
     pub acpi: bool,
     /// The HPET exists.
     pub hpet: bool,
+    /// What it can do.
+    pub hpet_properties: HpetConfig,
     /// The keyboard controller exists.
     pub i8042: bool,
     /// VMware's port exists, with a mouse if the keyboard controller exists.
@@ -48,6 +50,7 @@ impl Default for PlatformConfig {
             kernel_irqchip: KernelIrqchip::On,
             acpi: true,
             hpet: true,
+            hpet_properties: HpetConfig::default(),
             i8042: true,
             vmport: true,
             graphics: true,
@@ -59,6 +62,29 @@ impl Default for PlatformConfig {
             pit_lost_ticks: None,
             power: PowerConfig::default(),
         }
+    }
+}
+
+/// The HPET's abilities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HpetConfig {
+    /// Number of timers: 3 to 24.
+    pub timers: u8,
+    /// Timers can send messages instead of raising a line.
+    pub messages: bool,
+    /// A bit for each input of the I/O APIC that timers can be routed to.
+    pub routes: u32,
+}
+
+impl HpetConfig {
+    /// All inputs of the I/O APIC; 0 stands for the timer, as 2 does.
+    pub const INPUTS: u32 = 0xff_ffff;
+}
+
+impl Default for HpetConfig {
+    fn default() -> Self {
+        Self { timers: 3, messages: false, routes: 1 << 2 }
     }
 }
 

@@ -15,6 +15,7 @@ use super::boot_order::BootOrder;
 use super::description::processors;
 use super::firmware;
 use super::layout::{HPET, MemoryLayout};
+use super::pc::hpet::block_id;
 use crate::boot::by_firmware::{self, FirmwareKernel};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::config::{BootConfig, DeviceConfig, FirmwareFileContents, MachineConfig, PciDevice, PowerConfig};
@@ -26,8 +27,6 @@ const MOST_OPTION_ROM: u64 = 256 << 10;
 const MOST_SPLASH: u64 = 16 << 20;
 /// Largest file of `-fw_cfg`: sizes have 32 bits.
 const MOST_FILE: u64 = u32::MAX as u64;
-/// Id of the HPET's event timer block, as its capability register shows it.
-const HPET_ID: u32 = 0x8086_a201;
 /// The ROM that starts the kernel of `-kernel`, under the name that QEMU's has.
 const KERNEL_ROM: &str = "genroms/linuxboot_dma.bin";
 
@@ -65,7 +64,7 @@ pub fn fill(fw_cfg: &mut FwCfg, inputs: Inputs<'_>) -> Result<()> {
     fw_cfg.set_item(key::BOOT_MENU, u16::from(config.boot.order.menu).to_le_bytes());
     fw_cfg.set_item(key::NUMA, numa(config, topology));
     fw_cfg.set_item(key::IRQ0_OVERRIDE, 1_u32.to_le_bytes());
-    fw_cfg.set_item(key::HPET, hpet(platform.hpet));
+    fw_cfg.set_item(key::HPET, hpet(platform.hpet.then(|| block_id(&platform.hpet_properties))));
     fw_cfg.set_item(key::ACPI_TABLES, acpi::user::item(user_tables));
     if let Some(value) = feature_control {
         fw_cfg.add_file("etc/msr_feature_control", value.to_le_bytes())?;
@@ -92,12 +91,10 @@ fn numa(config: &MachineConfig, topology: &Topology) -> Vec<u8> {
 }
 
 /// The number of HPETs, FFh for none, and what there is to know of each.
-fn hpet(present: bool) -> Vec<u8> {
-    if !present {
-        return vec![0xff];
-    }
+fn hpet(id: Option<u32>) -> Vec<u8> {
+    let Some(id) = id else { return vec![0xff] };
     let mut item = vec![1];
-    item.extend(HPET_ID.to_le_bytes());
+    item.extend(id.to_le_bytes());
     item.extend(HPET.start.to_le_bytes());
     item.extend([0; 3]); // least tick in periodic mode, page protection
     item

@@ -9,6 +9,7 @@ mod flash;
 mod floppy;
 mod fw_cfg;
 mod hotplug;
+pub mod hpet;
 mod ide;
 pub mod input;
 mod isa_devices;
@@ -30,7 +31,6 @@ use devices::base::{
     Bus, Delivery, Device, GuestRam, IoDevice, IrqInput, IrqLine, IrqSink, Priority, Region, ResetKind, Shared, Space,
     SystemControl, TimerClient, TimerQueue, lock, shared,
 };
-use devices::chipset::hpet::{self, Hpet, LegacyReplacement};
 use devices::chipset::i440fx::{I440fx, ShadowControl};
 use devices::chipset::piix3::{self, Piix3};
 use devices::chipset::pirq::PirqRouter;
@@ -56,7 +56,7 @@ use self::sleep::WakeByUser;
 use super::board::{irq, pci, port};
 use super::boot_order::BootOrder;
 use super::gate::Gate;
-use super::layout::{HPET, OPTION_ROMS};
+use super::layout::OPTION_ROMS;
 use super::{acpi, cmos};
 use crate::config::{DeviceConfig, IsaDebugcon, IsaParallel, LostTickPolicy, MachineConfig};
 use crate::host::Backends;
@@ -211,7 +211,7 @@ impl Board {
         board.add_ide(disks)?;
         let rtc_gate = board.add_rtc(rtc, &cmos, config, &system);
         if config.platform.hpet {
-            board.add_hpet(pit, rtc_gate);
+            board.add_hpet(&config.platform.hpet_properties, pit, rtc_gate);
         }
         let a20 = IrqInput::new(Arc::new(A20), 0);
         if config.platform.i8042 {
@@ -283,23 +283,6 @@ impl Board {
         self.lasting_order = LastingOrder::new(&rtc, &config.boot.order);
         self.rtc = Some(rtc);
         gate
-    }
-
-    fn add_hpet(&mut self, pit: Box<dyn LegacyReplacement>, rtc: Arc<Gate>) {
-        let lines = hpet::Lines {
-            legacy_0: self.line(TIMER_IRQ, "HPET timer 0"),
-            legacy_1: self.line(irq::RTC, "HPET timer 1"),
-            // I/O APIC input 2 is the timer's.
-            routed: ["HPET timer 0", "HPET timer 1", "HPET timer 2"].map(|label| self.line(TIMER_IRQ, label)),
-        };
-        let timers = self.queue.timers();
-        let owner = timers.owner();
-        let hpet =
-            shared(Hpet::new(self.queue.clock().clone(), timers, lines, Box::new(LegacyInterrupts { pit, rtc })));
-        self.wind(owner, &hpet);
-        self.memory.map(HPET.start, Hpet::REGION, Priority::Fixed, hpet.clone());
-        self.register(hpet);
-        self.acpi.hpet = true;
     }
 
     fn add_i8042(&mut self, a20: &Arc<IrqInput>, system: &Arc<dyn SystemControl>) {
@@ -453,19 +436,6 @@ impl Drop for Board {
     fn drop(&mut self) {
         self.ports.clear();
         self.memory.clear();
-    }
-}
-
-/// Everything that the HPET replaces.
-struct LegacyInterrupts {
-    pit: Box<dyn LegacyReplacement>,
-    rtc: Arc<Gate>,
-}
-
-impl LegacyReplacement for LegacyInterrupts {
-    fn replace(&mut self, on: bool) {
-        self.pit.replace(on);
-        self.rtc.set_open(!on);
     }
 }
 

@@ -43,6 +43,9 @@ const COUNTED: Duration = Duration::from_secs(20);
 const RATE_TOLERANCE: f64 = 0.01;
 /// The same for the host's time, which is taken when lines of the guest arrive.
 const HOST_TOLERANCE: f64 = 0.01;
+/// Linux gives out timers of the HPET only if they can be routed to inputs of the I/O APIC that no ISA device has: 2 as always, and
+/// 20 to 23.
+const HPET_ROUTES: &str = "hpet.hpet-intcap=0xf00004";
 /// A 1.44 MB floppy.
 const FLOPPY: usize = 1_474_560;
 /// Linux waits for the end of 160 formatted tracks one by one.
@@ -78,6 +81,30 @@ fn check_interrupts(guest: &mut Guest, device: &str) {
     let expected = count / f64::from(HZ);
     guest.check((expected / seconds - 1.0).abs() <= RATE_TOLERANCE, || format!("the rate is wrong: {measured}"));
     guest.check((expected / host - 1.0).abs() <= HOST_TOLERANCE, || format!("the guest's time is wrong: {measured}"));
+}
+
+/// Has a timer of the HPET interrupt periodically, and checks that the interrupts keep to the multiples of the period. Those of
+/// periods in which the host does not let the guest run may be missing: the timer is level triggered.
+fn check_hpet(guest: &mut Guest) {
+    const HZ: f64 = 4.0;
+    const SECONDS: u32 = 16;
+    const MOST_MISSING: f64 = 8.0;
+    /// Seconds, between the first and the second half of the time: 0.5 %.
+    const MOST_DRIFT: f64 = 0.04;
+    let said = guest.run(&format!("probe hpet {HZ} {SECONDS}"));
+    eprintln!("hpet at {HZ} Hz: {said}");
+    let Some((count, drift, seconds)) = said
+        .split_once(" s, then later by ")
+        .and_then(|(rate, drift)| numbers(rate, " interrupts in ").zip(drift.parse::<f64>().ok()))
+        .map(|((count, seconds), drift)| (count, drift, seconds))
+    else {
+        guest.fail(&format!("probe hpet says {said:?}"))
+    };
+    guest.check(drift.abs() < MOST_DRIFT, || format!("the HPET's interrupts drift: {said}"));
+    let missing = (seconds * HZ).round() - count;
+    guest.check((0.0..=MOST_MISSING).contains(&missing), || {
+        format!("the rate of the HPET's interrupts is wrong: {said}")
+    });
 }
 
 /// Checks that the RTC's update interrupt comes once a second.
@@ -164,7 +191,7 @@ fn drivers_find_their_devices_and_use_them() {
     let options = [
         "-nographic", "-watchdog-action", "poweroff", "-drive", &floppy_option, "-parallel", &printer, "-chardev", &card,
         "-device", "pci-serial,chardev=card", "-device", "i6300esb", "-device", "ib700", "-device", "pvpanic",
-        "-device", "pvpanic-pci",
+        "-device", "pvpanic-pci", "-global", HPET_ROUTES,
     ];
     let Some(mut guest) = Guest::boot("vmlinux-smp", FULL, &options) else { return };
     // The controller says what keyboard and mouse would. First, because this waits for their drivers to be ready.
@@ -178,6 +205,7 @@ fn drivers_find_their_devices_and_use_them() {
     check_says(&mut guest, &format!("cat {capability}"), "3\n3");
 
     use_floppy(&mut guest);
+    check_hpet(&mut guest);
     guest.run("seq 40 > /dev/lp0");
     guest.run("cd /sys/bus/pci/drivers/serial/0000:*/tty; echo over the card > /dev/$(echo *)");
     check_log(&mut guest, &[]);

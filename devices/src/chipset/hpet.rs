@@ -1,26 +1,35 @@
-//! The High Precision Event Timers: one block of three timers on a 64-bit counter of 100 MHz.
+//! The High Precision Event Timers: one block of 3 to 24 timers on a 64-bit counter of 100 MHz.
 //!
 //! Follows the IA-PC HPET Specification 1.0a. Emulated: 32 and 64-bit timers, one-shot and periodic, edge and level
-//! triggered; legacy replacement routing. Not offered, as in QEMU's default: delivery by messages (Tn_FSB_INT_DEL_CAP
-//! reads 0). Each timer can be routed to I/O APIC input 2 only. Periodic interrupts come no closer together than
+//! triggered; legacy replacement routing; routes to the inputs of the I/O APIC that the board has wires to, and delivery by
+//! messages to the front side bus, if the board lets them out (Tn_FSB_INT_DEL_CAP). A message is an edge: Tn_INT_TYPE_CNF means
+//! nothing to it. More timers than 24 do not fit into the 1024 bytes of the block. Periodic interrupts come no closer together than
 //! [`SHORTEST_PERIOD`](crate::base::timer::SHORTEST_PERIOD) where time flows by itself.
 
 mod registers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
-use self::registers::{CAPABILITIES, GenConf, ROUTE_INPUT, TimerConf, offset};
+pub use self::registers::capabilities;
+use self::registers::{GenConf, TimerConf, offset};
+use crate::base::msi::Msi;
 use crate::base::{
     AccessRule, Clock, Device, DeviceTimers, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State, StateError,
     TimerClient,
 };
+use crate::pci::msi::MessagePort;
 
 /// Frequency of the main counter: a period of 10 ns.
 const COUNTER: Rate = Rate::hz(100_000_000);
-/// Number of timers.
-pub const TIMERS: usize = 3;
+/// How many timers a block can have: at least the three of the specification (2.2), at most what its registers have room for.
+pub const TIMERS: RangeInclusive<u8> = 3..=24;
+/// Timers that legacy replacement takes.
+const LEGACY_TIMERS: usize = 2;
 
 /// Told when the HPET takes the place of the PIT on IRQ 0 and of the RTC on IRQ 8 (LEG_RT_CNF).
 pub trait LegacyReplacement: Send {
@@ -28,14 +37,28 @@ pub trait LegacyReplacement: Send {
     fn replace(&mut self, on: bool);
 }
 
-/// The interrupt lines of the block. Each timer has its own line to a shared input.
-pub struct Lines {
+/// Where the interrupts of the block leave it. Each timer has its own line to a shared input.
+pub struct Outputs {
     /// Timer 0 as the PIT: IRQ 0.
     pub legacy_0: IrqLine,
     /// Timer 1 as the RTC: IRQ 8.
     pub legacy_1: IrqLine,
-    /// The timers on I/O APIC input 2.
-    pub routed: [IrqLine; TIMERS],
+    /// For each timer of the block, lines to the inputs of the I/O APIC (0 to 31) that it can be routed to.
+    pub routed: Vec<BTreeMap<u8, IrqLine>>,
+    /// Messages of the timers, if they can send any.
+    pub messages: Option<MessagePort>,
+}
+
+impl Outputs {
+    /// The timers of the block after reset.
+    fn timers(&self) -> Vec<Timer> {
+        let timer = |routes: &BTreeMap<u8, IrqLine>| {
+            let routes = routes.keys().fold(0, |mask, input| mask | 1_u32.unbounded_shl((*input).into()));
+            let conf = TimerConf::reset(routes, self.messages.is_some());
+            Timer { conf, comparator: u64::MAX, period: 0, fsb_route: 0 }
+        };
+        self.routed.iter().map(timer).collect()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -45,10 +68,15 @@ struct Timer {
     comparator: u64,
     /// Added to the comparator at each match of a periodic timer.
     period: u64,
+    /// Tn_FSB_INT_VAL in the low half, Tn_FSB_INT_ADDR in the high one.
+    fsb_route: u64,
 }
 
 impl Timer {
-    const RESET: Self = Self { conf: TimerConf::RESET, comparator: u64::MAX, period: 0 };
+    /// The message of the timer.
+    fn message(&self) -> Msi {
+        Msi { address: self.fsb_route >> 32, data: self.fsb_route as u32 }
+    }
 
     /// The bits of the counter that are compared.
     fn mask(&self) -> u64 {
@@ -100,7 +128,7 @@ fn merge(old: u64, half: u64, value: u32) -> u64 {
 pub struct Hpet {
     clock: Clock,
     deadlines: DeviceTimers,
-    lines: Lines,
+    outputs: Outputs,
     legacy: Box<dyn LegacyReplacement>,
     conf: GenConf,
     /// Interrupt status of level-triggered timers.
@@ -109,26 +137,27 @@ pub struct Hpet {
     counter: u64,
     /// Clock time of the last update, in ticks of the counter.
     seen: u64,
-    timers: [Timer; TIMERS],
+    timers: Vec<Timer>,
 }
 
 impl Hpet {
     /// The register block.
     pub const REGION: Region = Region::memory(0, "hpet", 0x400, AccessRule::native(4, 8).guest(4, 8));
 
-    /// A block in its reset state. `deadlines` must be attached to it by the board.
+    /// A block in its reset state, with as many timers as there are `outputs` for ([`TIMERS`]). `deadlines` must be attached to
+    /// it by the board.
     #[must_use]
-    pub fn new(clock: Clock, deadlines: DeviceTimers, lines: Lines, legacy: Box<dyn LegacyReplacement>) -> Self {
+    pub fn new(clock: Clock, deadlines: DeviceTimers, outputs: Outputs, legacy: Box<dyn LegacyReplacement>) -> Self {
         Self {
             seen: COUNTER.ticks(clock.now()),
             clock,
             deadlines,
-            lines,
+            timers: outputs.timers(),
+            outputs,
             legacy,
             conf: GenConf::new(),
             status: 0,
             counter: 0,
-            timers: [Timer::RESET; TIMERS],
         }
     }
 
@@ -142,42 +171,66 @@ impl Hpet {
             return false;
         }
         let mut matched = false;
-        for number in 0..TIMERS {
-            let timer = &mut self.timers[number];
-            if timer.advance(self.counter, ticks) {
+        for number in 0..self.timers.len() {
+            if self.timers[number].advance(self.counter, ticks) {
                 matched = true;
-                let conf = timer.conf;
-                if conf.level() {
-                    self.status |= 1 << number;
-                } else if conf.interrupt_enable()
-                    && let Some(line) = self.line(number)
-                {
-                    line.pulse();
-                }
+                self.match_of(number);
             }
         }
         self.counter = self.counter.wrapping_add(ticks);
         matched
     }
 
-    /// The line that timer `number` drives now; none if it is routed to an input it can't reach.
+    /// The counter has met the comparator of timer `number`.
+    fn match_of(&mut self, number: usize) {
+        let timer = &self.timers[number];
+        let conf = timer.conf;
+        if self.sends(number) {
+            if let Some(messages) = self.outputs.messages.as_ref().filter(|_| conf.interrupt_enable()) {
+                messages.send(timer.message());
+            }
+        } else if conf.level() {
+            self.status |= 1 << number;
+        } else if conf.interrupt_enable()
+            && let Some(line) = self.line(number)
+        {
+            line.pulse();
+        }
+    }
+
+    /// Whether legacy replacement has taken timer `number`: its own routes mean nothing then (specification 2.3.5).
+    fn is_replaced(&self, number: usize) -> bool {
+        self.conf.legacy_replacement() && number < LEGACY_TIMERS
+    }
+
+    /// Whether timer `number` interrupts by messages.
+    fn sends(&self, number: usize) -> bool {
+        self.timers[number].conf.fsb_enable() && !self.is_replaced(number)
+    }
+
+    /// The line that timer `number` drives now; none if it sends messages, or is routed to an input it can't reach.
     fn line(&self, number: usize) -> Option<&IrqLine> {
-        match (self.conf.legacy_replacement(), number) {
-            (true, 0) => Some(&self.lines.legacy_0),
-            (true, 1) => Some(&self.lines.legacy_1),
-            _ => (u32::from(self.timers[number].conf.route()) == ROUTE_INPUT).then(|| &self.lines.routed[number]),
+        match number {
+            _ if self.sends(number) => None,
+            0 if self.is_replaced(number) => Some(&self.outputs.legacy_0),
+            1 if self.is_replaced(number) => Some(&self.outputs.legacy_1),
+            _ => self.outputs.routed[number].get(&self.timers[number].conf.route()),
         }
     }
 
     /// Drives level-triggered lines and arms the next edge of each timer that anybody can see.
     fn settle(&self) {
         let replaced = self.conf.legacy_replacement();
-        self.lines.legacy_0.set(replaced && self.asserted(0));
-        self.lines.legacy_1.set(replaced && self.asserted(1));
-        for (number, (timer, line)) in self.timers.iter().zip(&self.lines.routed).enumerate() {
-            line.set(self.asserted(number) && self.line(number).is_some_and(|drives| std::ptr::eq(drives, line)));
+        self.outputs.legacy_0.set(replaced && self.asserted(0));
+        self.outputs.legacy_1.set(replaced && self.asserted(1));
+        for (number, (timer, lines)) in self.timers.iter().zip(&self.outputs.routed).enumerate() {
+            let driven = self.line(number).filter(|_| self.asserted(number));
+            for line in lines.values() {
+                line.set(driven.is_some_and(|driven| std::ptr::eq(driven, line)));
+            }
 
-            let visible = self.conf.enable() && timer.conf.interrupt_enable() && self.status >> number & 1 == 0;
+            let interrupted = self.status >> number & 1 != 0 && !self.sends(number);
+            let visible = self.conf.enable() && timer.conf.interrupt_enable() && !interrupted;
             let deadline = visible.then(|| COUNTER.ns_at(self.seen.saturating_add(timer.distance(self.counter))));
             // Beyond the end of time there is no deadline.
             let deadline = deadline.filter(|deadline| *deadline < u64::MAX);
@@ -193,15 +246,21 @@ impl Hpet {
         self.conf.enable() && conf.level() && conf.interrupt_enable() && self.status >> number & 1 != 0
     }
 
+    /// The timer whose register is at an offset.
+    fn timer(&self, at: u64) -> Option<usize> {
+        offset::timer(at).filter(|number| *number < self.timers.len())
+    }
+
     fn read_register(&self, at: u64) -> u64 {
         match at {
-            offset::CAPABILITIES => CAPABILITIES,
+            offset::CAPABILITIES => capabilities(self.timers.len() as u8),
             offset::CONFIGURATION => self.conf.into_bits(),
             offset::STATUS => self.status,
             offset::COUNTER => self.counter,
-            _ => match (offset::timer(at), at % offset::TIMER_STRIDE) {
+            _ => match (self.timer(at), at % offset::TIMER_STRIDE) {
                 (Some(number), offset::TIMER_CONF) => self.timers[number].conf.into_bits(),
                 (Some(number), offset::TIMER_COMPARATOR) => self.timers[number].comparator,
+                (Some(number), offset::TIMER_FSB_ROUTE) => self.timers[number].fsb_route,
                 _ => 0,
             },
         }
@@ -214,9 +273,13 @@ impl Hpet {
             // Write 1 to clear.
             offset::STATUS if half == 0 => self.status &= !u64::from(value),
             offset::COUNTER => self.counter = merge(self.counter, half, value),
-            _ => match (offset::timer(at), at % offset::TIMER_STRIDE) {
+            _ => match (self.timer(at), at % offset::TIMER_STRIDE) {
                 (Some(number), offset::TIMER_CONF) if half == 0 => self.write_timer_conf(number, value),
                 (Some(number), offset::TIMER_COMPARATOR) => self.timers[number].write_comparator(half, value),
+                (Some(number), offset::TIMER_FSB_ROUTE) if self.outputs.messages.is_some() => {
+                    let route = &mut self.timers[number].fsb_route;
+                    *route = merge(*route, half, value);
+                }
                 // The rest is read only or reserved.
                 _ => return false,
             },
@@ -254,18 +317,20 @@ impl Device for Hpet {
         self.seen = COUNTER.ticks(self.clock.now());
         self.status = 0;
         self.counter = 0;
-        self.timers = [Timer::RESET; TIMERS];
+        self.timers = self.outputs.timers();
         self.write_configuration(0);
         self.settle();
     }
 
     fn save(&self) -> State {
-        let Self { clock: _, deadlines: _, lines: _, legacy: _, conf, status, counter, seen, timers } = self;
-        let timers = timers.map(|Timer { conf, comparator, period }| state::TimerV1 {
+        let Self { clock: _, deadlines: _, outputs: _, legacy: _, conf, status, counter, seen, timers } = self;
+        let timers = timers.iter().map(|&Timer { conf, comparator, period, fsb_route }| state::TimerV1 {
             conf: conf.into_bits(),
             comparator,
             period,
+            fsb_route,
         });
+        let timers = timers.collect();
         let (conf, status, counter, seen) = (conf.into_bits(), *status, *counter, *seen);
         State::of(state::VERSION, &state::V1 { conf, status, counter, seen, timers })
     }
@@ -275,15 +340,21 @@ impl Device for Hpet {
         if conf & !registers::GEN_CONF_WRITABLE != 0 {
             return Err(StateError::invalid("conf", format!("{conf:#x} has bits that do not exist")));
         }
-        if status >> TIMERS != 0 {
+        let mut loaded = self.outputs.timers();
+        if timers.len() != loaded.len() {
+            return Err(StateError::invalid("timers", format!("{} instead of {}", timers.len(), loaded.len())));
+        }
+        if status >> loaded.len() != 0 {
             return Err(StateError::invalid("status", format!("{status:#x} has timers that do not exist")));
         }
-        let mut loaded = [Timer::RESET; TIMERS];
-        for (timer, state::TimerV1 { conf, comparator, period }) in loaded.iter_mut().zip(timers) {
-            if TimerConf::RESET.written(conf as u32).into_bits() != conf {
+        for (timer, state::TimerV1 { conf, comparator, period, fsb_route }) in loaded.iter_mut().zip(timers) {
+            if timer.conf.written(conf as u32).into_bits() != conf {
                 return Err(StateError::invalid("timers", format!("configuration {conf:#x} can't be reached")));
             }
-            *timer = Timer { conf: TimerConf::from_bits(conf), comparator, period };
+            if fsb_route != 0 && self.outputs.messages.is_none() {
+                return Err(StateError::invalid("timers", "there is a message, but no way to send it"));
+            }
+            *timer = Timer { conf: TimerConf::from_bits(conf), comparator, period, fsb_route };
             if (comparator | period) & !timer.mask() != 0 {
                 return Err(StateError::invalid("timers", "a timer of 32 bits holds more"));
             }
@@ -305,6 +376,9 @@ impl Device for Hpet {
             out.register(format!("TIM{number}_CONF"), timer.conf.into_bits(), 64);
             out.register(format!("TIM{number}_COMP"), timer.comparator, 64);
             out.register(format!("period {number}"), timer.period, 64);
+            if timer.conf.fsb_capable() {
+                out.register(format!("TIM{number}_FSB"), timer.fsb_route, 64);
+            }
         }
     }
 }
@@ -325,11 +399,12 @@ impl IoDevice for Hpet {
     fn write(&mut self, _region: u16, offset: u64, size: u8, value: u64) {
         let matched = self.catch_up();
         let written = if size == 8 {
-            let set = self.timers;
+            let comparator = self.timer(offset).filter(|_| offset % offset::TIMER_STRIDE == offset::TIMER_COMPARATOR);
+            let set = comparator.map(|number| (number, self.timers[number].conf));
             let low = self.write_half(offset, 0, value as u32);
             // Both halves of one write are one value: the first must not have used up VAL_SET.
-            if let (Some(number), offset::TIMER_COMPARATOR) = (offset::timer(offset), offset % offset::TIMER_STRIDE) {
-                self.timers[number].conf = set[number].conf;
+            if let Some((number, conf)) = set {
+                self.timers[number].conf = conf;
             }
             self.write_half(offset, 4, (value >> 32) as u32) || low
         } else {
@@ -349,7 +424,7 @@ impl TimerClient for Hpet {
 }
 
 mod state {
-    use super::{Deserialize, Serialize, TIMERS};
+    use super::{Deserialize, Serialize};
 
     pub const VERSION: u32 = 1;
 
@@ -359,6 +434,7 @@ mod state {
         pub conf: u64,
         pub comparator: u64,
         pub period: u64,
+        pub fsb_route: u64,
     }
 
     #[derive(Serialize, Deserialize)]
@@ -368,6 +444,6 @@ mod state {
         pub status: u64,
         pub counter: u64,
         pub seen: u64,
-        pub timers: [TimerV1; TIMERS],
+        pub timers: Vec<TimerV1>,
     }
 }

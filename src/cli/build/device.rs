@@ -68,6 +68,12 @@ impl Globals {
         power.disable_s3 = flag("disable_s3").unwrap_or(power.disable_s3);
         power.disable_s4 = flag("disable_s4").unwrap_or(power.disable_s4);
         power.s4_value = pm.number("s4_val").unwrap_or(power.s4_value);
+        let own = self.of("hpet");
+        let hpet = &mut platform.hpet_properties;
+        hpet.timers = own.number("timers").unwrap_or(hpet.timers);
+        hpet.messages = own.flag("msi").unwrap_or(hpet.messages);
+        // 0 is QEMU's word for what the board has.
+        hpet.routes = own.number("hpet-intcap").filter(|routes| *routes != 0).unwrap_or(hpet.routes);
     }
 
     /// What the drives of the board's floppy controller are.

@@ -49,6 +49,7 @@ pub fn platform(settings: &Settings) -> Result<PlatformConfig, UsageError> {
         kernel_irqchip: accel.choice("kernel-irqchip").unwrap_or_default(),
         acpi: machine.choice::<String>("acpi").is_none_or(|acpi| acpi != "off"),
         hpet: machine.flag("hpet").unwrap_or(defaults.hpet),
+        hpet_properties: defaults.hpet_properties,
         i8042: machine.flag("i8042").unwrap_or(defaults.i8042),
         vmport: machine.choice::<String>("vmport").is_none_or(|vmport| vmport != "off"),
         graphics: machine.flag("graphics").unwrap_or(defaults.graphics) && !settings.has("nographic"),

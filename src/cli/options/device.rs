@@ -2,6 +2,7 @@
 
 use super::block::{FLOPPY, ISA_FDC};
 use super::chardev::ISA_PARALLEL;
+use super::machine::HPET;
 use super::{Argument, OptionSpec, Section};
 use super::{ide, isa, pci};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
@@ -244,6 +245,7 @@ pub const BOARD_DRIVERS: &[Variant] = &[
         keys: &[Key::new("lost_tick_policy", Kind::Choice(&["delay", "discard"]), LOST_TICKS)],
     },
     ISA_FDC,
+    HPET,
     Variant {
         name: "mc146818rtc",
         help: "the real-time clock",

@@ -2,8 +2,8 @@
 
 use super::boot::{DRIVES, MILLISECONDS, SPLASH, TIMEOUT};
 use super::{Argument, OptionSpec, Section};
-use crate::cli::keyval::{Key, Kind, Schema};
-use crate::config::Smp;
+use crate::cli::keyval::{Key, Kind, Schema, Variant};
+use crate::config::{HpetConfig, Smp};
 
 const CPUS: Kind = Kind::Number(1, Smp::LIMIT as u64);
 const ON_OFF_AUTO: Kind = Kind::Choice(&["on", "off", "auto"]);
@@ -113,6 +113,22 @@ const ACCEL: Schema = Schema::plain(
         Key::missing("thread", &["multi"], "natoma runs each CPU in a thread of its own"),
     ],
 );
+
+/// The HPET's properties.
+pub(super) const HPET: Variant = Variant {
+    name: "hpet",
+    help: "the High Precision Event Timers",
+    keys: &[
+        Key::new("timers", Kind::Number(3, 24), "number of timers (default 3)"),
+        Key::new("msi", Kind::Flag, "timers can interrupt by messages (default off)"),
+        Key::new(
+            "hpet-intcap",
+            Kind::Number(0, HpetConfig::INPUTS as u64),
+            "inputs of the I/O APIC that timers can be routed to, a bit for each (default 4: input 2)",
+        ),
+        Key::missing("hpet-offset-saved", &["on"], "natoma does not migrate yet"),
+    ],
+};
 
 const SMP: Schema = Schema::plain(
     Some("cpus"),

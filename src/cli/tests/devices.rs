@@ -47,6 +47,12 @@ fn devices_take_their_properties_then_globals_then_defaults() {
         machine("-global kvm-pit.lost_tick_policy=discard -global PIIX4_PM.disable_s3=1 -global PIIX4_PM.s4_val=4");
     assert_eq!(board.platform.pit_lost_ticks, Some(LostTickPolicy::Discard));
     assert_eq!(board.platform.power, PowerConfig { disable_s3: true, disable_s4: false, s4_value: 4 });
+    let hpet = |line: &str| machine(line).platform.hpet_properties;
+    assert_eq!(
+        hpet("-global hpet.timers=24 -global hpet.msi=on -global hpet.hpet-intcap=0xf00104"),
+        HpetConfig { timers: 24, messages: true, routes: 0xf0_0104 }
+    );
+    assert_eq!(hpet("-global hpet.hpet-intcap=0"), HpetConfig::default());
 
     check_errors(&[
         ("-device foo", "-device foo: there is no device 'foo'; natoma has isa-debug-exit, isa-debugcon, isa-serial"),

@@ -47,7 +47,7 @@ pub(super) fn body(inputs: &Inputs<'_>) -> Vec<u8> {
             system_bus.push(sci_link());
             system_bus.push(pci_root(inputs));
             system_bus.push(pirq_registers());
-            if inputs.devices.hpet {
+            if inputs.devices.hpet.is_some() {
                 system_bus.push(hpet());
             }
             system_bus.push(processors::pluggable(inputs.cpus));

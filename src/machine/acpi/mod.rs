@@ -88,8 +88,8 @@ pub struct Slots {
 /// Which of the parts that can be left out are on the board.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Devices {
-    /// HPET.
-    pub hpet: bool,
+    /// HPET: the low half of its capability register.
+    pub hpet: Option<u32>,
     /// Keyboard and mouse controller.
     pub i8042: bool,
     /// A display adapter with VGA registers.
@@ -166,8 +166,8 @@ impl AcpiTables {
         let dsdt = image.add(&tables::sdt(b"DSDT", 2, oem, &dsdt::body(inputs)));
         let mut listed =
             vec![image.add_fadt(&tables::fadt(inputs, &licensed), dsdt), image.add(&tables::madt(oem, inputs.cpus))];
-        if inputs.devices.hpet {
-            listed.push(image.add(&tables::hpet(oem)));
+        if let Some(id) = inputs.devices.hpet {
+            listed.push(image.add(&tables::hpet(oem, id)));
         }
         if !inputs.numa.memory.is_empty() {
             listed.push(image.add(&numa::srat(oem, inputs.cpus, inputs.layout, &inputs.numa.memory)));

@@ -164,11 +164,10 @@ pub(super) fn madt_processor(sink: &mut dyn AmlSink, uid: u32, cpu: Cpu) {
     }
 }
 
-/// High precision event timer table (IA-PC HPET specification 1.0a).
-pub(super) fn hpet(oem: &Oem) -> Vec<u8> {
+/// High precision event timer table (IA-PC HPET specification 1.0a) of the block that calls itself `id`.
+pub(super) fn hpet(oem: &Oem, id: u32) -> Vec<u8> {
     let mut body = Vec::new();
-    // The low half of the capability register: Intel, legacy replacement, 64-bit counter, three timers, revision 1.
-    body.dword(0x8086_a201);
+    body.dword(id);
     GAS::new(AddressSpace::SystemMemory, 0, 0, AccessSize::Undefined, HPET.start).to_aml_bytes(&mut body);
     body.byte(0); // number of this HPET
     body.word(0); // least tick that periodic mode keeps up with

@@ -35,7 +35,7 @@ fn cpus(n: u32) -> Vec<Cpu> {
 }
 
 const ALL: Devices = Devices {
-    hpet: true,
+    hpet: Some(0x8086_a201),
     i8042: true,
     vga: true,
     com: [true; 4],

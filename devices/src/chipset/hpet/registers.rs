@@ -2,14 +2,22 @@
 
 use bitfield_struct::bitfield;
 
-/// GCAP_ID: a period of 10^7 fs, vendor 8086h, legacy replacement, 64 bits, three timers, revision 1.
-pub const CAPABILITIES: u64 = 0x0098_9680_8086_a201;
-/// The I/O APIC input that timers can be routed to.
-pub const ROUTE_INPUT: u32 = 2;
+/// GCAP_ID but for the number of timers: a period of 10^7 fs, vendor 8086h, legacy replacement, 64 bits, revision 1.
+const CAPABILITIES: u64 = 0x0098_9680_8086_a001;
+/// NUM_TIM_CAP in GCAP_ID: the number of the last timer.
+const LAST_TIMER_SHIFT: u32 = 8;
 /// Bits of GEN_CONF that exist.
 pub const GEN_CONF_WRITABLE: u64 = 0b11;
 /// Bits of a timer's configuration that a guest can change: type, enable, mode, value set, 32-bit mode, route.
 const TIMER_CONF_WRITABLE: u32 = 0x3f4e;
+/// Tn_FSB_EN_CNF, which it can change where there are messages.
+const FSB_ENABLE: u32 = 1 << 14;
+
+/// GCAP_ID of a block of so many timers (1 to 32).
+#[must_use]
+pub const fn capabilities(timers: u8) -> u64 {
+    CAPABILITIES | (timers.saturating_sub(1) as u64 & 0x1f) << LAST_TIMER_SHIFT
+}
 
 /// Offsets of the registers.
 pub mod offset {
@@ -22,12 +30,12 @@ pub mod offset {
     pub const TIMER_STRIDE: u64 = 0x20;
     pub const TIMER_CONF: u64 = 0x00;
     pub const TIMER_COMPARATOR: u64 = 0x08;
+    pub const TIMER_FSB_ROUTE: u64 = 0x10;
 
-    /// The timer that a register belongs to.
+    /// The timer that a register belongs to, if there are so many.
     #[must_use]
     pub fn timer(at: u64) -> Option<usize> {
-        let number = usize::try_from(at.checked_sub(TIMER_0)? / TIMER_STRIDE).ok()?;
-        (number < super::super::TIMERS).then_some(number)
+        usize::try_from(at.checked_sub(TIMER_0)? / TIMER_STRIDE).ok()
     }
 }
 
@@ -75,14 +83,21 @@ pub struct TimerConf {
 }
 
 impl TimerConf {
-    /// After reset.
-    pub const RESET: Self =
-        Self::new().with_periodic_capable(true).with_size_64(true).with_route_capable(1 << ROUTE_INPUT);
+    /// After reset, of a timer that can be routed to the inputs of the mask `routes`, and send messages.
+    #[must_use]
+    pub fn reset(routes: u32, fsb_capable: bool) -> Self {
+        Self::new()
+            .with_periodic_capable(true)
+            .with_size_64(true)
+            .with_fsb_capable(fsb_capable)
+            .with_route_capable(routes)
+    }
 
     /// After a write of `value` to the low half. A route that the timer is not capable of is stored; nothing hears it.
     #[must_use]
     pub fn written(self, value: u32) -> Self {
-        let kept = self.into_bits() & !u64::from(TIMER_CONF_WRITABLE);
-        Self::from_bits(kept | u64::from(value & TIMER_CONF_WRITABLE))
+        let writable = TIMER_CONF_WRITABLE | if self.fsb_capable() { FSB_ENABLE } else { 0 };
+        let kept = self.into_bits() & !u64::from(writable);
+        Self::from_bits(kept | u64::from(value & writable))
     }
 }

@@ -2,7 +2,9 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::base::contract::{self, ResetValue, Subject};
-use crate::base::{IrqProbe, ManualClock, TimerQueue, lock, shared};
+use crate::base::msi::MsiSink;
+use crate::base::{BusMaster, Delivery, GuestRam, IrqProbe, ManualClock, TimerQueue, lock, shared};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<bool>>>);
@@ -18,12 +20,41 @@ struct Board {
     queue: TimerQueue,
     legacy_0: IrqProbe,
     legacy_1: IrqProbe,
-    routed: [IrqProbe; TIMERS],
+    /// Of the three timers on input 2.
+    routed: [IrqProbe; 3],
     replaced: Log,
     hpet: Arc<Mutex<Hpet>>,
 }
 
+/// Messages to local APICs.
+#[derive(Clone, Default)]
+struct Messages(Arc<Mutex<Vec<(u64, u32)>>>);
+
+impl MsiSink for Messages {
+    fn send(&self, message: Msi) -> Delivery {
+        lock(&self.0).push((message.address, message.data));
+        Delivery::Delivered
+    }
+}
+
+impl Messages {
+    fn take(&self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut lock(&self.0))
+    }
+
+    fn port(&self) -> (MessagePort, GuestRam) {
+        let ram: GuestRam = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x2000)]).unwrap());
+        (MessagePort::new(Arc::new(self.clone()), GuestRam::clone(&ram), BusMaster::always()), ram)
+    }
+}
+
+/// The block of QEMU's pc.
 fn board() -> Board {
+    board_with(3, None)
+}
+
+/// `timers` timers; all but the first three can be routed to input 20 alone.
+fn board_with(timers: usize, messages: Option<MessagePort>) -> Board {
     let (time, clock) = ManualClock::new();
     let queue = TimerQueue::new(clock.clone());
     let deadlines = queue.timers();
@@ -31,9 +62,12 @@ fn board() -> Board {
     let (line_0, legacy_0) = IrqLine::probed();
     let (line_1, legacy_1) = IrqLine::probed();
     let [a, b, c] = [IrqLine::probed(), IrqLine::probed(), IrqLine::probed()];
-    let lines = Lines { legacy_0: line_0, legacy_1: line_1, routed: [a.0, b.0, c.0] };
+    let first = [a.0, b.0, c.0].into_iter().map(|line| BTreeMap::from([(2, line)]));
+    let more = std::iter::repeat_with(|| BTreeMap::from([(20, IrqLine::detached())]));
+    let routed = first.chain(more).take(timers).collect();
+    let outputs = Outputs { legacy_0: line_0, legacy_1: line_1, routed, messages };
     let replaced = Log::default();
-    let hpet = shared(Hpet::new(clock, deadlines, lines, Box::new(replaced.clone())));
+    let hpet = shared(Hpet::new(clock, deadlines, outputs, Box::new(replaced.clone())));
     queue.attach(owner, &hpet);
     Board { time, queue, legacy_0, legacy_1, routed: [a.1, b.1, c.1], replaced, hpet }
 }
@@ -217,13 +251,122 @@ fn reserved_bits_and_registers_read_zero() {
     }
 }
 
+/// Tn_FSB_EN_CNF.
+const FSB: u64 = 1 << 14;
+
+#[test]
+fn messages_take_the_place_of_lines() {
+    let messages = Messages::default();
+    let board = board_with(3, Some(messages.port().0));
+    assert_eq!(board.read(0x100), 0x0000_0004_0000_8030, "Tn_FSB_INT_DEL_CAP is bit 15");
+    board.write(0x100, u64::MAX);
+    assert_eq!(board.read(0x100), 0x0000_0004_0000_ff7e);
+    board.write(0x110, 0xfee0_1000_0000_0041);
+    board.write(0x108, 100);
+    // That it is level triggered means nothing to a message.
+    board.write(0x100, ENABLE | LEVEL | FSB | ROUTE_2);
+    board.write32(0x130, 0x42);
+    board.write32(0x134, 0xfee0_2004);
+    assert_eq!(board.read(0x130), 0xfee0_2004_0000_0042);
+    board.write(0x120, ENABLE | PERIODIC | VALUE_SET | FSB);
+    board.write(0x128, 40);
+    board.write(0x10, 1);
+    board.pass(100);
+    assert_eq!(messages.take(), [(0xfee0_2004, 0x42), (0xfee0_2004, 0x42), (0xfee0_1000, 0x41)]);
+    assert_eq!((board.read(0x20), board.edges()), (0, [0, 0, 0]));
+    board.write(0x120, PERIODIC | FSB);
+    board.pass(100);
+    assert_eq!(messages.take(), [], "interrupts are disabled");
+    lock(&board.hpet).reset(ResetKind::System);
+    assert_eq!(board.read(0x110), 0);
+}
+
+#[test]
+fn a_line_that_is_up_falls_when_messages_begin_and_the_timer_goes_on() {
+    let messages = Messages::default();
+    let board = board_with(3, Some(messages.port().0));
+    board.write(0x110, 0xfee0_0000_0000_0030);
+    board.write(0x108, 10);
+    board.write(0x100, LEVEL | ENABLE | ROUTE_2);
+    board.write(0x10, 1);
+    board.pass(10);
+    assert!(board.routed[0].level());
+    board.write(0x100, LEVEL | ENABLE | ROUTE_2 | FSB);
+    assert!(!board.routed[0].level());
+    board.write(0x108, 20);
+    board.pass(10);
+    assert_eq!(messages.take(), [(0xfee0_0000, 0x30)]);
+}
+
+/// Specification 2.3.5: of timers 0 and 1 the individual routing, APIC or FSB, has no impact then.
+#[test]
+fn legacy_replacement_comes_before_messages() {
+    let messages = Messages::default();
+    let board = board_with(3, Some(messages.port().0));
+    for timer in [0x100, 0x120, 0x140] {
+        board.write(timer + 0x10, 0xfee0_0000_0000_0050 + timer);
+        board.write(timer + 8, 10);
+        board.write(timer, ENABLE | FSB);
+    }
+    board.write(0x10, 0b11);
+    board.pass(10);
+    assert_eq!((board.legacy_0.rising_edges(), board.legacy_1.rising_edges()), (1, 1));
+    assert_eq!(messages.take(), [(0xfee0_0000, 0x190)]);
+}
+
+#[test]
+fn a_message_elsewhere_is_a_store_to_ram() {
+    let messages = Messages::default();
+    let (port, ram) = messages.port();
+    let board = board_with(3, Some(port));
+    board.write(0x110, 0x0000_1004_dead_beef);
+    board.write(0x108, 1);
+    board.write(0x100, ENABLE | FSB);
+    board.write(0x10, 1);
+    board.pass(1);
+    let stored: [u32; 3] = [0x1000, 0x1004, 0x1008].map(|at| ram.read_obj(GuestAddress(at)).unwrap());
+    assert_eq!(stored, [0, 0xdead_beef, 0]);
+    assert_eq!(messages.take(), []);
+}
+
+#[test]
+fn up_to_24_timers_each_with_its_own_routes() {
+    let board = board_with(24, None);
+    assert_eq!(board.read(0x00), 0x0098_9680_8086_b701, "NUM_TIM_CAP is the last one's number");
+    assert_eq!(board.read(0x3e0), 0x0010_0000_0000_0030);
+    let (line, probe) = IrqLine::probed();
+    lock(&board.hpet).outputs.routed[23].insert(20, line);
+    board.write(0x3e8, 77);
+    board.write(0x3e0, LEVEL | ENABLE | (20 << 9));
+    board.write(0x10, 1);
+    board.pass(77);
+    assert_eq!((board.read(0x20), probe.level()), (1 << 23, true));
+    board.write(0x20, 1 << 23);
+    assert_eq!((board.read(0x20), probe.level()), (0, false));
+}
+
+#[test]
+fn a_state_of_another_block_is_refused() {
+    let messages = Messages::default();
+    let [three, four, sends] = [board_with(3, None), board_with(4, None), board_with(3, Some(messages.port().0))];
+    sends.write(0x110, 1);
+    for other in [&four, &sends] {
+        let saved = lock(&other.hpet).save();
+        assert!(lock(&three.hpet).load(&saved).is_err());
+        let saved = lock(&three.hpet).save();
+        assert!(lock(&other.hpet).load(&saved).is_err());
+    }
+}
+
 #[test]
 fn keeps_the_contract() {
-    let make = || {
-        let Board { hpet, legacy_0, legacy_1, routed: [a, b, c], time, queue, .. } = board();
+    let subject = |board| {
+        let Board { hpet, legacy_0, legacy_1, routed: [a, b, c], time, queue, .. } = board;
         let irqs = vec![legacy_0, legacy_1, a, b, c];
         Subject { device: hpet, regions: vec![Hpet::REGION], irqs, keep: Box::new((time, queue)) }
     };
+    let make = || subject(board());
+    contract::check(|| subject(board_with(24, Some(Messages::default().port().0))), &[]);
     let at = |offset, value| ResetValue { region: 0, offset, size: 8, value };
     // As QEMU 7.2 shows them.
     let reset = [

@@ -201,7 +201,7 @@ fn describes_more_devices_as_qemu_describes_them() {
     let options = [&["-smp", "2", "-machine", "hpet=off", "-parallel", "null", "-device", "pvpanic"], &serial[..]];
     let bridge = ["-device", "pci-bridge,id=b,chassis_nr=1,addr=4", "-device", "pci-serial,bus=b,addr=3"];
     let Some(theirs) = of_qemu("acpi-more", &[options.concat(), bridge.into()].concat()) else { return };
-    let devices = Devices { hpet: false, vga: false, fdc: Some([None; 2]), ..ALL };
+    let devices = Devices { hpet: None, vga: false, fdc: Some([None; 2]), ..ALL };
     let slots = Slots { present: 0b1_0011, pluggable: !0b1_0011, displays: 0, ..slots() };
     check(&of_natoma("more", devices, &slots, Purpose::Firmware), &theirs, &[ALWAYS, PORTS]);
 }
