@@ -27,7 +27,7 @@ fn run() -> anyhow::Result<ExitCode> {
             fs::write(&path, text).map_err(|error| anyhow::anyhow!("-writeconfig {}: {error}", path.display()))?;
         }
         Request::Run(config) => {
-            return Ok(ExitCode::from(natoma::machine::run(&config, cli::device_types)?.0));
+            return Ok(ExitCode::from(natoma::machine::run(&config, cli::CATALOGUE)?.0));
         }
     }
     Ok(ExitCode::SUCCESS)

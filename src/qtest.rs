@@ -421,7 +421,8 @@ mod tests {
 
     #[test]
     fn ram_ends_with_its_machine() {
-        let devices = ["-serial", "null", "-device", "pci-bridge,chassis_nr=1,id=b", "-device", "i6300esb,bus=b,addr=1"];
+        let devices =
+            ["-serial", "null", "-device", "pci-bridge,chassis_nr=1,id=b", "-device", "i6300esb,bus=b,addr=1"];
         let pc = machine(&devices);
         let ram = Arc::downgrade(pc.space().slots.ram());
         assert!(ram.upgrade().is_some());

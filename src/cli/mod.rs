@@ -22,7 +22,7 @@ pub use build::{CpuCatalogue, Environment};
 pub use config_file::read_file;
 pub use error::{Origin, UsageError};
 
-use crate::config::{DeviceProperty, DeviceType, MachineConfig};
+use crate::config::{Catalogue, DeviceProperty, DeviceType, MachineConfig, OptionGroup};
 use arguments::Given;
 use keyval::{Kind, Support};
 use options::Effect;
@@ -93,26 +93,49 @@ pub fn parse(
     Ok(CommandLine { request, warnings })
 }
 
+/// What monitors tell of the command line.
+pub const CATALOGUE: Catalogue = Catalogue { device_types, option_groups };
+
 /// The devices that `-device` knows, with the properties that can be set.
-#[must_use]
-pub fn device_types() -> Vec<DeviceType> {
+fn device_types() -> Vec<DeviceType> {
     let variants = options::schema("device").map_or(&[][..], |schema| schema.variants);
-    let property = |key: &keyval::Key| {
-        let kind = match key.kind {
-            Kind::Flag => "bool",
-            Kind::Number(_, most) if most > u32::MAX.into() => "uint64",
-            Kind::Number(..) => "uint32",
-            Kind::Size(_) => "size",
-            Kind::Choice(_) | Kind::Text(_) => "str",
-        };
-        matches!(key.support, Support::Works).then_some(DeviceProperty { name: key.name, kind, description: key.help })
-    };
     let device = |variant: &keyval::Variant| DeviceType {
         name: variant.name,
         // The bus is where it is, and no property.
         properties: variant.keys.iter().filter(|key| key.name != "bus").filter_map(property).collect(),
     };
     variants.iter().map(device).collect()
+}
+
+/// The options with parameters, by the names that they have in configuration files, with all parameters that work.
+fn option_groups() -> Vec<OptionGroup> {
+    let group = |option: &options::OptionSpec| match (option.group, option.argument) {
+        (Some(name), options::Argument::List(_, schema)) => {
+            let variants = schema.variants.iter().flat_map(|variant| variant.keys);
+            let mut parameters: Vec<_> = schema.keys.iter().chain(variants).filter_map(property).collect();
+            // Variants may have keys of the same name.
+            parameters.sort_by_key(|parameter| parameter.name);
+            parameters.dedup_by_key(|parameter| parameter.name);
+            // What is after -device depends on the device.
+            let parameters = if name == "device" { Vec::new() } else { parameters };
+            Some(OptionGroup { name, parameters })
+        }
+        _ => None,
+    };
+    options::all().filter_map(group).collect()
+}
+
+/// A key as monitors tell of it, if it works.
+fn property(key: &keyval::Key) -> Option<DeviceProperty> {
+    let kind = match key.kind {
+        Kind::Flag => "bool",
+        Kind::Number(_, most) if most > u32::MAX.into() => "uint64",
+        Kind::Number(..) => "uint32",
+        Kind::Size(_) => "size",
+        Kind::Choice(_) | Kind::Text(_) => "str",
+    };
+    let works = matches!(key.support, Support::Works | Support::Moved(..));
+    works.then_some(DeviceProperty { name: key.name, kind, description: key.help })
 }
 
 /// The text that an option asks to print, if it does.

@@ -25,7 +25,7 @@ mod tables;
 
 pub use block::{Access, CacheMode, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
-pub use catalogue::{DeviceProperty, DeviceType};
+pub use catalogue::{Catalogue, CpuModel, DeviceProperty, DeviceType, OptionGroup};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};

@@ -10,10 +10,14 @@ use super::inspection::Inspection;
 use super::lifecycle::{Machine, Status};
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::qom;
-use crate::config::{Accel, DeviceType, MachineConfig, MemoryBackend, NumaConfig, Smp};
+use crate::config::{
+    Accel, Catalogue, CpuConfig, CpuModel, CpuProperty, DeviceType, MachineConfig, MemoryBackend, NumaConfig,
+    OptionGroup, Smp,
+};
 use crate::host::chardev::{Breaks, Chardevs, Ringbufs};
 use crate::host::process;
 use crate::kvm::control::VcpuThread;
+use crate::kvm::cpuid::{self, HostCpu};
 use crate::monitor::access::Access;
 use crate::monitor::drives::DriveInfo;
 use crate::monitor::input::Input;
@@ -37,6 +41,8 @@ pub struct MonitorControl {
     inspection: OnceLock<Inspection>,
     threads: OnceLock<Vec<VcpuThread>>,
     device_types: LazyLock<Vec<DeviceType>>,
+    option_groups: LazyLock<Vec<OptionGroup>>,
+    host_cpu: OnceLock<Arc<Mutex<HostCpu>>>,
     chardevs: Vec<(String, String)>,
     ringbufs: Ringbufs,
 }
@@ -44,12 +50,7 @@ pub struct MonitorControl {
 impl MonitorControl {
     /// The machine that `config` describes, not started yet.
     #[must_use]
-    pub fn new(
-        config: &MachineConfig,
-        device_types: fn() -> Vec<DeviceType>,
-        chardevs: &Chardevs,
-        mailbox: Arc<Mailbox>,
-    ) -> Self {
+    pub fn new(config: &MachineConfig, catalogue: Catalogue, chardevs: &Chardevs, mailbox: Arc<Mailbox>) -> Self {
         Self {
             mailbox,
             status: Mutex::new(Status::Prelaunch),
@@ -64,7 +65,9 @@ impl MonitorControl {
             qom: OnceLock::new(),
             inspection: OnceLock::new(),
             threads: OnceLock::new(),
-            device_types: LazyLock::new(device_types),
+            device_types: LazyLock::new(catalogue.device_types),
+            option_groups: LazyLock::new(catalogue.option_groups),
+            host_cpu: OnceLock::new(),
             chardevs: chardevs.descriptions(),
             ringbufs: chardevs.ringbufs(),
         }
@@ -75,6 +78,9 @@ impl MonitorControl {
         self.inspection.get_or_init(|| machine.inspection(config));
         self.threads.get_or_init(|| machine.threads());
         self.qom.get_or_init(|| qom::objects(config, machine.board()));
+        if let Some(host) = machine.host_cpu() {
+            self.host_cpu.get_or_init(|| host);
+        }
     }
 
     fn inspection(&self) -> Result<&Inspection> {
@@ -186,6 +192,20 @@ impl Control for MonitorControl {
 
     fn device_types(&self) -> &[DeviceType] {
         &self.device_types
+    }
+
+    fn option_groups(&self) -> &[OptionGroup] {
+        &self.option_groups
+    }
+
+    fn cpu_models(&self) -> Result<Vec<CpuModel>> {
+        let host = self.host_cpu.get().map(|host| lock(host));
+        Ok(cpuid::models(host.as_deref()))
+    }
+
+    fn cpu_features(&self, model: &str, properties: Vec<CpuProperty>) -> Result<Vec<(&'static str, bool)>> {
+        let host = self.host_cpu.get().context("there is no processor to ask without -accel kvm")?;
+        Ok(cpuid::features_of(&CpuConfig { model: model.to_owned(), properties }, &lock(host))?)
     }
 
     fn chardevs(&self) -> &[(String, String)] {

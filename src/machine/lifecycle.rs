@@ -16,6 +16,7 @@ use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::VcpuThread;
+use crate::kvm::cpuid::HostCpu;
 use crate::kvm::vcpu::SystemEvent;
 use crate::monitor::{Cause, Event};
 use crate::tell::tell;
@@ -139,6 +140,11 @@ impl Machine {
     #[must_use]
     pub fn space(&self) -> &AddressSpace {
         &self.space
+    }
+
+    /// What the host's processor and KVM can give; `None` without KVM.
+    pub(super) fn host_cpu(&self) -> Option<Arc<Mutex<HostCpu>>> {
+        self.accelerator.host_cpu()
     }
 
     /// What people look at; `config` is what the machine was made from.

@@ -11,18 +11,18 @@ use super::front_doors::FrontDoors;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::signals::Signals;
-use crate::config::{DeviceType, MachineConfig};
+use crate::config::{Catalogue, MachineConfig};
 use crate::host::Opened;
 use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Quit, Subscriber};
 use crate::host::process::Process;
 use crate::logging;
 
-/// Builds the machine that `config` describes and runs it to its end. `device_types` are those that monitors tell of.
+/// Builds the machine that `config` describes and runs it to its end. `catalogue` is what monitors tell of what there is.
 ///
 /// # Errors
 /// The machine can't be built, or the host refuses something it can't go on without.
-pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Result<ExitStatus> {
+pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     let mut process = Process::start(&config.identity, &config.run)?;
     // In the process that stays: the name of the log file may have its number.
     logging::init(&config.log)?;
@@ -35,7 +35,7 @@ pub fn run(config: &MachineConfig, device_types: fn() -> Vec<DeviceType>) -> Res
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let blocks = Blocks::open(&config.drives)?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
-    let control = Arc::new(MonitorControl::new(config, device_types, &chardevs, Arc::clone(&mailbox)));
+    let control = Arc::new(MonitorControl::new(config, catalogue, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let mut doors = FrontDoors::open(config, &chardevs, &control)?;
     let built = begun.build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks });

@@ -13,7 +13,7 @@ use super::input::{Input, InputEvent, Mouse};
 use super::pci::{BarInfo, BridgeInfo, MemoryBar, PciFunctionInfo};
 use super::qom::Qom;
 use super::{Command, Control, Cpu, Medium, View};
-use crate::config::{DeviceProperty, DeviceType, MemoryBackend, NumaConfig};
+use crate::config::{CpuModel, CpuProperty, DeviceProperty, DeviceType, MemoryBackend, NumaConfig, OptionGroup};
 
 pub struct Machine {
     pub requests: Mutex<Vec<Command>>,
@@ -23,6 +23,7 @@ pub struct Machine {
     chardevs: Vec<(String, String)>,
     qom: Qom,
     devices: Vec<DeviceType>,
+    options: Vec<OptionGroup>,
     memory: Vec<MemoryBackend>,
     numa: NumaConfig,
 }
@@ -39,6 +40,7 @@ impl Default for Machine {
             done: Mutex::default(),
             chardevs: vec![("serial0".into(), "null".into())],
             qom,
+            options: vec![OptionGroup { name: "machine", parameters: vec![property.clone()] }],
             devices: vec![DeviceType { name: "isa-debug-exit", properties: vec![property] }],
             memory: vec![MemoryBackend::anonymous("pc.ram", 1 << 20)],
             numa: NumaConfig { memory: vec![512 << 10; 2], cpus: vec![0, 1], distances: Vec::new() },
@@ -144,6 +146,28 @@ impl Control for Machine {
 
     fn device_types(&self) -> &[DeviceType] {
         &self.devices
+    }
+
+    fn option_groups(&self) -> &[OptionGroup] {
+        &self.options
+    }
+
+    fn cpu_models(&self) -> Result<Vec<CpuModel>> {
+        let model = |name: &str, alias: Option<&str>, of_host, missing: &[&str]| CpuModel {
+            name: name.into(),
+            alias_of: alias.map(str::to_owned),
+            of_host,
+            missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        Ok(vec![model("host", None, true, &[]), model("qemu64", Some("qemu64-v1"), false, &["svm"])])
+    }
+
+    fn cpu_features(&self, model: &str, properties: Vec<CpuProperty>) -> Result<Vec<(&'static str, bool)>> {
+        if model != "host" {
+            bail!("there is no CPU model '{model}'");
+        }
+        let avx = properties.iter().all(|property| property.name != "avx" || property.value == "on");
+        Ok(vec![("avx", avx), ("svm", false)])
     }
 
     fn chardevs(&self) -> &[(String, String)] {

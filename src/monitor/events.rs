@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Why a machine resets or ends, by QEMU's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,25 @@ pub enum Event {
 }
 
 impl Event {
-    fn name(self) -> &'static str {
+    /// One of each kind.
+    #[must_use]
+    pub fn examples() -> [Self; 9] {
+        [
+            Self::Stop,
+            Self::Resume,
+            Self::Reset(Cause::GuestReset),
+            Self::Shutdown(Cause::GuestShutdown),
+            Self::Powerdown,
+            Self::Suspend,
+            Self::SuspendDisk,
+            Self::Wakeup,
+            Self::GuestPanicked("pause"),
+        ]
+    }
+
+    /// The name QEMU has for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Stop => "STOP",
             Self::Resume => "RESUME",
@@ -85,14 +103,24 @@ impl Event {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = json!({ "seconds": now.as_secs(), "microseconds": now.subsec_micros() });
         let mut message = json!({ "timestamp": timestamp, "event": self.name() });
-        match self {
-            Self::Reset(cause) | Self::Shutdown(cause) => {
-                message["data"] = json!({ "guest": cause.is_guests(), "reason": cause.name() });
-            }
-            Self::GuestPanicked(action) => message["data"] = json!({ "action": action }),
-            Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::SuspendDisk | Self::Wakeup => {}
+        let data = self.data();
+        if !data.is_empty() {
+            message["data"] = data.into();
         }
         message
+    }
+
+    /// What there is to tell of it.
+    #[must_use]
+    pub fn data(self) -> Map<String, Value> {
+        let data = match self {
+            Self::Reset(cause) | Self::Shutdown(cause) => {
+                vec![("guest", cause.is_guests().into()), ("reason", cause.name().into())]
+            }
+            Self::GuestPanicked(action) => vec![("action", action.into())],
+            Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::SuspendDisk | Self::Wakeup => vec![],
+        };
+        data.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
     }
 }
 

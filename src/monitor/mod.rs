@@ -32,7 +32,8 @@ use self::input::Input;
 use self::pci::PciFunctionInfo;
 use self::qom::Qom;
 use crate::config::{
-    Actions, DeviceType, MemoryBackend, NumaConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction,
+    Actions, CpuModel, CpuProperty, DeviceType, MemoryBackend, NumaConfig, OptionGroup, PanicAction, RebootAction,
+    ShutdownAction, WatchdogAction,
 };
 
 /// What a monitor can ask of the machine.
@@ -262,6 +263,21 @@ pub trait Control: Send + Sync {
 
     /// The devices that can be added to a machine.
     fn device_types(&self) -> &[DeviceType];
+
+    /// The options of the command line that have parameters.
+    fn option_groups(&self) -> &[OptionGroup];
+
+    /// The models of processors.
+    ///
+    /// # Errors
+    /// They are not known.
+    fn cpu_models(&self) -> anyhow::Result<Vec<CpuModel>>;
+
+    /// Every feature of processors, and whether such a model has it on this host.
+    ///
+    /// # Errors
+    /// There is no such model or property, or no host to ask.
+    fn cpu_features(&self, model: &str, properties: Vec<CpuProperty>) -> anyhow::Result<Vec<(&'static str, bool)>>;
 
     /// Id and description of each character device.
     fn chardevs(&self) -> &[(String, String)];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devices::backend::char::{CharClient, CharEvent, MemoryChar};
 
 use super::QtestMachine;
-use crate::config::MachineConfig;
+use crate::config::{Catalogue, MachineConfig};
 use crate::host::chardev::Chardevs;
 use crate::machine::control::MonitorControl;
 use crate::monitor::QmpMonitor;
@@ -21,7 +21,8 @@ impl QtestMachine {
     /// A client that has done the handshake; `config` is what the machine was made from.
     #[must_use]
     pub fn qmp_client(&mut self, config: &MachineConfig) -> QmpClient {
-        let control = MonitorControl::new(config, Vec::new, &Chardevs::default(), Arc::clone(&self.mailbox));
+        let nothing = Catalogue { device_types: Vec::new, option_groups: Vec::new };
+        let control = MonitorControl::new(config, nothing, &Chardevs::default(), Arc::clone(&self.mailbox));
         control.set_machine(config, &self.machine);
         let (control, host) = (Arc::new(control), MemoryChar::default());
         let mut monitor = QmpMonitor::new(Box::new(host.clone()), control.clone(), false);

@@ -12,6 +12,7 @@
 //! saves all the registers that its programs can use: see [`HostCpu::examine`].
 
 mod cache;
+mod catalogue;
 mod error;
 mod features;
 mod guest;
@@ -27,6 +28,7 @@ mod xstate;
 #[cfg(test)]
 mod tests;
 
+pub use catalogue::{features_of, models};
 pub use error::{Bit, CpuError, Warning};
 pub use guest::GuestCpu;
 pub use host::HostCpu;
@@ -36,16 +38,18 @@ pub use topology::{Place, Topology, TopologyError};
 
 use crate::config::CpuConfig;
 
+/// Models that are no processor of their own: name and meaning.
+const SPECIAL_MODELS: [(&str, &str); 3] = [
+    ("base", "no features at all"),
+    ("host", "everything that the host and its KVM can give a guest"),
+    ("max", "(alias of host)"),
+];
+
 /// Every name of a model that `-cpu` takes and what it stands for, as `-cpu help` lists them.
 #[must_use]
 pub fn model_names() -> Vec<(String, String)> {
-    let special = [
-        ("base", "no features at all"),
-        ("host", "everything that the host and its KVM can give a guest"),
-        ("max", "(alias of host)"),
-    ];
-    let mut names = models::names();
-    names.extend(special.map(|(name, meaning)| (name.to_owned(), meaning.to_owned())));
+    let mut names: Vec<_> = models::meanings().into_iter().map(|(name, meaning)| (name, meaning.to_string())).collect();
+    names.extend(SPECIAL_MODELS.map(|(name, meaning)| (name.to_owned(), meaning.to_owned())));
     names
 }
 

@@ -8,6 +8,8 @@
 
 mod table;
 
+use std::fmt;
+
 use super::cache::CacheSet;
 use super::features::{self, Features};
 use table::DEFINITIONS;
@@ -88,19 +90,38 @@ impl Model {
     }
 }
 
+/// What the name of a model stands for.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Meaning {
+    /// Another name.
+    AliasOf(String),
+    /// A processor, in words.
+    Described(String),
+}
+
+/// As `-cpu help` has it.
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AliasOf(name) => write!(f, "(alias of {name})"),
+            Self::Described(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Every name that [`Model::find`] knows and what it stands for, sorted by name.
 #[must_use]
-pub fn names() -> Vec<(String, String)> {
+pub fn meanings() -> Vec<(String, Meaning)> {
     let mut names = Vec::new();
     for definition in DEFINITIONS {
-        names.push((definition.name.to_owned(), format!("(alias of {}-v1)", definition.name)));
+        names.push((definition.name.to_owned(), Meaning::AliasOf(format!("{}-v1", definition.name))));
         for number in 1..=definition.versions.len() + 1 {
             let model = definition.model(number);
             if let Some(alias) = definition.change(number).and_then(|version| version.alias) {
-                names.push((alias.to_owned(), format!("(alias of {})", model.name)));
+                names.push((alias.to_owned(), Meaning::AliasOf(model.name.clone())));
             }
             let note = if model.note.is_empty() { String::new() } else { format!(" [{}]", model.note) };
-            names.push((model.name, format!("{}{note}", model.model_id)));
+            names.push((model.name, Meaning::Described(format!("{}{note}", model.model_id))));
         }
     }
     names.sort();

@@ -11,8 +11,8 @@
 //! | sets the vCPU up                         | tells firmware of the machine, or loads the kernel       |
 //! | runs it                                  | serves devices and users                                 |
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use devices::base::{GuestRam, IrqSink};
@@ -66,6 +66,14 @@ pub struct Made {
     pub memory: Memory,
 }
 
+/// What the processors are to be, and what they could be.
+pub struct Model {
+    /// The guest's processors.
+    pub cpu: Arc<GuestCpu>,
+    /// What the host could give them.
+    pub host: Arc<Mutex<HostCpu>>,
+}
+
 /// The first vCPU, on its way to be one.
 pub struct FirstCpu {
     // These go before the thread, which ends when it waits for one of them, is waited for.
@@ -73,7 +81,7 @@ pub struct FirstCpu {
     host: Sender<HostCpu>,
     board: Sender<VcpuHost>,
     made: Receiver<Result<Made>>,
-    model: Receiver<Result<Arc<GuestCpu>>>,
+    model: Receiver<Result<Model>>,
     thread: VcpuHandle,
 }
 
@@ -102,9 +110,9 @@ impl FirstCpu {
             let vm = hand_over(vm.and_then(|vm| maker.furnish(vm, memory)), &their_made)?;
             let fd = create_vcpu(&vm, &maker.topology, 0);
             let host = their_host.recv().ok()?;
-            let looked_at = fd.and_then(|fd| maker.model(&fd, host).map(|model| ((fd, Arc::clone(&model)), model)));
-            let (fd, model) = hand_over(looked_at, &their_model)?;
-            Some(Vcpu::new(&their_board.recv().ok()?, 0, fd, &model))
+            let looked_at = fd.and_then(|fd| maker.model(&fd, host).map(|model| ((fd, Arc::clone(&model.cpu)), model)));
+            let (fd, cpu) = hand_over(looked_at, &their_model)?;
+            Some(Vcpu::new(&their_board.recv().ok()?, 0, fd, &cpu))
         };
         let thread = VcpuHandle::spawn(0, config.identity.debug_threads, make);
         let thread = thread.context("can't start the thread of a virtual CPU")?;
@@ -126,7 +134,7 @@ impl FirstCpu {
     ///
     /// # Errors
     /// The host can't make it.
-    pub fn show(&self, board: VcpuHost) -> Result<Arc<GuestCpu>> {
+    pub fn show(&self, board: VcpuHost) -> Result<Model> {
         let _ = self.board.send(board);
         wait(&self.model)
     }
@@ -174,8 +182,9 @@ impl Maker {
     }
 
     /// What the processors are to be. What the host's can do shows only with a virtual one.
-    fn model(&self, fd: &VcpuFd, mut host: HostCpu) -> Result<Arc<GuestCpu>> {
+    fn model(&self, fd: &VcpuFd, mut host: HostCpu) -> Result<Model> {
         host.examine(fd)?;
-        Ok(Arc::new(GuestCpu::new(&self.cpu, &host).context("-cpu")?))
+        let cpu = Arc::new(GuestCpu::new(&self.cpu, &host).context("-cpu")?);
+        Ok(Model { cpu, host: Arc::new(Mutex::new(host)) })
     }
 }

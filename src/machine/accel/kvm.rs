@@ -3,14 +3,14 @@
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
-use super::first_cpu::{FirstCpu, Made, Memory};
+use super::first_cpu::{FirstCpu, Made, Memory, Model};
 use super::irqchip::Irqchip;
 use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
@@ -139,6 +139,7 @@ pub struct Ready {
     prepared: Prepared,
     host: VcpuHost,
     cpu: Arc<GuestCpu>,
+    host_cpu: Arc<Mutex<HostCpu>>,
 }
 
 impl Prepared {
@@ -158,12 +159,12 @@ impl Prepared {
             controllers: self.irqchip.board_controllers(),
             msrs: Arc::new(OnceLock::new()),
         };
-        let cpu = self.first.show(host.clone())?;
+        let Model { cpu, host: host_cpu } = self.first.show(host.clone())?;
         for warning in cpu.warnings().iter().chain(&cpu.topology_warning(&self.topology)) {
             tell(format_args!("warning: {warning}"));
         }
         *layout = layout.clone().narrowed(cpu.physical_bits() as u8).context("-m")?;
-        Ok(Ready { prepared: self, host, cpu })
+        Ok(Ready { prepared: self, host, cpu, host_cpu })
     }
 }
 
@@ -186,7 +187,7 @@ impl Ready {
         mailbox: &Arc<Mailbox>,
     ) -> Result<KvmAccelerator> {
         let identification = self.identification();
-        let Self { prepared: Prepared { topology, image, vm, irqchip, first, .. }, host, cpu } = self;
+        let Self { prepared: Prepared { topology, image, vm, irqchip, first, .. }, host, cpu, host_cpu } = self;
         let Assembly { board, layout, ram, shadow, smbios_files, .. } = assembly;
         process::make_room_for_files(config.smp.cpus);
         let mut vcpus = vec![first.into_thread()];
@@ -214,7 +215,7 @@ impl Ready {
             vcpu.post(move |vcpu| start.apply(vcpu).unwrap_or_else(|error| vcpu.give_up(error)));
         }
         shadow.follow_bridge()?;
-        Ok(KvmAccelerator { vm, irqchip, vcpus, boot, kvmclock: None, pit: None })
+        Ok(KvmAccelerator { vm, irqchip, vcpus, host_cpu, boot, kvmclock: None, pit: None })
     }
 }
 
@@ -267,6 +268,7 @@ pub struct KvmAccelerator {
     vm: Arc<VmFd>,
     irqchip: Irqchip,
     vcpus: Vec<VcpuHandle>,
+    host_cpu: Arc<Mutex<HostCpu>>,
     boot: BootSource,
     /// The guest's paravirtual clock while the machine is stopped.
     kvmclock: Option<kvm_clock_data>,
@@ -329,6 +331,10 @@ impl Accelerator for KvmAccelerator {
             let _ = vcpu.with(|vcpu| vcpu.fd().kvmclock_ctrl());
         }
         Ok(())
+    }
+
+    fn host_cpu(&self) -> Option<Arc<Mutex<HostCpu>>> {
+        Some(Arc::clone(&self.host_cpu))
     }
 
     fn processors(&self) -> Option<Processors> {

@@ -10,7 +10,7 @@ pub mod kvm;
 pub mod qtest;
 mod split;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use devices::base::msi::MsiSink;
@@ -26,6 +26,7 @@ use super::shadow::ShadowSlots;
 use crate::boot::e820::E820Entry;
 use crate::config::MachineConfig;
 use crate::kvm::control::VcpuThread;
+use crate::kvm::cpuid::HostCpu;
 use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
 
@@ -85,6 +86,9 @@ pub trait Accelerator: Send {
     /// # Errors
     /// The host refuses.
     fn thaw(&mut self) -> Result<()>;
+
+    /// What processors can be here; `None` if there are none.
+    fn host_cpu(&self) -> Option<Arc<Mutex<HostCpu>>>;
 
     /// What looks into the processors; `None` if there are none.
     fn processors(&self) -> Option<Processors>;

@@ -17,6 +17,7 @@ use crate::config::MachineConfig;
 use crate::host::Backends;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::VcpuThread;
+use crate::kvm::cpuid::HostCpu;
 use crate::kvm::inspect::Processors;
 use crate::kvm::memory::MemorySlots;
 use crate::machine::board::irq;
@@ -130,6 +131,10 @@ impl Accelerator for NoProcessors {
 
     fn thaw(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn host_cpu(&self) -> Option<Arc<Mutex<HostCpu>>> {
+        None
     }
 
     fn processors(&self) -> Option<Processors> {

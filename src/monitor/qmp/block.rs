@@ -39,7 +39,6 @@ pub fn eject(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     // Nothing is ever locked in, so that force makes no difference.
     let _force = arguments.optional_bool("force")?;
     let drive = drive(machine, arguments)?;
-    arguments.end()?;
     machine.change_medium(&drive, None)?;
     now(json!({}))
 }
@@ -51,7 +50,6 @@ pub fn change_medium(machine: &dyn Control, arguments: &mut Arguments) -> Result
     let format = arguments.optional_string("format")?;
     let writing = arguments.optional_choice("read-only-mode", &WRITING)?.unwrap_or_default();
     let drive = drive(machine, arguments)?;
-    arguments.end()?;
     if let Some(format) = format.as_deref().filter(|format| *format != "raw") {
         return Err(QmpError::generic(format!("Unknown driver '{format}': natoma can read raw images only")));
     }

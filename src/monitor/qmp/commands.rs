@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 
 use super::error::QmpError;
 use super::request::Arguments;
-use super::{block, input, machine as of_machine};
+use super::schema::Kind::{Any, Bool, Int, Object, Objects, Str, Strings};
+use super::schema::{self, Parameter, may, must};
+use super::{block, catalogue, input, machine as of_machine};
 use crate::monitor::commands::{self as human, Outcome};
 use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::qom::PathError;
-use crate::monitor::{Command, Control};
+use crate::monitor::{Command, Control, Event};
 
 /// What comes of a command.
 #[derive(Debug, PartialEq)]
@@ -30,85 +32,121 @@ type Action = fn(&dyn Control, &mut Arguments) -> Result;
 /// Most bytes that `ringbuf-read` takes at once.
 const RINGBUF_MOST: u64 = 16 << 20;
 
+/// A command: its name, its arguments, and what it does.
+type Entry = (&'static str, &'static [Parameter], Action);
+
 /// The commands in alphabetical order. `qmp_capabilities` is the session's own.
-const COMMANDS: &[(&str, Action)] = &[
-    ("blockdev-change-medium", block::change_medium),
-    ("chardev-add", of_machine::refuse_chardev),
-    ("chardev-change", of_machine::keep_chardev),
-    ("chardev-remove", of_machine::keep_chardev),
-    ("chardev-send-break", of_machine::send_break),
-    ("cont", |machine, _| request(machine, Command::Continue)),
-    ("device-list-properties", device_list_properties),
-    ("eject", block::eject),
-    ("human-monitor-command", human_monitor_command),
-    ("inject-nmi", |machine, _| request(machine, Command::Nmi)),
-    ("input-send-event", input::input_send_event),
-    ("memsave", of_machine::save_linear),
-    ("pmemsave", of_machine::save_physical),
-    ("qom-get", qom_get),
-    ("qom-list", qom_list),
-    ("qom-list-types", qom_list_types),
-    ("qom-set", qom_set),
-    ("query-block", |machine, _| block::query(machine)),
-    ("query-block-jobs", |_, _| now(json!([]))),
-    ("query-chardev", |machine, _| now(query_chardev(machine))),
-    ("query-chardev-backends", |_, _| now(query_chardev_backends())),
-    ("query-commands", |_, _| now(query_commands())),
-    ("query-cpus-fast", |machine, _| now(query_cpus(machine))),
+const COMMANDS: &[Entry] = &[
+    (
+        "blockdev-change-medium",
+        &[
+            may("device", Str),
+            may("id", Str),
+            must("filename", Str),
+            may("format", Str),
+            may("force", Bool),
+            may("read-only-mode", Str),
+        ],
+        block::change_medium,
+    ),
+    ("chardev-add", &[must("id", Str), must("backend", Object)], of_machine::refuse_chardev),
+    ("chardev-change", &[must("id", Str), must("backend", Object)], of_machine::keep_chardev),
+    ("chardev-remove", &[must("id", Str)], of_machine::keep_chardev),
+    ("chardev-send-break", &[must("id", Str)], of_machine::send_break),
+    ("cont", &[], |machine, _| request(machine, Command::Continue)),
+    ("device-list-properties", &[must("typename", Str)], device_list_properties),
+    ("eject", &[may("device", Str), may("id", Str), may("force", Bool)], block::eject),
+    ("human-monitor-command", &[must("command-line", Str), may("cpu-index", Int)], human_monitor_command),
+    ("inject-nmi", &[], |machine, _| request(machine, Command::Nmi)),
+    ("input-send-event", &[may("device", Str), may("head", Int), must("events", Objects)], input::input_send_event),
+    (
+        "memsave",
+        &[must("val", Int), must("size", Int), must("filename", Str), may("cpu-index", Int)],
+        of_machine::save_linear,
+    ),
+    ("pmemsave", &[must("val", Int), must("size", Int), must("filename", Str)], of_machine::save_physical),
+    ("qom-get", &[must("path", Str), must("property", Str)], qom_get),
+    ("qom-list", &[must("path", Str)], qom_list),
+    ("qom-list-properties", &[must("typename", Str)], device_list_properties),
+    ("qom-list-types", &[may("implements", Str), may("abstract", Bool)], qom_list_types),
+    ("qom-set", &[must("path", Str), must("property", Str), must("value", Any)], qom_set),
+    ("query-block", &[], |machine, _| block::query(machine)),
+    ("query-block-jobs", &[], |_, _| now(json!([]))),
+    ("query-chardev", &[], |machine, _| now(query_chardev(machine))),
+    ("query-chardev-backends", &[], |_, _| now(query_chardev_backends())),
+    ("query-command-line-options", &[may("option", Str)], catalogue::options),
+    ("query-commands", &[], |_, _| now(query_commands())),
+    ("query-cpu-definitions", &[], |machine, _| catalogue::cpu_definitions(machine)),
+    ("query-cpu-model-expansion", &[must("type", Str), must("model", Object)], catalogue::expand_cpu_model),
+    ("query-cpus-fast", &[], |machine, _| now(query_cpus(machine))),
     // It can be woken from suspend to RAM.
-    ("query-current-machine", |_, _| now(json!({ "wakeup-suspend-support": true }))),
-    ("query-hotpluggable-cpus", |_, _| Err(QmpError::generic("machine does not support hot-plugging CPUs"))),
-    ("query-iothreads", |_, _| now(json!([]))),
-    ("query-jobs", |_, _| now(json!([]))),
-    ("query-kvm", |machine, _| now(json!({ "enabled": machine.uses_kvm(), "present": true }))),
-    ("query-machines", |_, _| now(query_machines())),
-    ("query-memdev", |machine, _| of_machine::query_memory_backends(machine)),
-    ("query-memory-devices", |_, _| now(json!([]))),
-    ("query-memory-size-summary", |machine, _| {
+    ("query-current-machine", &[], |_, _| now(json!({ "wakeup-suspend-support": true }))),
+    ("query-hotpluggable-cpus", &[], |_, _| Err(QmpError::generic("machine does not support hot-plugging CPUs"))),
+    ("query-iothreads", &[], |_, _| now(json!([]))),
+    ("query-jobs", &[], |_, _| now(json!([]))),
+    ("query-kvm", &[], |machine, _| now(json!({ "enabled": machine.uses_kvm(), "present": true }))),
+    ("query-machines", &[], |_, _| now(query_machines())),
+    ("query-memdev", &[], |machine, _| of_machine::query_memory_backends(machine)),
+    ("query-memory-devices", &[], |_, _| now(json!([]))),
+    ("query-memory-size-summary", &[], |machine, _| {
         now(json!({ "base-memory": machine.memory_size(), "plugged-memory": 0 }))
     }),
-    ("query-mice", |machine, _| input::query_mice(machine)),
-    ("query-name", |machine, _| now(machine.name().map_or(json!({}), |name| json!({ "name": name })))),
-    ("query-pci", |machine, _| {
+    ("query-mice", &[], |machine, _| input::query_mice(machine)),
+    // There is no migration that could be capable of anything.
+    ("query-migrate-capabilities", &[], |_, _| now(json!([]))),
+    ("query-name", &[], |machine, _| now(machine.name().map_or(json!({}), |name| json!({ "name": name })))),
+    ("query-pci", &[], |machine, _| {
         let devices: Value = machine.pci()?.iter().map(PciFunctionInfo::json).collect();
         now(json!([{ "bus": 0, "devices": devices }]))
     }),
-    ("query-status", |machine, _| {
+    ("query-qmp-schema", &[], |_, _| now(query_schema())),
+    ("query-status", &[], |machine, _| {
         let status = machine.status();
         now(json!({ "status": status, "singlestep": false, "running": status == "running" }))
     }),
-    ("query-target", |_, _| now(json!({ "arch": "x86_64" }))),
-    ("query-uuid", |machine, _| now(json!({ "UUID": machine.uuid() }))),
-    ("query-version", |_, _| now(version())),
-    ("query-vnc", |_, _| now(json!({ "enabled": false }))),
-    ("quit", |machine, _| request(machine, Command::Quit)),
-    ("ringbuf-read", ringbuf_read),
-    ("send-key", input::send_key),
-    ("set-action", of_machine::set_action),
-    ("stop", |machine, _| request(machine, Command::Stop)),
-    ("system_powerdown", |machine, _| request(machine, Command::PowerButton)),
-    ("system_reset", |machine, _| request(machine, Command::Reset)),
-    ("system_wakeup", |machine, _| request(machine, Command::Wakeup)),
-    ("watchdog-set-action", of_machine::set_watchdog_action),
+    ("query-target", &[], |_, _| now(json!({ "arch": "x86_64" }))),
+    ("query-tpm-models", &[], |_, _| now(json!([]))),
+    ("query-tpm-types", &[], |_, _| now(json!([]))),
+    ("query-uuid", &[], |machine, _| now(json!({ "UUID": machine.uuid() }))),
+    ("query-version", &[], |_, _| now(version())),
+    ("query-vnc", &[], |_, _| now(json!({ "enabled": false }))),
+    ("quit", &[], |machine, _| request(machine, Command::Quit)),
+    ("ringbuf-read", &[must("device", Str), must("size", Int), may("format", Str)], ringbuf_read),
+    ("send-key", &[must("keys", Objects), may("hold-time", Int)], input::send_key),
+    (
+        "set-action",
+        &[may("reboot", Str), may("shutdown", Str), may("panic", Str), may("watchdog", Str)],
+        of_machine::set_action,
+    ),
+    ("stop", &[], |machine, _| request(machine, Command::Stop)),
+    ("system_powerdown", &[], |machine, _| request(machine, Command::PowerButton)),
+    ("system_reset", &[], |machine, _| request(machine, Command::Reset)),
+    ("system_wakeup", &[], |machine, _| request(machine, Command::Wakeup)),
+    ("watchdog-set-action", &[must("action", Str)], of_machine::set_watchdog_action),
 ];
 
 /// The name of the command that ends the negotiation.
 pub const NEGOTIATE: &str = "qmp_capabilities";
 
+/// The arguments of the command that ends the negotiation.
+pub const NEGOTIATION: &[Parameter] = &[may("enable", Strings)];
+
 /// Carries out a command.
 pub fn execute(name: &str, mut arguments: Arguments, machine: &dyn Control) -> Result {
-    let action = COMMANDS.iter().find(|(command, _)| *command == name).map(|(_, action)| action);
-    let action = action.ok_or_else(|| QmpError::command_not_found(format!("The command {name} has not been found")))?;
-    // Those without arguments do not look at them.
-    let takes_none = name.starts_with("query-")
-        || matches!(
-            name,
-            "cont" | "inject-nmi" | "quit" | "stop" | "system_powerdown" | "system_reset" | "system_wakeup"
-        );
-    if takes_none {
-        arguments.end()?;
-    }
+    let command = COMMANDS.iter().find(|(command, ..)| *command == name);
+    let (_, parameters, action) =
+        command.ok_or_else(|| QmpError::command_not_found(format!("The command {name} has not been found")))?;
+    schema::check(parameters, &arguments)?;
     action(machine, &mut arguments)
+}
+
+/// Names and arguments of all commands.
+fn signatures() -> impl Iterator<Item = (&'static str, &'static [Parameter])> {
+    COMMANDS.iter().map(|(name, parameters, _)| (*name, *parameters)).chain([(NEGOTIATE, NEGOTIATION)])
+}
+
+fn query_schema() -> Value {
+    schema::introspection(signatures(), Event::examples().iter().map(|event| (event.name(), event.data())))
 }
 
 /// What natoma says it is: the QEMU whose machine it has, and itself.
@@ -134,8 +172,7 @@ pub fn request(machine: &dyn Control, command: Command) -> Result {
 }
 
 fn query_commands() -> Value {
-    let names = COMMANDS.iter().map(|(name, _)| *name).chain([NEGOTIATE]);
-    names.map(|name| json!({ "name": name })).collect()
+    signatures().map(|(name, _)| json!({ "name": name })).collect()
 }
 
 fn query_chardev(machine: &dyn Control) -> Value {
@@ -187,7 +224,6 @@ pub fn cpu_index(machine: &dyn Control, arguments: &mut Arguments) -> std::resul
 fn human_monitor_command(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let line = arguments.string("command-line")?;
     let mut cpu = cpu_index(machine, arguments)?;
-    arguments.end()?;
     Ok(match human::execute(&line, machine, &mut cpu) {
         Outcome::Text(text) => Answer::Now(text.replace('\n', "\r\n").into()),
         Outcome::Requested => Answer::Settled("".into()),
@@ -205,7 +241,6 @@ impl From<PathError> for QmpError {
 
 fn qom_list(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let path = arguments.string("path")?;
-    arguments.end()?;
     let qom = machine.qom();
     let list = qom.list(qom.resolve(&path)?).into_iter();
     now(list.map(|(name, kind)| json!({ "name": name, "type": kind })).collect())
@@ -213,7 +248,6 @@ fn qom_list(machine: &dyn Control, arguments: &mut Arguments) -> Result {
 
 fn qom_get(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let (path, property) = (arguments.string("path")?, arguments.string("property")?);
-    arguments.end()?;
     let qom = machine.qom();
     let path = qom.resolve(&path)?;
     let missing = || QmpError::generic(format!("Property '{}.{property}' not found", qom.type_of(path)));
@@ -230,7 +264,6 @@ fn qom_list_types(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let implements = arguments.optional_string("implements")?;
     // There are no abstract types.
     arguments.optional_bool("abstract")?;
-    arguments.end()?;
     let is_a = |name: &str| {
         implements.as_deref().is_none_or(|of| of == name || of == "device" || of == "object" || of == parent(name))
     };
@@ -249,7 +282,6 @@ fn parent(name: &str) -> &'static str {
 
 fn device_list_properties(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let name = arguments.string("typename")?;
-    arguments.end()?;
     let device = machine.device_types().iter().find(|device| device.name == name);
     let device = device.ok_or_else(|| match name.as_str() {
         "device" | "object" | "isa-device" | "pci-device" => {
@@ -264,7 +296,6 @@ fn device_list_properties(machine: &dyn Control, arguments: &mut Arguments) -> R
 fn ringbuf_read(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let (device, size) = (arguments.string("device")?, arguments.unsigned("size")?);
     let format = arguments.optional_string("format")?;
-    arguments.end()?;
     let size = usize::try_from(size.min(RINGBUF_MOST)).unwrap_or(0);
     let bytes = machine.read_ringbuf(&device, size);
     let bytes = bytes.ok_or_else(|| QmpError::generic(format!("{device} is not a ringbuf device")))?;

@@ -68,7 +68,6 @@ fn key(mut value: Arguments) -> std::result::Result<KeyCode, QmpError> {
 pub fn send_key(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let keys = arguments.objects("keys")?.into_iter().map(key).collect::<std::result::Result<Vec<_>, _>>()?;
     let hold = hold_time(arguments.optional_unsigned("hold-time")?);
-    arguments.end()?;
     of_live(machine)?.type_together(&keys, hold)?;
     now(json!({}))
 }
@@ -105,7 +104,6 @@ fn event(mut value: Arguments) -> std::result::Result<Option<InputEvent>, QmpErr
 pub fn input_send_event(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let (device, _head) = (arguments.optional_string("device")?, arguments.optional_unsigned("head")?);
     let events = arguments.objects("events")?;
-    arguments.end()?;
     let events = events.into_iter().map(event).collect::<std::result::Result<Vec<_>, _>>()?;
     if let Some(device) = device {
         // Only displays can be named, of which there are none.

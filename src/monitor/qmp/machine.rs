@@ -35,16 +35,13 @@ pub fn set_action(machine: &dyn Control, arguments: &mut Arguments) -> Result {
         panic: action(arguments, "panic")?,
         watchdog: action(arguments, "watchdog")?,
     };
-    arguments.end()?;
     request(machine, Command::SetActions(changes))
 }
 
 /// `watchdog-set-action`.
 pub fn set_watchdog_action(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let watchdog = action(arguments, "action")?;
-    arguments.end()?;
-    let watchdog = watchdog.ok_or_else(|| QmpError::generic("Parameter 'action' is missing"))?;
-    request(machine, Command::SetActions(ActionChanges { watchdog: Some(watchdog), ..ActionChanges::default() }))
+    request(machine, Command::SetActions(ActionChanges { watchdog, ..ActionChanges::default() }))
 }
 
 /// `memsave`: from a linear address of a processor on.
@@ -61,7 +58,6 @@ pub fn save_physical(machine: &dyn Control, arguments: &mut Arguments) -> Result
 fn save(machine: &dyn Control, processor: Option<u32>, arguments: &mut Arguments) -> Result {
     let (address, size) = (arguments.unsigned("val")?, arguments.unsigned("size")?);
     let path = arguments.string("filename")?;
-    arguments.end()?;
     access::save(machine.access()?, processor, address, size, path)?;
     now(json!({}))
 }
@@ -69,7 +65,6 @@ fn save(machine: &dyn Control, processor: Option<u32>, arguments: &mut Arguments
 /// `chardev-send-break`.
 pub fn send_break(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let id = arguments.string("id")?;
-    arguments.end()?;
     machine.send_break(&id)?;
     now(json!({}))
 }

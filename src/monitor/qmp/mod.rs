@@ -4,12 +4,14 @@
 //! the change has happened; until then nothing that was sent behind it is looked at.
 
 mod block;
+mod catalogue;
 mod commands;
 mod error;
 mod framing;
 mod input;
 mod machine;
 mod request;
+mod schema;
 mod text;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use devices::backend::char::{CharBackend, CharClient, CharEvent};
 use serde_json::{Value, json};
 
-use self::commands::{Answer, NEGOTIATE};
+use self::commands::{Answer, NEGOTIATE, NEGOTIATION};
 use self::error::QmpError;
 use self::framing::{Frame, Framing};
 use self::request::Arguments;
@@ -127,8 +129,8 @@ impl QmpMonitor {
     }
 
     fn negotiate(&mut self, mut arguments: Arguments) -> Result<Answer, QmpError> {
+        schema::check(NEGOTIATION, &arguments)?;
         let capabilities = arguments.optional_strings("enable")?;
-        arguments.end()?;
         if let Some(name) = capabilities.first() {
             return Err(QmpError::generic(format!("QMP capability {name} not available")));
         }

@@ -70,6 +70,16 @@ impl From<Map<String, Value>> for Arguments {
 }
 
 impl Arguments {
+    /// One that was given.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
+    /// The names of those that were given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
     fn wrong_type(&self, name: &str, expected: &str) -> QmpError {
         QmpError::generic(format!("Invalid parameter type for '{}{name}', expected: {expected}", self.prefix))
     }
@@ -147,6 +157,15 @@ impl Arguments {
     pub fn signed(&mut self, name: &str) -> Result<i64, QmpError> {
         let value = self.optional(name, "integer", |value| value.as_i64())?;
         self.required(name, value)
+    }
+
+    /// An object of any members that may be left out.
+    pub fn optional_members(&mut self, name: &str) -> Result<Map<String, Value>, QmpError> {
+        let members = self.optional(name, "object", |value| match value {
+            Value::Object(members) => Some(members),
+            _ => None,
+        })?;
+        Ok(members.unwrap_or_default())
     }
 
     /// A list of strings that may be left out.

@@ -163,6 +163,52 @@ fn questions_are_answered() {
     );
 }
 
+/// The forms are those of QEMU's answers (docs/interop/qemu-qmp-ref).
+#[test]
+fn those_who_look_for_abilities_find_them() {
+    let mut fixture = Fixture::ready();
+    let schema = fixture.returned("query-qmp-schema");
+    let find = |name: &str| schema.as_array().unwrap().iter().find(|entity| entity["name"] == name).unwrap();
+    for command in fixture.returned("query-commands").as_array().unwrap() {
+        assert_eq!(find(command["name"].as_str().unwrap())["meta-type"], "command");
+    }
+    assert_eq!(find("RESET")["meta-type"], "event");
+    let members = &find(find("qom-get")["arg-type"].as_str().unwrap())["members"];
+    assert_eq!(*members, json!([{ "name": "path", "type": "str" }, { "name": "property", "type": "str" }]));
+
+    let options = json!([{
+        "option": "machine",
+        "parameters": [{ "name": "iobase", "type": "number", "help": "its first port" }],
+    }]);
+    assert_eq!(fixture.returned("query-command-line-options"), options);
+    let ask = |fixture: &mut Fixture, option: &str| {
+        fixture.ask(&format!(r#"{{"execute":"query-command-line-options","arguments":{{"option":"{option}"}}}}"#))
+    };
+    assert_eq!(ask(&mut fixture, "machine")["return"], options);
+    assert_eq!(ask(&mut fixture, "none"), generic("invalid option name: none"));
+
+    let models = fixture.returned("query-cpu-definitions");
+    assert_eq!(
+        models[1],
+        json!({
+            "name": "qemu64", "typename": "qemu64-x86_64-cpu", "static": false, "migration-safe": true,
+            "deprecated": false, "unavailable-features": ["svm"], "alias-of": "qemu64-v1",
+        })
+    );
+    assert_eq!(models[0]["migration-safe"], false);
+    let mut expand = |model: &str| {
+        fixture.ask(&format!(
+            r#"{{"execute":"query-cpu-model-expansion","arguments":{{"type":"static","model":{model}}}}}"#
+        ))
+    };
+    assert_eq!(
+        expand(r#"{"name":"host","props":{"avx":false}}"#)["return"],
+        json!({ "model": { "name": "host", "props": { "avx": false, "svm": false } } })
+    );
+    assert_eq!(expand(r#"{"name":"i386"}"#), generic("there is no CPU model 'i386'"));
+    assert_eq!(expand("{}"), generic("Parameter 'model.name' is missing"));
+}
+
 #[test]
 fn every_command_of_the_table_answers() {
     let mut fixture = Fixture::ready();
