@@ -193,3 +193,42 @@ impl CharBackend for MemoryChar {
         lock(&self.0).modem = (dtr, rts);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: LineParameters = LineParameters { baud: 9600, data_bits: 7, parity: Parity::Even, two_stop_bits: true };
+
+    /// What a back end is told beside the bytes is nothing that it must know of.
+    fn tell_all(backend: &mut dyn CharBackend) {
+        backend.input_wanted();
+        backend.set_line(LINE);
+        backend.set_break(true);
+        backend.set_modem_outputs(true, false);
+    }
+
+    #[test]
+    fn nobody_takes_everything() {
+        let mut nobody = NullChar;
+        tell_all(&mut nobody);
+        assert_eq!((nobody.write(b"any"), nobody.write(b"")), (3, 0));
+    }
+
+    #[test]
+    fn memory_takes_what_it_has_room_for_and_keeps_what_it_is_told() {
+        let memory = MemoryChar::default();
+        let mut backend = memory.clone();
+        assert_eq!((memory.line(), memory.breaking(), memory.modem_outputs()), (None, false, (false, false)));
+        tell_all(&mut backend);
+        assert_eq!(memory.line(), Some(LINE));
+        assert_eq!((memory.times_wanted(), memory.breaking(), memory.modem_outputs()), (1, true, (true, false)));
+
+        assert_eq!(backend.write(b"all"), 3);
+        memory.set_room(Some(4));
+        assert_eq!((backend.write(b"abc"), backend.write(b"de"), backend.write(b"f")), (3, 1, 0));
+        memory.set_room(None);
+        assert_eq!(backend.write(b"!"), 1);
+        assert_eq!((memory.take_output(), memory.take_output()), (b"allabcd!".to_vec(), Vec::new()));
+    }
+}

@@ -76,7 +76,7 @@ fn check_reset_values<D: IoDevice>(subject: &Subject<D>, expected: &[ResetValue]
 /// Accesses of every size at every offset (sampled in long windows), then a long deterministic random sequence.
 fn hammer<D: IoDevice + 'static>(subject: &Subject<D>) {
     const BASE: u64 = 0x1_0000;
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::default();
     for region in &subject.regions {
         let bus = Bus::new(region.space);
         let device: Arc<_> = subject.device.clone();
@@ -104,10 +104,16 @@ fn hammer<D: IoDevice + 'static>(subject: &Subject<D>) {
 }
 
 /// xorshift64: tests need variety and repeatability, not quality.
-struct Random(u64);
+pub(crate) struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -288,5 +288,6 @@ mod tests {
             keep: Box::new(()),
         };
         contract::check(make, &[]);
+        crate::pci::contract::check(make);
     }
 }

@@ -247,5 +247,6 @@ mod tests {
             Subject { device: shared(bridge), regions: vec![RCR], irqs: Vec::new(), keep: Box::new(isa) }
         };
         contract::check(make, &[ResetValue { region: RCR.id, offset: 0, size: 1, value: 0 }]);
+        crate::pci::contract::check(make);
     }
 }

@@ -225,5 +225,6 @@ mod tests {
             keep: Box::new(()),
         };
         contract::check(pci, &value);
+        crate::pci::contract::check(pci);
     }
 }

@@ -3,6 +3,8 @@
 pub mod bridge;
 pub mod bus;
 pub mod config;
+#[cfg(test)]
+pub(crate) mod contract;
 mod forwarding;
 pub mod mechanism1;
 pub mod msi;

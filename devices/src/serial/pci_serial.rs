@@ -346,6 +346,7 @@ mod tests {
             let values = [(1, 0x00), (2, 0x01), (3, 0x00), (4, 0x08), (5, 0x60), (6, 0xb0)]
                 .map(|(at, value)| ResetValue { region: 0, offset: last + at, size: 1, value });
             contract::check(make, &values);
+            crate::pci::contract::check(make);
         }
     }
 }

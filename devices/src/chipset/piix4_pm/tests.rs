@@ -302,6 +302,7 @@ fn keeps_the_contract() {
         at(APM, 1, 1, 0),
     ];
     contract::check(make, &reset);
+    crate::pci::contract::check(make);
 }
 
 /// The clock source of guests that have no better one.

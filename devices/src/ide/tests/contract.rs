@@ -31,6 +31,7 @@ fn keeps_the_contract() {
         value(4, 8, 0x00),
     ];
     contract::check(make, &reset);
+    crate::pci::contract::check(make);
 }
 
 #[test]

@@ -383,6 +383,7 @@ fn contract_with_a_hot_plug_controller() {
     };
     let register = |offset, value| ResetValue { region: 0, offset, size: 4, value };
     contract::check(make, &[register(0x04, 31), register(0x10, 0x0100_0000), register(0x2c, 0x7f00_0006)]);
+    crate::pci::contract::check(make);
 }
 
 #[test]
@@ -537,6 +538,7 @@ fn contract() {
         keep: Box::new(()),
     };
     contract::check(make, &[]);
+    crate::pci::contract::check(make);
 }
 
 /// A function without windows of its own: nothing but its configuration space is state.

@@ -218,3 +218,38 @@ fn mechanism_1_keeps_the_contract() {
     };
     contract::check(make, &reset);
 }
+
+#[test]
+fn a_window_of_a_bridge_is_the_bridge_and_does_nothing_once_the_bus_is_gone() {
+    let bridge = shared(Probe::new());
+    let mut window = BridgeWindow { bridge: Arc::clone(&bridge), seat: Weak::new(), bus: Weak::new() };
+    assert_eq!((window.name(), window.read(2, 0, 1)), ("probe", 2));
+    let new = window.save();
+    lock(&bridge).config_mut().write(0x3c, 1, 0x0b);
+    let saved = window.save();
+    assert_eq!(saved, lock(&bridge).save());
+    window.reset(ResetKind::System);
+    assert_eq!(lock(&bridge).save(), new);
+    window.write(1, 0, 1, 0xff);
+    assert_eq!(lock(&bridge).save(), new);
+    window.load(&saved).unwrap();
+    assert_eq!(lock(&bridge).config().read_u8(0x3c), 0x0b);
+    assert!(window.load(&State { version: 2, ..new }).is_err());
+    let (mut of_window, mut of_bridge) = (Inspector::default(), Inspector::default());
+    window.inspect(&mut of_window);
+    lock(&bridge).inspect(&mut of_bridge);
+    assert_eq!(of_window.items().len(), of_bridge.items().len());
+}
+
+#[test]
+fn a_function_is_looked_at_where_it_sits() {
+    let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
+    let intx = std::array::from_fn(|wire| IrqInput::new(Arc::new(NoSink), wire as u32));
+    let bus = PciBus::new(ports, memory, intx);
+    bus.insert(PciAddress::slot(4), "probe", shared(Probe::new())).unwrap();
+    assert_eq!(bus.look_at(PciAddress::slot(4), |function| function.config().read_u16(0)), Some(0x1234));
+    assert_eq!(bus.look_at(PciAddress::slot(5), |_| ()), None);
+    assert_eq!((bus.name(), bus.find(1).is_none(), bus.secondaries().len()), ("pci.0", true, 0));
+    assert_eq!(bus.free_slot().unwrap(), PciAddress::slot(0));
+    assert!(!bus.bus_master().is_open());
+}

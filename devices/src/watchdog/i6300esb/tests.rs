@@ -292,4 +292,5 @@ fn contract() {
     };
     let value = |offset, value| ResetValue { region: 0, offset, size: 4, value };
     contract::check(make, &[value(0, 0xf_ffff), value(4, 0xf_ffff), value(8, 0), value(12, 0)]);
+    crate::pci::contract::check(make);
 }
