@@ -14,6 +14,12 @@ pub struct Pvpanic {
     pub events: u8,
 }
 
+impl Default for Pvpanic {
+    fn default() -> Self {
+        Self { id: None, ioport: 0x505, events: 3 }
+    }
+}
+
 /// A device without settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -118,7 +118,7 @@ fn assemble(
         cpus: &cpus,
     };
     let mut board = Board::new(foundation, config, backends)?;
-    board.add_flash(flash, &slots);
+    board.add_flash(flash.into_iter().map(|chip| chip.into_device(&slots)));
     let rtc_timers = match rtc_is_own {
         true => Some(QueueRunner::new(rtc_queue, false).context("can't make a timer")?),
         false => None,

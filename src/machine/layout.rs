@@ -28,6 +28,8 @@ pub const IOAPIC: u64 = 0xfec0_0000;
 pub const HPET: Range<u64> = 0xfed0_0000..0xfed0_0400;
 /// The local APICs' registers, and the window for message-signalled interrupts.
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
+/// The memory of pc-testdev.
+pub const PC_TESTDEV: u64 = 0xff00_0000;
 /// The identity-mapped page table that KVM wants on processors that can't run unpaged code (one page).
 pub const KVM_IDENTITY_MAP: u64 = 0xfeff_c000;
 /// The task state segment that KVM wants on such processors (three pages).

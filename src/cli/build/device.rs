@@ -243,11 +243,14 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
         }
         "ide-hd" => ide::device(Media::Disk, id, &list, &mut taken.ide, &given.origin)?,
         "ide-cd" => ide::device(Media::Cdrom, id, &list, &mut taken.ide, &given.origin)?,
-        "pvpanic" => DeviceConfig::Pvpanic(Pvpanic {
-            id,
-            ioport: list.number("ioport").unwrap_or(0x505),
-            events: list.number("events").unwrap_or(3),
-        }),
+        "pvpanic" => {
+            let default = Pvpanic::default();
+            DeviceConfig::Pvpanic(Pvpanic {
+                id,
+                ioport: list.number("ioport").unwrap_or(default.ioport),
+                events: list.number("events").unwrap_or(default.events),
+            })
+        }
         "ib700" => DeviceConfig::Ib700(PlainDevice { id }),
         "pc-testdev" => DeviceConfig::PcTestdev(PlainDevice { id }),
         other => match pci::device(given, other, &list)? {

@@ -10,9 +10,8 @@ use devices::watchdog::Ib700;
 use super::Board;
 use crate::config;
 use crate::machine::board::port;
+use crate::machine::layout::PC_TESTDEV;
 
-/// Where the memory of pc-testdev lies.
-const TESTDEV_MEMORY: u64 = 0xff00_0000;
 /// Interrupts of the ISA bus.
 const ISA_IRQS: u8 = 16;
 
@@ -43,7 +42,7 @@ impl Board {
             _ => IrqLine::detached(),
         };
         let device = shared(PcTestdev::new(std::array::from_fn(line)));
-        self.memory.map(TESTDEV_MEMORY, PcTestdev::MEMORY, Priority::Fixed, device.clone());
+        self.memory.map(PC_TESTDEV, PcTestdev::MEMORY, Priority::Fixed, device.clone());
         let [latch, flush, bytes, irqs] = port::PC_TESTDEV;
         let windows = [
             (latch, PcTestdev::LATCH),
