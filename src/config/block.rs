@@ -91,6 +91,10 @@ pub enum Locking {
 pub enum ImageFormat {
     /// The bytes of the medium, one after the other.
     Raw,
+    /// Clusters that exist when they are written, over another image if there is one.
+    Qcow2,
+    /// A text that says in which files the parts of the medium are.
+    Vmdk,
 }
 
 /// What may be done with an image.

@@ -14,22 +14,8 @@ use crate::config::{
 };
 
 /// Formats of QEMU's that natoma does not read.
-const OTHER_FORMATS: [&str; 14] = [
-    "qcow2",
-    "qcow",
-    "qed",
-    "vmdk",
-    "vdi",
-    "vpc",
-    "vhdx",
-    "luks",
-    "parallels",
-    "bochs",
-    "cloop",
-    "dmg",
-    "vvfat",
-    "nbd",
-];
+const OTHER_FORMATS: [&str; 12] =
+    ["qcow", "qed", "vdi", "vpc", "vhdx", "luks", "parallels", "bochs", "cloop", "dmg", "vvfat", "nbd"];
 /// Beginnings of file names that are no files to QEMU.
 const PROTOCOLS: [&str; 14] = [
     "nbd:",
@@ -342,10 +328,15 @@ fn format(list: &KeyValues, origin: &Origin) -> Result<Option<ImageFormat>, Usag
     match list.text("format").or_else(|| list.text("driver")) {
         None => Ok(None),
         Some("raw") => Ok(Some(ImageFormat::Raw)),
+        Some("qcow2") => Ok(Some(ImageFormat::Qcow2)),
+        Some("vmdk") => Ok(Some(ImageFormat::Vmdk)),
         Some(name) if OTHER_FORMATS.contains(&name) => Err(origin.error(format_args!(
-            "format={name} is not supported yet; convert the image with 'qemu-img convert -O raw', and use format=raw"
+            "format={name} is not supported; convert the image with 'qemu-img convert -O qcow2', and use format=qcow2"
         ))),
-        Some(name) => Err(origin.error(format_args!("there is no format '{name}'; natoma has raw"))),
+        Some(name) => Err(origin.error(format_args!(
+            "there is no format '{name}'{}; natoma has raw, qcow2 and vmdk",
+            did_you_mean(name, ["raw", "qcow2", "vmdk"])
+        ))),
     }
 }
 

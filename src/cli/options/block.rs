@@ -22,7 +22,11 @@ const DRIVE: Schema = Schema::plain(
         Key::new("unit", Kind::Number(0, 63), "its number on the bus"),
         Key::new("bus", Kind::Number(0, 1), "the channel of IDE"),
         Key::new("id", Kind::Text("ID"), "its name (default: interface and number, floppy0 say)"),
-        Key::new("format", Kind::Text("FORMAT"), "format of the image: raw (default: found out from its contents)"),
+        Key::new(
+            "format",
+            Kind::Text("FORMAT"),
+            "format of the image: raw, qcow2 or vmdk (default: found out from its contents)",
+        ),
         Key::missing("driver", &["raw"], "use format=raw"),
         Key::new("readonly", Kind::Flag, "the guest can't write to it (default off)"),
         Key::new("read-only", Kind::Flag, "the same"),
@@ -109,7 +113,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("drive", Argument::List("file=PATH[,KEY=VALUE...]", &DRIVE), Section::Drives, "define a drive")
         .group("drive")
         .details(
-            "The images are raw. Nobody else may write to an image in use; QEMU and its tools respect that, and natoma respects \
+            "Nobody else may write to an image in use; QEMU and its tools respect that, and natoma respects \
              theirs. `-drive help` lists the keys.",
         ),
     OptionSpec::new("fda", Argument::File("PATH"), Section::Drives, "put an image into floppy drive A")

@@ -62,15 +62,15 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         ("-drive if=virtio,file=/i", "-drive if=virtio,file=/i: if=virtio is not supported yet"),
         ("-drive if=flopy", "-drive if=flopy: there is no interface 'flopy'; did you mean 'floppy'?"),
         (
-            "-drive if=floppy,format=qcow2,file=/i",
-            "-drive if=floppy,format=qcow2,file=/i: format=qcow2 is not supported yet; convert",
+            "-drive if=floppy,format=qed,file=/i",
+            "-drive if=floppy,format=qed,file=/i: format=qed is not supported; convert",
         ),
         ("-drive if=floppy,format=row,file=/i", "-drive if=floppy,format=row,file=/i: there is no format 'row'"),
         (
             "-drive if=floppy,cache=none,file=/i",
             "-drive if=floppy,cache=none,file=/i: cache=none: natoma does not go around",
         ),
-        ("-drive if=floppy,format=qcow2", "-drive if=floppy,format=qcow2: format=qcow2 is not supported yet"),
+        ("-drive if=floppy,format=qed", "-drive if=floppy,format=qed: format=qed is not supported"),
         (
             "-drive if=floppy,readonly=off,read-only=on,file=/i",
             "-drive if=floppy,readonly=off,read-only=on,file=/i: readonly and read-only mean the same here",

@@ -17,9 +17,26 @@ pub(super) const SECTOR: u64 = 512;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub file: File,
-    /// Length in bytes, a multiple of [`SECTOR`].
+    /// Length in bytes.
     pub len: u64,
     pub read_only: bool,
+}
+
+impl Opened {
+    /// Checks that the file has whole sectors, as a medium has.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn check_sectors(&self) -> Result<()> {
+        let len = self.len;
+        if !len.is_multiple_of(SECTOR) {
+            bail!(
+                "its size, {len} bytes, is no multiple of {SECTOR}: it is cut off or no image; 'truncate -s %{SECTOR}' fills the \
+                 last sector"
+            );
+        }
+        Ok(())
+    }
 }
 
 const DIRECTORY: &str =
@@ -46,12 +63,6 @@ pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
     let len = file.seek(SeekFrom::End(0)).context("its size can't be found out")?;
     if len == 0 {
         bail!("it is empty: make it as large as the medium, with 'truncate -s SIZE' say");
-    }
-    if len % SECTOR != 0 {
-        bail!(
-            "its size, {len} bytes, is no multiple of {SECTOR}: it is cut off or no image; 'truncate -s %{SECTOR}' fills the \
-             last sector"
-        );
     }
     Ok(Opened { file, len, read_only })
 }

@@ -1,15 +1,20 @@
 //! Back ends of drives: image files of the host.
 //!
-//! An image is raw: the bytes of the medium, one after the other, in a file or on a block device. All images are opened
-//! before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
+//! An image is a file or a block device, in one of several formats; a raw one has the bytes of the medium, one after the other. All
+//! images are opened before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
 
 mod file;
+mod image;
 mod lock;
+pub mod memory;
 pub mod node;
 mod overlay;
 mod probe;
+pub mod qcow2;
 mod raw;
+mod storage;
 mod vectored;
+mod vmdk;
 
 use std::sync::{Arc, Mutex};
 
@@ -19,9 +24,7 @@ use devices::base::lock as locked;
 
 use self::node::{Node, Waiting};
 use self::overlay::Overlay;
-use self::raw::{Guard, RawImage};
 use crate::config::{Access, CacheMode, Drive, Image};
-use crate::tell::tell;
 
 /// What is in a drive.
 type Medium = Option<Box<dyn BlockBackend>>;
@@ -76,30 +79,11 @@ pub fn open_node(image: &Image) -> Result<Arc<dyn Node>> {
 fn open_file(image: &Image) -> Result<Arc<dyn Node>> {
     // Nobody writes to the file under an overlay.
     let access = if image.snapshot { Access::ReadOnly } else { image.access };
-    let opened = file::open(&image.path, access)?;
-    lock::lock(&opened.file, opened.read_only, image.locking)?;
-    let mut guard = Guard::Off;
-    if image.format.is_none() {
-        if let Some(format) = probe::format(&opened.file)? {
-            return Err(anyhow!(
-                "it is in the {format} format, which natoma can't read yet: convert it with 'qemu-img convert -O raw', \
-                 or add format=raw if the guest is to see the file as it is"
-            ));
-        }
-        if !opened.read_only {
-            guard = Guard::On;
-            tell(format_args!(
-                "warning: {}: the image seems to be raw, but a guest could make it look like another format: \
-                 writes of that kind are refused. Add format=raw to lift this",
-                image.path.display()
-            ));
-        }
-    }
-    let raw = Arc::new(RawImage::new(opened, guard, image.cache != CacheMode::Unsafe));
+    let node = image::open(image, access)?;
     if image.snapshot {
-        return Ok(Arc::new(Overlay::new(raw, image.access == Access::ReadOnly)?));
+        return Ok(Arc::new(Overlay::new(node, image.access == Access::ReadOnly)?));
     }
-    Ok(raw)
+    Ok(node)
 }
 
 #[cfg(test)]

@@ -28,10 +28,11 @@ const MAGICS: [(&str, usize, &[u8]); 12] = [
 /// The beginning of the text that describes the parts of a vmdk image.
 const VMDK_DESCRIPTOR: &[u8] = b"# Disk DescriptorFile";
 
-/// The format that an image seems to be in; `None`: raw.
-pub(super) fn format(file: &File) -> io::Result<Option<&'static str>> {
+/// The format that an image of `len` bytes seems to be in; `None`: raw.
+pub(super) fn format(file: &File, len: u64) -> io::Result<Option<&'static str>> {
     let mut sector = [0; SECTOR as usize];
-    file.read_exact_at(&mut sector, 0)?;
+    let there = usize::try_from(len).unwrap_or(usize::MAX).min(sector.len());
+    file.read_exact_at(&mut sector[..there], 0)?;
     Ok(format_of(&sector))
 }
 

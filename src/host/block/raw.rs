@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use devices::backend::block::BlockError;
 use vm_memory::VolatileSlice;
@@ -24,7 +24,7 @@ pub(super) enum Guard {
 /// A raw image.
 pub(super) struct RawImage {
     file: File,
-    len: u64,
+    len: AtomicU64,
     read_only: bool,
     guard: Guard,
     /// The user has been told what the guard does: a guest may go on trying.
@@ -36,6 +36,7 @@ impl RawImage {
     /// `flush`: flushing does something.
     pub fn new(opened: Opened, guard: Guard, flush: bool) -> Self {
         let Opened { file, len, read_only } = opened;
+        let len = AtomicU64::new(len);
         Self { file, len, read_only, guard, guard_told: AtomicBool::new(false), flush }
     }
 
@@ -63,7 +64,7 @@ impl RawImage {
 
 impl Node for RawImage {
     fn len(&self) -> u64 {
-        self.len
+        self.len.load(Ordering::Acquire)
     }
 
     fn is_read_only(&self) -> bool {
@@ -71,7 +72,7 @@ impl Node for RawImage {
     }
 
     fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
-        check_transfer(self.len, offset, to)?;
+        check_transfer(self.len(), offset, to)?;
         // A file that somebody cut off fails here: what is missing is not made up.
         vectored::read_exact(&self.file, offset, to).map_err(host_error)
     }
@@ -80,7 +81,7 @@ impl Node for RawImage {
         if self.read_only {
             return Err(BlockError::ReadOnly);
         }
-        check_transfer(self.len, offset, from)?;
+        check_transfer(self.len(), offset, from)?;
         let durable = durable && self.flush;
         if self.guard == Guard::Off || offset >= SECTOR {
             return vectored::write_all(&self.file, offset, from, durable).map_err(host_error);
@@ -92,6 +93,21 @@ impl Node for RawImage {
 
     fn flush(&self) -> Result<(), BlockError> {
         if self.flush && !self.read_only { self.file.sync_data().map_err(host_error) } else { Ok(()) }
+    }
+
+    fn resize(&self, len: u64) -> Result<(), BlockError> {
+        if self.read_only {
+            return Err(BlockError::ReadOnly);
+        }
+        // A block device is as long as it is.
+        match self.file.set_len(len) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+            }
+            done => done.map_err(host_error)?,
+        }
+        self.len.store(len, Ordering::Release);
+        Ok(())
     }
 
     fn raw(&self) -> Option<RawAccess<'_>> {

@@ -137,11 +137,21 @@ fn an_image_of_unstated_format_does_not_change_its_looks() {
     stated.write_at(3, &[0xfb, 0, 0, 0, 3]).unwrap();
     drop(stated);
     let message = refusal(&unstated);
-    assert!(message.contains("qcow2") && message.contains("format=raw"), "{message}");
+    assert!(message.contains("clusters"), "it is taken for a qcow2 image, a damaged one: {message}");
 
     contents[0x40..0x44].copy_from_slice(&[0x7f, 0x10, 0xda, 0xbe]);
     fs::write(&path, contents).unwrap();
-    assert!(refusal(&unstated).contains("vdi"));
+    let message = refusal(&unstated);
+    assert!(message.contains("vdi format") && message.contains("format=raw"), "{message}");
+    for (magic, name) in
+        [(&b"LUKS\xba\xbe"[..], "LUKS"), (b"QED\0", "qed"), (b"vhdxfile", "vhdx"), (b"QFI\xfb\0\0\0\x01", "qcow")]
+    {
+        contents = [0; 1024];
+        contents[..magic.len()].copy_from_slice(magic);
+        fs::write(&path, contents).unwrap();
+        let message = refusal(&unstated);
+        assert!(message.contains(name) && message.contains("qemu-img convert"), "{message}");
+    }
 }
 
 #[test]
@@ -163,5 +173,59 @@ fn what_can_t_be_opened_says_why() {
         assert!(message.contains("it is a directory: name a file"), "{message}");
         let message = refusal(&Image { access, ..image(&directory.path().join("absent")) });
         assert!(message.ends_with("absent: No such file or directory (os error 2)"), "{message}");
+    }
+}
+
+/// Images of qemu-img's, by their names on the disk.
+#[test]
+fn an_image_opens_with_the_chain_of_images_that_it_is_made_over() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let img = |words: &str| {
+        let words = words.split_whitespace().map(|word| word.replace('%', directory.path().to_str().unwrap()));
+        std::process::Command::new("qemu-img").args(words).status().is_ok_and(|status| status.success())
+    };
+    let contents: Vec<u8> = (0..1_u32 << 20).map(|n| (n >> 9) as u8).collect();
+    fs::create_dir(at("bases")).unwrap();
+    fs::write(at("bases/base.raw"), &contents).unwrap();
+    if !img("create -q -f qcow2 -F raw -b base.raw %/bases/middle.qcow2") {
+        println!("SKIPPED: there is no qemu-img (Debian: qemu-utils)");
+        return;
+    }
+    assert!(img("create -q -f qcow2 -F qcow2 -b bases/middle.qcow2 %/top.qcow2"));
+    let top = at("top.qcow2");
+    for image in [Image::new(&top), Image { format: Some(ImageFormat::Qcow2), ..Image::new(&top) }] {
+        let mut medium = open(&image).unwrap();
+        assert_eq!((medium.len(), medium.is_read_only()), (1 << 20, false));
+        assert!(read(&mut medium, 512, 69_000) == contents[512..69_512]);
+        medium.write_at(70_000, b"new").unwrap();
+        medium.flush().unwrap();
+        // The lower images are in use too, for reading.
+        let message = refusal(&Image { format: Some(ImageFormat::Raw), ..Image::new(at("bases/base.raw")) });
+        assert!(message.contains("another process uses it"), "{message}");
+        drop(medium);
+        assert_eq!(read(&mut open(&Image { access: Access::ReadOnly, ..image }).unwrap(), 69_999, 5)[1..4], *b"new");
+    }
+    assert!(fs::read(at("bases/base.raw")).unwrap() == contents);
+    assert!(img("compare -s -f raw -F qcow2 %/bases/base.raw %/bases/middle.qcow2"));
+    assert!(img("check -q %/top.qcow2"));
+    // Over a snapshot the image stays as it is.
+    let before = fs::read(&top).unwrap();
+    open(&Image { snapshot: true, ..Image::new(&top) }).unwrap().write_at(0, &[1]).unwrap();
+    assert!(fs::read(&top).unwrap() == before);
+
+    // Chains that don't end, and names that are no files.
+    assert!(img("create -q -f qcow2 -u -F qcow2 -b loop.qcow2 %/loop.qcow2 1M"));
+    let message = refusal(&Image { access: Access::ReadOnly, ..Image::new(at("loop.qcow2")) });
+    assert!(message.contains("does one refer to itself?"), "{message:.300}");
+    for (backing, format, reason) in [
+        ("ssh://host/x", "raw", "qemu-img rebase"),
+        ("missing", "raw", "its backing file missing can't be used: No such file"),
+        ("bases/base.raw", "vdi", "vdi format"),
+        ("bases/base.raw", "qcow2", "no qcow2 image"),
+    ] {
+        assert!(img(&format!("create -q -f qcow2 -u -F {format} -b {backing} %/odd.qcow2 1M")));
+        let message = refusal(&Image::new(at("odd.qcow2")));
+        assert!(message.contains(reason), "{message}");
     }
 }

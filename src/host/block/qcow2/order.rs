@@ -1,0 +1,370 @@
+//! In what order the parts of a qcow2 image get to its file.
+//!
+//! A cluster is found through links (the L1 table, L2 tables, the refcount table) and counted in refcount blocks. Whenever
+//! writing ends, by a kill or a loss of power, this has to hold in the file, or the next writer destroys data:
+//!
+//! 1. what a link leads to is there, and counted, before the link;
+//! 2. a count goes down, and a cluster is used for something else, only after the link to it is gone.
+//!
+//! Clusters that are counted without a link are merely lost until `qemu-img check -r leaks`.
+//!
+//! imago writes L2 tables and refcount blocks from its caches in this order, but it does not wait for the disk in between, and it
+//! links new L2 tables and refcount blocks while their own counts are still in its cache. So natoma stands between imago and
+//! the file: it knows which clusters are links and which are counts, waits for the disk where one has to be there before the
+//! other, and counts a new table in the file before it lets the link to it through (imago writes the same count later).
+//!
+//! As it knows where the metadata is, it also refuses to write data there, which only the links of a damaged image ask for.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use devices::base::lock;
+use vm_memory::VolatileSlice;
+
+use super::super::node::{Node, read_bytes, total_len, write_bytes};
+use super::super::storage::io_error;
+use super::header::Header;
+
+/// Where the offset is in an entry of the L1 and refcount tables.
+const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+/// Where the header says where the refcount table is: an offset of 8 bytes, then its number of clusters in 4.
+const REFTABLE_FIELDS: std::ops::Range<u64> = 48..60;
+
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// imago, its tables.
+    Metadata,
+    /// The guest.
+    Data,
+}
+
+/// What has been written since the disk last confirmed everything.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Unconfirmed {
+    /// Something that links can lead to: data, counts, tables that nothing links to yet.
+    targets: bool,
+    /// Links in place of others, whose targets may become something else.
+    links: bool,
+}
+
+/// Where the metadata is.
+#[derive(Debug)]
+struct Layout {
+    reftable: u64,
+    /// Offsets of refcount blocks by index; 0: there is none.
+    blocks: Vec<u64>,
+    /// The same for those that look a cluster up.
+    block_set: HashSet<u64>,
+    /// Offsets of L2 tables by index; 0: there is none.
+    tables: Vec<u64>,
+    table_set: HashSet<u64>,
+}
+
+/// Keeps the order for one image.
+#[derive(Debug)]
+pub struct Order {
+    cluster_bits: u32,
+    refcount_order: u32,
+    l1: u64,
+    layout: RwLock<Layout>,
+    unconfirmed: Mutex<Unconfirmed>,
+    /// Held while metadata is written: it keeps what waits for the disk and what was waited for together.
+    metadata: Mutex<()>,
+}
+
+/// What a write of metadata is.
+enum Kind {
+    /// The header moves the refcount table.
+    Moves,
+    /// Entries of a table, from this index on, that link to L2 tables or to refcount blocks.
+    L1(usize),
+    Reftable(usize),
+    /// The links of an L2 table.
+    Links,
+    Counts,
+    /// Nothing leads there yet.
+    Target,
+}
+
+impl Order {
+    /// For the image in `file`.
+    ///
+    /// # Errors
+    /// Its tables can't be read.
+    pub fn new(file: &dyn Node, header: &Header) -> io::Result<Self> {
+        let blocks = read_table(file, header.reftable_offset, header.reftable_len / 8)?;
+        let tables = read_table(file, header.l1_offset, header.l1_entries)?;
+        let layout = Layout {
+            reftable: header.reftable_offset,
+            block_set: blocks.iter().copied().filter(|offset| *offset != 0).collect(),
+            blocks,
+            table_set: tables.iter().copied().filter(|offset| *offset != 0).collect(),
+            tables,
+        };
+        Ok(Self {
+            cluster_bits: header.cluster_bits,
+            refcount_order: header.refcount_order,
+            l1: header.l1_offset,
+            layout: RwLock::new(layout),
+            unconfirmed: Mutex::default(),
+            metadata: Mutex::default(),
+        })
+    }
+
+    /// Writes `from` at `offset` of `file` after what has to be there before, having called `make_room`.
+    ///
+    /// # Errors
+    /// The host fails, or data would destroy metadata.
+    pub fn write(
+        &self,
+        role: Role,
+        file: &dyn Node,
+        offset: u64,
+        from: &[VolatileSlice<'_>],
+        make_room: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let len = total_len(from) as u64;
+        if role == Role::Data {
+            self.check_data(offset, len)?;
+            // The cluster may have been another's: that link has to be gone.
+            if lock(&self.unconfirmed).links {
+                self.confirm(file)?;
+            }
+            make_room()?;
+            let done = file.write(offset, from, false).map_err(io_error);
+            lock(&self.unconfirmed).targets = true;
+            return done;
+        }
+        let _metadata = lock(&self.metadata);
+        let kind = self.kind(offset, len);
+        make_room()?;
+        match kind {
+            Kind::Target => self.write_unlinked(file, offset, from),
+            Kind::Counts => {
+                if lock(&self.unconfirmed).links {
+                    self.confirm_locked(file)?;
+                }
+                self.write_unlinked(file, offset, from)
+            }
+            Kind::Links => {
+                let done = self.write_links(file, offset, from);
+                lock(&self.unconfirmed).links = true;
+                done
+            }
+            Kind::L1(first) => {
+                let entries = table_entries(from);
+                for (index, target) in changed(&self.layout().tables, first, &entries) {
+                    self.count(file, target)?;
+                    log::trace!("L2 table {index} is now at {target:#x}");
+                }
+                self.write_links(file, offset, from)?;
+                let mut layout = self.layout.write().unwrap_or_else(PoisonError::into_inner);
+                let Layout { tables, table_set, .. } = &mut *layout;
+                lock(&self.unconfirmed).links |= replace(tables, table_set, first, &entries);
+                Ok(())
+            }
+            Kind::Reftable(first) => {
+                let entries = table_entries(from);
+                for (index, target) in changed(&self.layout().blocks, first, &entries) {
+                    // A block that counts itself is in the file already, with that count.
+                    if self.block_index(target) != index as u64 {
+                        self.count(file, target)?;
+                    }
+                }
+                self.write_links(file, offset, from)?;
+                let mut layout = self.layout.write().unwrap_or_else(PoisonError::into_inner);
+                let Layout { blocks, block_set, .. } = &mut *layout;
+                lock(&self.unconfirmed).links |= replace(blocks, block_set, first, &entries);
+                Ok(())
+            }
+            Kind::Moves => {
+                self.write_links(file, offset, from)?;
+                self.confirm_locked(file)?;
+                self.find_reftable(file)
+            }
+        }
+    }
+
+    fn layout(&self) -> std::sync::RwLockReadGuard<'_, Layout> {
+        self.layout.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cluster(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    /// Number of bits of a cluster number that say where its count is in a block.
+    fn block_bits(&self) -> u32 {
+        self.cluster_bits + 3 - self.refcount_order
+    }
+
+    /// Index of the refcount block that counts the cluster at `offset`.
+    fn block_index(&self, offset: u64) -> u64 {
+        offset >> (self.cluster_bits + self.block_bits())
+    }
+
+    /// What is written at `offset` by imago.
+    fn kind(&self, offset: u64, len: u64) -> Kind {
+        let layout = self.layout();
+        let within = |start: u64, entries: usize| {
+            (start..start + entries as u64 * 8).contains(&offset).then(|| ((offset - start) / 8) as usize)
+        };
+        if offset < REFTABLE_FIELDS.end && offset + len > REFTABLE_FIELDS.start {
+            Kind::Moves
+        } else if let Some(first) = within(self.l1, layout.tables.len()) {
+            Kind::L1(first)
+        } else if let Some(first) = within(layout.reftable, layout.blocks.len()) {
+            Kind::Reftable(first)
+        } else if layout.block_set.contains(&offset) {
+            Kind::Counts
+        } else if layout.table_set.contains(&offset) {
+            Kind::Links
+        } else {
+            Kind::Target
+        }
+    }
+
+    /// Refuses data that would destroy metadata.
+    fn check_data(&self, offset: u64, len: u64) -> io::Result<()> {
+        let layout = self.layout();
+        let end = offset.saturating_add(len);
+        let touches = |start: u64, entries: usize| {
+            let len = (entries as u64 * 8).next_multiple_of(self.cluster());
+            offset < start.saturating_add(len) && start < end
+        };
+        let first = offset & !(self.cluster() - 1);
+        let hit = touches(self.l1, layout.tables.len())
+            || touches(layout.reftable, layout.blocks.len())
+            || (first..end)
+                .step_by(1 << self.cluster_bits)
+                .any(|cluster| layout.block_set.contains(&cluster) || layout.table_set.contains(&cluster));
+        if hit {
+            let reason = format!(
+                "the image is damaged: data of the guest is said to be where the image's own tables are (byte {offset:#x} \
+                 of the file); stop the machine and repair it with 'qemu-img check -r all'"
+            );
+            log::error!("{reason}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(())
+    }
+
+    /// Has the disk confirm everything written so far.
+    ///
+    /// # Errors
+    /// The host fails.
+    pub fn confirm(&self, file: &dyn Node) -> io::Result<()> {
+        let _metadata = lock(&self.metadata);
+        self.confirm_locked(file)
+    }
+
+    fn confirm_locked(&self, file: &dyn Node) -> io::Result<()> {
+        let before = std::mem::take(&mut *lock(&self.unconfirmed));
+        file.flush().map_err(|error| {
+            let mut unconfirmed = lock(&self.unconfirmed);
+            unconfirmed.targets |= before.targets;
+            unconfirmed.links |= before.links;
+            io_error(error)
+        })
+    }
+
+    fn write_unlinked(&self, file: &dyn Node, offset: u64, from: &[VolatileSlice<'_>]) -> io::Result<()> {
+        let done = file.write(offset, from, false).map_err(io_error);
+        lock(&self.unconfirmed).targets = true;
+        done
+    }
+
+    fn write_links(&self, file: &dyn Node, offset: u64, from: &[VolatileSlice<'_>]) -> io::Result<()> {
+        if lock(&self.unconfirmed).targets {
+            self.confirm_locked(file)?;
+        }
+        file.write(offset, from, false).map_err(io_error)
+    }
+
+    /// Sees to it that the cluster at `offset`, which is about to be linked, has a count in the file.
+    fn count(&self, file: &dyn Node, offset: u64) -> io::Result<()> {
+        let block = usize::try_from(self.block_index(offset)).ok();
+        let block = block.and_then(|index| self.layout().blocks.get(index).copied()).filter(|block| *block != 0);
+        let Some(block) = block else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a new table of the image is not counted anywhere"));
+        };
+        let index = (offset >> self.cluster_bits) & ((1 << self.block_bits()) - 1);
+        let bits = 1_u64 << self.refcount_order;
+        let (at, len) = (block + index * bits / 8, usize::try_from(bits / 8).unwrap_or(0).max(1));
+        let mut bytes = [0; 8];
+        let count = &mut bytes[..len];
+        read_bytes(file, at, count).map_err(io_error)?;
+        let (shift, mask) = if bits < 8 { ((index * bits % 8) as u32, (1_u8 << bits) - 1) } else { (0, 0xff) };
+        let counted = if bits < 8 { (count[0] >> shift) & mask != 0 } else { count.iter().any(|byte| *byte != 0) };
+        if counted {
+            return Ok(());
+        }
+        // Numbers have their last byte last; of several in a byte the first one is in the lowest bits.
+        count[len - 1] |= 1 << shift;
+        lock(&self.unconfirmed).targets = true;
+        write_bytes(file, at, count, false).map_err(io_error)
+    }
+
+    /// Reads again where the refcount blocks are, as the table has moved.
+    fn find_reftable(&self, file: &dyn Node) -> io::Result<()> {
+        let mut fields = [0; 12];
+        read_bytes(file, REFTABLE_FIELDS.start, &mut fields).map_err(io_error)?;
+        let (offset, clusters) = fields.split_at(8);
+        let offset = u64::from_be_bytes(offset.try_into().unwrap_or_default());
+        let clusters = u32::from_be_bytes(clusters.try_into().unwrap_or_default());
+        let blocks = read_table(file, offset, u64::from(clusters) * self.cluster() / 8)?;
+        let mut layout = self.layout.write().unwrap_or_else(PoisonError::into_inner);
+        layout.reftable = offset;
+        layout.block_set = blocks.iter().copied().filter(|offset| *offset != 0).collect();
+        layout.blocks = blocks;
+        Ok(())
+    }
+}
+
+/// The offsets in a table of the image.
+fn read_table(file: &dyn Node, offset: u64, entries: u64) -> io::Result<Vec<u64>> {
+    // What is past the end of the file is zero; the header has been checked to begin with.
+    let there = file.len().saturating_sub(offset).min(entries * 8);
+    let mut bytes = vec![0; usize::try_from(entries * 8).map_err(io::Error::other)?];
+    read_bytes(file, offset, &mut bytes[..usize::try_from(there).map_err(io::Error::other)?]).map_err(io_error)?;
+    Ok(offsets(&bytes))
+}
+
+/// The offsets in the entries of a table that are written.
+fn table_entries(from: &[VolatileSlice<'_>]) -> Vec<u64> {
+    let mut bytes = vec![0; total_len(from)];
+    let mut at = 0;
+    for slice in from {
+        at += slice.copy_to(&mut bytes[at..]);
+    }
+    offsets(&bytes)
+}
+
+fn offsets(table: &[u8]) -> Vec<u64> {
+    let entries = table.as_chunks().0;
+    entries.iter().map(|entry| u64::from_be_bytes(*entry) & OFFSET).collect()
+}
+
+/// Those of the entries that link to another place than before, with their indices.
+fn changed(old: &[u64], first: usize, new: &[u64]) -> Vec<(usize, u64)> {
+    let old = old.get(first..).unwrap_or_default().iter().chain(std::iter::repeat(&0));
+    let pairs = new.iter().zip(old).enumerate();
+    pairs.filter(|(_, (new, old))| **new != 0 && new != old).map(|(at, (new, _))| (first + at, *new)).collect()
+}
+
+/// Takes over entries that have been written. Tells whether one was in use for something else.
+fn replace(table: &mut [u64], set: &mut HashSet<u64>, first: usize, new: &[u64]) -> bool {
+    let mut replaced = false;
+    for (entry, new) in table.iter_mut().skip(first).zip(new) {
+        if entry != new {
+            replaced |= set.remove(entry);
+            *entry = *new;
+            if *new != 0 {
+                set.insert(*new);
+            }
+        }
+    }
+    replaced
+}
