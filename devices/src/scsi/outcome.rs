@@ -2,6 +2,7 @@
 
 use super::Sense;
 use super::cd::Fields;
+use super::task::Job;
 
 /// What a command leads to.
 pub(crate) enum Outcome {
@@ -15,6 +16,8 @@ pub(crate) enum Outcome {
     Blocks { first: u32, count: u32, fields: Fields },
     /// So many bytes come from the host.
     Parameters(usize),
+    /// This has to be done by the medium, one after the other.
+    Jobs(Vec<Job>),
 }
 
 impl Outcome {

@@ -217,6 +217,14 @@ impl DiskPort {
         }
     }
 
+    /// Gives up one request, after those that are under way have been carried out: nothing is heard of it any more.
+    pub fn abandon(&mut self, id: u64) {
+        if self.pending.get(&id).is_some_and(|pending| !pending.held) {
+            self.drain();
+        }
+        self.pending.remove(&id);
+    }
+
     /// Gives up all requests, also those that were kept because of an error.
     pub fn cancel(&mut self) {
         if let Some(backend) = &mut self.backend

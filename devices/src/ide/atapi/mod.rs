@@ -10,7 +10,8 @@ use super::registers::{error, reason};
 use super::task_file::TaskFile;
 use crate::backend::disk::{DiskPort, Done, Operation, Payload};
 use crate::base::{GuestBuffer, ResetKind};
-use crate::scsi::cd::{BLOCK, CdDrive, Fields, LONGEST_PARAMETERS, RAW_BLOCK};
+use crate::scsi::cd::{BLOCK, CdDrive, Fields, RAW_BLOCK};
+use crate::scsi::mode::LONGEST_PARAMETERS;
 use crate::scsi::{Cdb, Outcome, Sense, opcode, padded};
 
 /// Bytes of a command packet.
@@ -149,6 +150,8 @@ impl Cd {
                 (Vec::new(), Some(Blocks { next: first, left: count, piece: 0, fields }))
             }
             Outcome::Parameters(len) => return self.begin_parameters(len, file),
+            // Commands of disks, which a CD drive does not have.
+            Outcome::Jobs(_) => return self.check(Sense::INVALID_OPCODE, file),
         };
         if data.is_empty() && blocks.is_none() {
             return self.good(file);
@@ -252,6 +255,8 @@ impl Cd {
                 let attention = if self.memory.sense == Sense::NONE { self.drive.take_attention() } else { None };
                 Outcome::data(attention.unwrap_or(self.memory.sense).data(), command.byte(4))
             }
+            // A packet device has the longer ones.
+            opcode::MODE_SENSE_6 | opcode::MODE_SELECT_6 => Outcome::Check(Sense::INVALID_OPCODE),
             code => {
                 let told_anyway = matches!(code, opcode::GET_EVENT_STATUS | opcode::GET_CONFIGURATION);
                 let attention = if told_anyway { None } else { self.drive.take_attention() };
@@ -369,7 +374,7 @@ impl Device for Cd {
                 Err(_) => Step::Fail(error::ABRT),
             },
             Some(Job::Parameters { .. }) => {
-                let outcome = self.drive.take_parameters(&data);
+                let outcome = self.drive.take_parameters(false, &data);
                 self.begin(outcome, file)
             }
             _ => Step::Fail(error::ABRT),
@@ -417,7 +422,7 @@ impl Device for Cd {
                 let mut data = vec![0; *len as usize];
                 buffer.copy_to(0, &mut data);
                 self.memory.job = None;
-                let outcome = self.drive.take_parameters(&data);
+                let outcome = self.drive.take_parameters(false, &data);
                 self.begin(outcome, file)
             }
             _ => Step::Fail(error::ABRT),
@@ -428,7 +433,7 @@ impl Device for Cd {
         match (done.result, &self.memory.job) {
             (Ok(data), Some(Job::Answer { blocks: Some(_), .. })) => self.end_piece(&data, file),
             (Err(_), Some(Job::Answer { blocks: Some(blocks), .. })) => {
-                let sense = Sense::unrecovered_read(blocks.next);
+                let sense = Sense::unrecovered_read(blocks.next.into());
                 self.check(sense, file)
             }
             _ => Step::Fail(error::ABRT),

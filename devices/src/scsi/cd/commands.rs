@@ -1,8 +1,8 @@
 //! The commands.
 
 use super::medium::is_dvd;
-use super::{BLOCK, CdDrive, Fields, LONGEST_PARAMETERS, MediaEvent, toc};
-use crate::scsi::{Cdb, Outcome, Sense, opcode};
+use super::{BLOCK, CdDrive, Fields, MediaEvent, toc};
+use crate::scsi::{Cdb, Outcome, Sense, mode, opcode};
 
 use Outcome::{Check, Good};
 
@@ -62,14 +62,15 @@ impl CdDrive {
             },
             GET_EVENT_STATUS => self.event_status(command),
             READ_DISC_INFORMATION => self.disc_information(command),
-            MODE_SENSE_10 => match self.mode_sense(command.byte(2)) {
+            MODE_SENSE_6 | MODE_SENSE_10 => match self.mode_sense(command) {
+                Ok(bytes) if code == MODE_SENSE_6 => Outcome::data(bytes, command.byte(4)),
                 Ok(bytes) => Outcome::data(bytes, command.word(7)),
                 Err(sense) => Check(sense),
             },
-            // The page format, and nothing that would have to be saved.
-            MODE_SELECT_10 if command.byte(1) & 0x11 != 0x10 => Check(Sense::INVALID_FIELD),
-            MODE_SELECT_10 if usize::from(command.word(7)) > LONGEST_PARAMETERS => Check(Sense::PARAMETER_LIST_LENGTH),
-            MODE_SELECT_10 => Outcome::Parameters(command.word(7).into()),
+            MODE_SELECT_6 | MODE_SELECT_10 => match mode::select_length(command) {
+                Ok(len) => Outcome::Parameters(len),
+                Err(sense) => Check(sense),
+            },
             READ_DVD_STRUCTURE => match self.dvd_structure(command.byte(7)) {
                 Ok(bytes) => Outcome::data(bytes, command.word(8)),
                 Err(sense) => Check(sense),

@@ -13,7 +13,6 @@ use self::pages::ModePages;
 use super::Sense;
 use crate::backend::disk::{DiskBackend, DiskPort};
 
-pub(crate) use self::pages::LONGEST_PARAMETERS;
 pub(crate) use self::raw_sector::{Fields, LEN as RAW_BLOCK};
 
 /// Bytes of a block of data on a CD.

@@ -3,16 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::CdDrive;
-
-use crate::scsi::{Outcome, Sense};
+use crate::scsi::mode::{self, Header, Page};
+use crate::scsi::{Cdb, Outcome, Sense};
 
 const ERROR_RECOVERY: u8 = 0x01;
 const CAPABILITIES: u8 = 0x2a;
-const ALL: u8 = 0x3f;
-/// Bytes before the pages.
-const HEADER: usize = 8;
-/// Longest list of parameters that a host may send.
-pub(crate) const LONGEST_PARAMETERS: usize = 256;
 /// Times that a read is tried again by default.
 const RETRIES: u8 = 5;
 
@@ -22,14 +17,6 @@ const RETRIES: u8 = 5;
 pub(super) struct ModePages {
     recovery: u8,
     retries: u8,
-}
-
-/// Which values MODE SENSE gives.
-enum Values {
-    Current,
-    /// A mask of the bits that can be changed.
-    Changeable,
-    Default,
 }
 
 impl ModePages {
@@ -43,29 +30,21 @@ impl ModePages {
 }
 
 impl CdDrive {
-    /// MODE SENSE(10): page and page control in one byte.
-    pub(super) fn mode_sense(&self, page: u8) -> Result<Vec<u8>, Sense> {
-        let values = match page >> 6 {
-            0 => Values::Current,
-            1 => Values::Changeable,
-            2 => Values::Default,
-            _ => return Err(Sense::SAVING_NOT_SUPPORTED),
+    fn pages(&self) -> [Page; 2] {
+        let recovery = Page {
+            current: self.memory.pages.error_recovery(),
+            default: ModePages::new().error_recovery(),
+            changeable: ModePages { recovery: 0xff, retries: 0xff }.error_recovery(),
         };
-        let recovery = match values {
-            Values::Current => self.memory.pages,
-            Values::Changeable => ModePages { recovery: 0xff, retries: 0xff },
-            Values::Default => ModePages::new(),
-        };
-        let recovery = recovery.error_recovery();
-        let capabilities = self.capabilities(&values);
-        let pages = match page & 0x3f {
-            ERROR_RECOVERY => recovery,
-            CAPABILITIES => capabilities,
-            ALL => [recovery, capabilities].concat(),
-            _ => return Err(Sense::INVALID_FIELD),
-        };
-        let len = (HEADER - 2 + pages.len()) as u16;
-        Ok([&len.to_be_bytes()[..], &[self.medium_type(), 0, 0, 0, 0, 0], &pages].concat())
+        [recovery, Page::fixed(self.capabilities())]
+    }
+
+    pub(super) fn mode_sense(&self, command: Cdb<'_>) -> Result<Vec<u8>, Sense> {
+        mode::sense(command, &self.header(), &self.pages())
+    }
+
+    fn header(&self) -> Header {
+        Header { medium_type: self.medium_type(), ..Header::default() }
     }
 
     /// A 120 mm disc with data, a closed drive without a disc, or an open one (SFF-8020i).
@@ -77,12 +56,9 @@ impl CdDrive {
         }
     }
 
-    fn capabilities(&self, values: &Values) -> Vec<u8> {
+    fn capabilities(&self) -> Vec<u8> {
         let mut page = vec![0; 22];
         page[..2].copy_from_slice(&[CAPABILITIES, 20]);
-        if matches!(values, Values::Changeable) {
-            return page;
-        }
         // It reads CD-R, CD-RW, DVD-ROM, DVD-R and DVD-RAM.
         page[2] = 0x3b;
         // Mode 2 in both forms, and several sessions.
@@ -96,24 +72,18 @@ impl CdDrive {
         page
     }
 
-    /// The parameters of MODE SELECT(10) have come.
-    pub fn take_parameters(&mut self, data: &[u8]) -> Outcome {
-        let Some(mut rest) = data.get(HEADER..) else { return Outcome::Check(Sense::PARAMETER_LIST_LENGTH) };
-        let mut pages = self.memory.pages;
-        while let [code, len, body @ ..] = rest {
-            let Some((body, next)) = body.split_at_checked(usize::from(*len)) else {
-                return Outcome::Check(Sense::PARAMETER_LIST_LENGTH);
-            };
-            match (code & 0x3f, body) {
-                (ERROR_RECOVERY, [recovery, retries, 0, 0, 0, 0]) => {
-                    pages = ModePages { recovery: *recovery, retries: *retries };
+    /// The parameters of MODE SELECT(10) have come, or, `short`, those of MODE SELECT(6).
+    pub fn take_parameters(&mut self, short: bool, data: &[u8]) -> Outcome {
+        match mode::select(short, data, &self.header(), &self.pages()) {
+            Ok(selected) => {
+                for page in selected {
+                    if let [ERROR_RECOVERY, _, recovery, retries, ..] = page[..] {
+                        self.memory.pages = ModePages { recovery, retries };
+                    }
                 }
-                // The others can't be changed.
-                _ => return Outcome::Check(Sense::INVALID_PARAMETER),
+                Outcome::Good
             }
-            rest = next;
+            Err(sense) => Outcome::Check(sense),
         }
-        self.memory.pages = pages;
-        Outcome::Good
     }
 }

@@ -1,0 +1,70 @@
+//! A CD drive among SCSI units; its commands are tested with ATAPI's.
+
+use super::*;
+use crate::backend::disk::Fault;
+
+#[test]
+fn what_the_drive_says_it_is() {
+    let mut initiator = Initiator::new();
+    let mut expected = vec![0x05, 0x80, 0x05, 0x12, 31, 0, 0, 0x12];
+    expected.extend_from_slice(b"QEMU    QEMU CD-ROM     2.5+");
+    assert_eq!(initiator.answer(CD, &[0x12, 0, 0, 0, 36, 0]), expected);
+    assert_eq!(initiator.answer(CD, &[0x12, 1, 0, 0, 255, 0]), [5, 0, 0, 2, 0, 0x83]);
+    assert_eq!(initiator.sense(CD, &[0x12, 1, 0xb0, 0, 255, 0]), [5, 0x24, 0]);
+    assert_eq!(initiator.answer(CD, &[0x25]), [0, 0, 0, 199, 0, 0, 8, 0]);
+}
+
+#[test]
+fn blocks_go_to_ram_plain_and_raw() {
+    let mut initiator = Initiator::new();
+    assert_eq!(initiator.answer(CD, &[0x28, 0, 0, 0, 0, 3, 0, 0, 5, 0]), blocks(12..32));
+    assert_eq!(initiator.answer(CD, &[0xa8, 0, 0, 0, 0, 199, 0, 0, 0, 1, 0, 0]), blocks(796..800));
+    let raw = initiator.answer(CD, &[0xbe, 0, 0, 0, 0, 100, 0, 0, 50, 0xf8, 0, 0]);
+    assert_eq!(raw.len(), 50 * 2352);
+    for (at, sector) in raw.chunks_exact(2352).enumerate() {
+        let first = 4 * (100 + at as u32);
+        assert!(sector[16..2064] == blocks(first..first + 4), "sector {at}");
+    }
+    assert_eq!(
+        initiator.start(CD, &[0xbe, 0, 0, 0, 0, 0, 0, 0, 2, 0xf8, 0, 0], &[], 2 * 2352 - 1),
+        Some(Reply::Overrun)
+    );
+    initiator.cd.spoil(60 * 2048..61 * 2048, Fault::Io);
+    assert_eq!(initiator.sense(CD, &[0xbe, 0, 0, 0, 0, 10, 0, 0, 60, 0xf8, 0, 0]), [3, 0x11, 0]);
+    assert_eq!(initiator.sense(CD, &[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]), [5, 0x20, 0], "it can't be written");
+}
+
+#[test]
+fn mode_parameters_in_both_lengths() {
+    let mut initiator = Initiator::new();
+    let page = initiator.answer(CD, &[0x1a, 0, 0x01, 0, 255, 0]);
+    assert_eq!(page, [11, 1, 0, 0, 1, 6, 0, 5, 0, 0, 0, 0]);
+    let list = [0, 0, 0, 0, 1, 6, 0x20, 9, 0, 0, 0, 0];
+    assert_eq!(initiator.end(CD, &[0x15, 0x10, 0, 0, 12, 0], &list, 0).moved, 12);
+    assert_eq!(initiator.answer(CD, &[0x5a, 0, 0x01, 0, 0, 0, 0, 0, 255, 0])[8..12], [1, 6, 0x20, 9]);
+    assert_eq!(initiator.sense_with(CD, &[0x15, 0x10, 0, 0, 12, 0], &[0xff; 12]), [5, 0x1a, 0]);
+}
+
+#[test]
+fn media_come_and_go() {
+    let mut initiator = Initiator::new();
+    let place = UnitPlace { target: 1, lun: 0 };
+    initiator.answer(CD, &[0x1e, 0, 0, 0, 1, 0]);
+    let unit = initiator.targets.unit(place).unwrap();
+    assert!(unit.is_locked());
+    unit.request_eject();
+    assert_eq!(initiator.answer(CD, &[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0])[4..6], [1, 2]);
+    initiator.cd.hold(true);
+    assert_eq!(initiator.start(CD, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[], 2048), Some(Reply::Pending));
+    let unit = initiator.targets.unit(place).unwrap();
+    assert!(unit.eject().is_some() && !unit.is_locked());
+    let end = initiator.targets.poll().unwrap();
+    assert_eq!((end.name, triple(end.sense.unwrap())), (initiator.next, [6, 0x28, 0]));
+    assert_eq!(initiator.sense(CD, &[0x00]), [2, 0x3a, 2]);
+    let other = ScriptedDisk::new(MemoryBlock::new(blocks(1000..1040)));
+    assert!(initiator.targets.unit(place).unwrap().insert(Box::new(other)).is_none());
+    assert_eq!(initiator.answer(CD, &[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0])[4..6], [2, 2], "told before the attention");
+    assert_eq!(initiator.sense(CD, &[0x25]), [6, 0x28, 0]);
+    assert_eq!(initiator.answer(CD, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), blocks(1000..1004));
+    assert!(initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap().eject().is_none(), "a disk stays");
+}
