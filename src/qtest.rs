@@ -23,9 +23,9 @@ use devices::base::{GuestRam, lock};
 use crate::cli::Request;
 use crate::command_line;
 use crate::config::{Accel, MachineConfig};
-use crate::host::Backends;
 use crate::host::block::Blocks;
 use crate::host::chardev::CharPort;
+use crate::host::{Backends, Drives};
 use crate::machine::accel::qtest::Bench;
 use crate::machine::mailbox::{Mailbox, Message, UserRequest};
 use crate::machine::{Built, ExitStatus, Machine, Status, begin, ram};
@@ -78,13 +78,15 @@ struct OwnBackends {
     blocks: Blocks,
 }
 
+impl Drives for OwnBackends {
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+        self.blocks.block(id)
+    }
+}
+
 impl Backends for OwnBackends {
     fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>> {
         Ok(Box::new(self.chars.borrow_mut().entry(id.to_owned()).or_default().clone()))
-    }
-
-    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
-        self.blocks.take(id)
     }
 }
 
@@ -113,7 +115,8 @@ impl QtestMachine {
         }
         let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
         let backends = OwnBackends { chars: RefCell::default(), blocks: Blocks::open(&config.drives)? };
-        let Built { mut machine, bench } = begin(config).build(config, &mailbox, &backends)?;
+        let Built { mut machine, bench } =
+            begin(config).furnish(config, &backends).build(config, &mailbox, &backends)?;
         let bench = bench.context("a machine without processors has no bench")?;
         if !config.run.start_paused {
             machine.resume()?;

@@ -12,19 +12,22 @@ use devices::backend::block::BlockBackend;
 use self::block::Blocks;
 use self::chardev::{CharPort, Chardevs};
 
-/// The back ends that a configuration names, as the board asks for them.
-pub trait Backends {
-    /// The port of the character device `id`.
-    ///
-    /// # Errors
-    /// There is none.
-    fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>>;
-
+/// The drives that a configuration names.
+pub trait Drives {
     /// Takes the medium out of drive `id`; `None` if the drive is empty.
     ///
     /// # Errors
     /// There is no such drive.
     fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>>;
+}
+
+/// All back ends that a configuration names, as the board asks for them.
+pub trait Backends: Drives {
+    /// The port of the character device `id`.
+    ///
+    /// # Errors
+    /// There is none.
+    fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>>;
 }
 
 /// The back ends of a configuration, open.
@@ -35,12 +38,20 @@ pub struct Opened<'a> {
     pub blocks: &'a Blocks,
 }
 
+impl Drives for Blocks {
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+        self.take(id)
+    }
+}
+
+impl Drives for Opened<'_> {
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+        self.blocks.block(id)
+    }
+}
+
 impl Backends for Opened<'_> {
     fn char_port(&self, id: &str) -> Result<Box<dyn CharPort>> {
         self.chardevs.port(id)
-    }
-
-    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
-        self.blocks.take(id)
     }
 }

@@ -19,7 +19,7 @@ use super::timers::QueueRunner;
 use super::{cmos, description, fw_cfg, ram, rtc_time};
 use crate::boot::e820::E820Entry;
 use crate::config::{Accel, MachineConfig};
-use crate::host::Backends;
+use crate::host::{Backends, Drives};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::cpuid::Topology;
 
@@ -31,38 +31,66 @@ pub struct Built {
     pub bench: Option<Bench>,
 }
 
-/// A machine whose making has begun: what needs none of natoma's devices is on its way.
-pub struct Begun(Option<kvm::Begun>);
+/// A machine whose making has begun.
+pub enum Begun {
+    /// In KVM.
+    Kvm(kvm::Begun),
+    /// For qtest: there is nothing to begin with.
+    Qtest,
+}
 
-/// Begins to make the machine. What prevents it is told by [`Begun::build`].
+/// Begins to make the machine. What prevents it is told by [`Furnished::build`].
 #[must_use]
 pub fn begin(config: &MachineConfig) -> Begun {
-    Begun(match config.platform.accel {
-        Accel::Kvm => Some(kvm::begin(config)),
-        Accel::Qtest => None,
-    })
+    match config.platform.accel {
+        Accel::Kvm => Begun::Kvm(kvm::begin(config)),
+        Accel::Qtest => Begun::Qtest,
+    }
 }
 
 impl Begun {
+    /// Gives the machine memory, with what is in it from the start. What prevents it is told by [`Furnished::build`].
+    #[must_use]
+    pub fn furnish(self, config: &MachineConfig, drives: &dyn Drives) -> Furnished {
+        match self {
+            Self::Kvm(begun) => Furnished::Kvm(begun.furnish(config, drives)),
+            Self::Qtest => Furnished::Qtest(qtest::prepare(config, drives)),
+        }
+    }
+}
+
+/// A machine that has memory. What needs none of natoma's devices is on its way.
+pub enum Furnished {
+    /// In KVM.
+    Kvm(kvm::Furnished),
+    /// For qtest.
+    Qtest(Result<(qtest::Prepared, Ground)>),
+}
+
+impl Furnished {
     /// Builds the machine.
     ///
     /// # Errors
     /// The host can't provide what the configuration asks for.
     pub fn build(self, config: &MachineConfig, mailbox: &Arc<Mailbox>, backends: &dyn Backends) -> Result<Built> {
         ram::try_out(&config.memory.spare)?;
-        if let Some(begun) = self.0 {
-            let (prepared, ground) = begun.prepare(config, backends)?;
-            let mut assembly = assemble(ground, config, mailbox, backends)?;
-            let ready = prepared.put_on(&mut assembly, mailbox)?;
-            assembly.tell_firmware(config, ready.identification())?;
-            let accelerator = ready.add_processors(config, &assembly, mailbox)?;
-            return Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: None });
+        match self {
+            Self::Kvm(furnished) => {
+                let (prepared, ground) = furnished.prepare()?;
+                let mut assembly = assemble(ground, config, mailbox, backends)?;
+                let ready = prepared.put_on(&mut assembly, mailbox)?;
+                assembly.tell_firmware(config, ready.identification())?;
+                let accelerator = ready.add_processors(config, &assembly, mailbox)?;
+                Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: None })
+            }
+            Self::Qtest(prepared) => {
+                let (prepared, ground) = prepared?;
+                let mut assembly = assemble(ground, config, mailbox, backends)?;
+                assembly.tell_firmware(config, qtest::QEMU64)?;
+                let (accelerator, bench) = prepared.drive(config, &assembly, mailbox)?;
+                Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
+            }
         }
-        let (prepared, ground) = qtest::prepare(config, backends)?;
-        let mut assembly = assemble(ground, config, mailbox, backends)?;
-        assembly.tell_firmware(config, qtest::QEMU64)?;
-        let (accelerator, bench) = prepared.drive(config, &assembly, mailbox)?;
-        Ok(Built { machine: assembly.finish(config, Box::new(accelerator)), bench: Some(bench) })
     }
 }
 

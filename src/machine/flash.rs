@@ -13,7 +13,7 @@ use devices::flash::cfi01::{self, Array, ArrayWindow, Cfi01};
 use super::layout::FOUR_GIB;
 use super::shadow::rom;
 use crate::config::MachineConfig;
-use crate::host::Backends;
+use crate::host::Drives;
 use crate::kvm::memory::{MemorySlots, SlotError};
 
 /// A chip that is not on the board yet.
@@ -28,7 +28,7 @@ pub struct FlashChip {
 ///
 /// # Errors
 /// A drive is no flash chip, or the chips are too large together.
-pub fn open(config: &MachineConfig, backends: &dyn Backends) -> Result<Vec<FlashChip>> {
+pub fn open(config: &MachineConfig, drives: &dyn Drives) -> Result<Vec<FlashChip>> {
     let mut chips = Vec::new();
     let mut end = FOUR_GIB;
     let mut left = config.platform.max_firmware_size;
@@ -41,7 +41,7 @@ pub fn open(config: &MachineConfig, backends: &dyn Backends) -> Result<Vec<Flash
             );
         }
         let mut medium =
-            backends.block(id).with_context(context)?.with_context(|| format!("{}: the drive is empty", context()))?;
+            drives.block(id).with_context(context)?.with_context(|| format!("{}: the drive is empty", context()))?;
         left = left.checked_sub(medium.len()).with_context(|| {
             format!(
                 "{}: with its {} bytes the firmware has more than {} bytes: see -machine max-fw-size",

@@ -32,13 +32,14 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     // First of all, as it takes longest.
     let begun = build::begin(config);
     signals.stand_by().context("can't start a thread")?;
-    let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let blocks = Blocks::open(&config.drives)?;
+    let furnished = begun.furnish(config, &blocks);
+    let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
     let control = Arc::new(MonitorControl::new(config, catalogue, &chardevs, Arc::clone(&mailbox)));
     // Before the devices, so that what is typed goes to a device that shares a character device with a monitor.
     let mut doors = FrontDoors::open(config, &chardevs, &control)?;
-    let built = begun.build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks });
+    let built = furnished.build(config, &mailbox, &Opened { chardevs: &chardevs, blocks: &blocks });
     let Built { mut machine, bench } = match built {
         Ok(built) => built,
         // A signal may have ended it, or nobody wants to know any more.

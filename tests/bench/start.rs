@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::bare;
 use crate::monitor::{Monitor, Monitors};
 use crate::options::Options;
 use crate::report::{Bound, Measurement, Report};
 use crate::watch::Watched;
 
 const FIRST_INSTRUCTION: &str = "first-instruction";
+/// What the bare reference is called that makes no call too many.
+const FEWEST_CALLS: &str = "bare, fewest calls";
 const POWER_OFF: &str = "power-off";
 const TOUR: &str = "tour";
 const BOOT_ATTEMPT: &str = "boot-attempt";
@@ -31,10 +34,18 @@ pub fn measure(monitors: &Monitors, options: &Options, report: &mut Report) -> R
             |monitor| {
                 let mut watched = Watched::spawn(monitors.first_instruction(monitor), LIMIT)?;
                 measurement.push(monitor.name(), milliseconds(watched.first_byte()?));
+                if monitor == Monitor::Bare {
+                    let fewest_calls = bare::fewest_calls(monitors.command(monitor));
+                    measurement.push(FEWEST_CALLS, milliseconds(Watched::spawn(fewest_calls, LIMIT)?.first_byte()?));
+                }
                 Ok(())
             },
         )?;
-        let ratios = [(qemu, natoma, Some(Bound::AtLeast(3.0))), (natoma, bare, Some(Bound::AtMost(1.3)))];
+        let ratios = [
+            (qemu, natoma, Some(Bound::AtLeast(3.0))),
+            (natoma, bare, Some(Bound::AtMost(1.3))),
+            (natoma, FEWEST_CALLS, None),
+        ];
         report.add(measurement, &ratios);
     }
     let guests = [(POWER_OFF, env!("NATOMA_GUEST_BENCH"), "poweroff"), (TOUR, env!("NATOMA_GUEST_TOUR"), "")];

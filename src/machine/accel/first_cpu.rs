@@ -5,33 +5,38 @@
 //!
 //! | this thread                              | the main thread                                          |
 //! |------------------------------------------|----------------------------------------------------------|
-//! | makes the virtual machine                | opens back ends and images, allocates guest memory       |
-//! | gives it memory, interrupt controllers   | asks what processors KVM can make                        |
+//! | wakes up                                 | makes the virtual machine                                |
+//! |                                          | opens drives and images, allocates guest memory          |
+//! | gives it memory, interrupt controllers   | asks what processors KVM can make, opens other back ends |
 //! | makes the vCPU, looks at what it can do  | puts up the board                                        |
 //! | sets the vCPU up                         | tells firmware of the machine, or loads the kernel       |
 //! | runs it                                  | serves devices and users                                 |
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use devices::base::{GuestRam, IrqSink};
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{VcpuFd, VmFd};
 
 use super::irqchip::Irqchip;
 use super::kvm::create_vcpu;
 use crate::config::{CpuConfig, MachineConfig, PlatformConfig};
-use crate::kvm::control::VcpuHandle;
+use crate::kvm::control::{self, VcpuHandle};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Topology};
 use crate::kvm::memory::MemorySlots;
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::vcpu::{Vcpu, VcpuHost};
-use crate::kvm::{control, vm};
 use crate::machine::boot::FirstImage;
 use crate::machine::flash::FlashChip;
 use crate::machine::layout::MemoryLayout;
 use crate::machine::pc::chips::Chips;
 use crate::machine::shadow::ShadowSlots;
+
+/// How long the threads wait for each other without going to sleep.
+const AWAKE: Duration = Duration::from_millis(1);
 
 /// Largest APIC id that needs no 32-bit destination ids; FFh is the broadcast.
 const MAX_XAPIC_ID: u32 = 254;
@@ -48,10 +53,8 @@ pub struct Memory {
     pub flash: Vec<FlashChip>,
 }
 
-/// The virtual machine in the kernel.
+/// What the virtual machine in the kernel has been given.
 pub struct Made {
-    /// It.
-    pub vm: Arc<VmFd>,
     /// Its memory.
     pub slots: Arc<MemorySlots>,
     /// The host bridge's say in that.
@@ -77,7 +80,7 @@ pub struct Model {
 /// The first vCPU, on its way to be one.
 pub struct FirstCpu {
     // These go before the thread, which ends when it waits for one of them, is waited for.
-    memory: Sender<Memory>,
+    memory: Sender<(Arc<VmFd>, Memory)>,
     host: Sender<HostCpu>,
     board: Sender<VcpuHost>,
     made: Receiver<Result<Made>>,
@@ -90,43 +93,46 @@ impl FirstCpu {
     ///
     /// # Errors
     /// The host has no thread left.
-    pub fn begin(config: &MachineConfig, kvm: &Arc<Kvm>, quirks: &Arc<HostQuirks>, topology: Topology) -> Result<Self> {
+    pub fn begin(config: &MachineConfig, quirks: &Arc<HostQuirks>, topology: Topology) -> Result<Self> {
         control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
         let (memory, their_memory) = channel();
         let (host, their_host) = channel();
         let (board, their_board) = channel();
         let (their_made, made) = channel();
         let (their_model, model) = channel();
-        let maker = Maker {
-            kvm: Arc::clone(kvm),
-            quirks: Arc::clone(quirks),
-            topology,
-            cpu: config.cpu.clone(),
-            platform: config.platform.clone(),
-        };
+        let maker =
+            Maker { quirks: Arc::clone(quirks), topology, cpu: config.cpu.clone(), platform: config.platform.clone() };
         let make = move || {
-            let vm = vm::create(&maker.kvm, &maker.quirks).context("-accel kvm");
-            let memory = their_memory.recv().ok()?;
-            let vm = hand_over(vm.and_then(|vm| maker.furnish(vm, memory)), &their_made)?;
+            // Asleep: the thread may still share the processor of the main thread, and is woken up on an idle one.
+            let (vm, memory) = their_memory.recv().ok()?;
+            let vm = hand_over(maker.furnish(vm, memory), &their_made)?;
             let fd = create_vcpu(&vm, &maker.topology, 0);
-            let host = their_host.recv().ok()?;
+            let host = receive(&their_host)?;
             let looked_at = fd.and_then(|fd| maker.model(&fd, host).map(|model| ((fd, Arc::clone(&model.cpu)), model)));
             let (fd, cpu) = hand_over(looked_at, &their_model)?;
-            Some(Vcpu::new(&their_board.recv().ok()?, 0, fd, &cpu))
+            Some(Vcpu::new(&receive(&their_board)?, 0, fd, &cpu))
         };
         let thread = VcpuHandle::spawn(0, config.identity.debug_threads, make);
         let thread = thread.context("can't start the thread of a virtual CPU")?;
         Ok(Self { memory, host, board, made, model, thread })
     }
 
-    /// Gives the virtual machine its memory, and what the host's processor and KVM can do.
+    /// Has the virtual machine given its memory and chips.
+    pub fn furnish(&self, vm: Arc<VmFd>, memory: Memory) {
+        // A thread that does not take it any more has answered why.
+        let _ = self.memory.send((vm, memory));
+    }
+
+    /// Tells what processors the host can make.
+    pub fn introduce(&self, host: HostCpu) {
+        let _ = self.host.send(host);
+    }
+
+    /// Waits until the virtual machine has its memory and chips.
     ///
     /// # Errors
-    /// The virtual machine can't be made.
-    pub fn furnish(&self, memory: Memory, host: impl FnOnce() -> Result<HostCpu>) -> Result<Made> {
-        // Who does not take it any more has answered why.
-        let _ = self.memory.send(memory);
-        let _ = self.host.send(host()?);
+    /// The host refuses something.
+    pub fn made(&self) -> Result<Made> {
         wait(&self.made)
     }
 
@@ -147,7 +153,21 @@ impl FirstCpu {
 }
 
 fn wait<T>(answer: &Receiver<Result<T>>) -> Result<T> {
-    answer.recv().unwrap_or_else(|_| bail!("the thread of the first virtual CPU has ended"))
+    receive(answer).unwrap_or_else(|| bail!("the thread of the first virtual CPU has ended"))
+}
+
+/// Waits for what the other thread is about to send, awake for as long as it usually takes: a processor that has gone to
+/// sleep may take longer to wake up. `None` if the other thread gave up.
+fn receive<T>(from: &Receiver<T>) -> Option<T> {
+    let since = Instant::now();
+    while since.elapsed() < AWAKE {
+        match from.try_recv() {
+            // The other thread may need this processor.
+            Err(TryRecvError::Empty) => thread::yield_now(),
+            result => return result.ok(),
+        }
+    }
+    from.recv().ok()
 }
 
 /// Answers with the second part of a result and keeps the first; `None` if there is nothing to go on with, or nobody who
@@ -160,7 +180,6 @@ fn hand_over<K, A>(result: Result<(K, A)>, answer: &Sender<Result<A>>) -> Option
 
 /// What the thread knows from the start.
 struct Maker {
-    kvm: Arc<Kvm>,
     quirks: Arc<HostQuirks>,
     topology: Topology,
     cpu: CpuConfig,
@@ -178,7 +197,7 @@ impl Maker {
         let wide_apic_ids = self.topology.apic_id_limit() > MAX_XAPIC_ID + 1;
         let (irqchip, irqs, chips) =
             Irqchip::make(&vm, &self.platform, &self.quirks, firmware.is_some(), wide_apic_ids)?;
-        Ok((Arc::clone(&vm), Made { vm, slots, shadow, irqchip, irqs, chips, memory }))
+        Ok((vm, Made { slots, shadow, irqchip, irqs, chips, memory }))
     }
 
     /// What the processors are to be. What the host's can do shows only with a virtual one.

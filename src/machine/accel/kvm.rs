@@ -16,7 +16,7 @@ use super::{Accelerator, Ground, rules};
 use crate::boot::e820::{E820Entry, E820Kind};
 use crate::boot::mtrr::mtrrs;
 use crate::config::{KernelIrqchip, MachineConfig};
-use crate::host::{Backends, process};
+use crate::host::{Drives, process};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips;
 use crate::kvm::control::{VcpuHandle, VcpuParker, VcpuThread};
@@ -29,6 +29,7 @@ use crate::kvm::quirks::HostQuirks;
 use crate::kvm::register_port::PlacedPort;
 use crate::kvm::split::KernelMessages;
 use crate::kvm::vcpu::{Vcpu, VcpuEvents, VcpuHost};
+use crate::kvm::vm;
 use crate::machine::boot::{BootSource, FirstImage, KernelStart};
 use crate::machine::build::Assembly;
 use crate::machine::description::{Identification, describe};
@@ -51,10 +52,11 @@ struct Underway {
     quirks: Arc<HostQuirks>,
     topology: Topology,
     first: FirstCpu,
+    vm: Arc<VmFd>,
 }
 
-/// Begins to make a virtual machine. What prevents it is told by [`Begun::prepare`], after what is wrong with back ends and
-/// images.
+/// Begins to make a virtual machine. What prevents it is told by [`Furnished::prepare`], after what is wrong with back ends
+/// and images.
 #[must_use]
 pub fn begin(config: &MachineConfig) -> Begun {
     Begun(Underway::new(config))
@@ -75,8 +77,10 @@ impl Underway {
             bail!("-smp {}: this host's KVM runs at most {limit} CPUs in one machine", config.smp.max_cpus);
         }
         let quirks = Arc::new(HostQuirks::detect(&kvm).context("can't look at the host")?);
-        let first = FirstCpu::begin(config, &kvm, &quirks, topology)?;
-        Ok(Self { kvm, quirks, topology, first })
+        // The thread is there by the time that the kernel has made the virtual machine.
+        let first = FirstCpu::begin(config, &quirks, topology)?;
+        let vm = vm::create(&kvm, &quirks).context("-accel kvm")?;
+        Ok(Self { kvm, quirks, topology, first, vm })
     }
 }
 
@@ -92,30 +96,49 @@ pub struct Prepared {
 }
 
 impl Begun {
-    /// Gives the virtual machine memory and chips.
-    ///
-    /// # Errors
-    /// The host can't provide what the configuration asks for.
-    pub fn prepare(self, config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
-        let flash = flash::open(config, backends)?;
+    /// Gives the virtual machine memory, with what is in it from the start. What prevents it is told by
+    /// [`Furnished::prepare`].
+    #[must_use]
+    pub fn furnish(self, config: &MachineConfig, drives: &dyn Drives) -> Furnished {
+        Furnished(self.try_to_furnish(config, drives))
+    }
+
+    fn try_to_furnish(self, config: &MachineConfig, drives: &dyn Drives) -> Result<Underway> {
+        let flash = flash::open(config, drives)?;
         let image = FirstImage::open(config, &flash)?;
-        let Underway { kvm, quirks, topology, first } = self.0?;
+        let underway = self.0?;
+        let Underway { kvm, quirks, vm, .. } = &underway;
         let native = Native::default();
         let amd = GuestCpu::will_be_amd(&config.cpu, &native).context("-cpu")?;
         let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
-        let detect = || HostCpu::detect(&kvm, native, config.platform.kernel_irqchip, &quirks);
         let ram = match ram::map(&config.memory.ram, &layout) {
             Ok(ram) => ram,
             Err(error) => {
                 // Memory that the guest could not address is the better reason, should the host not have that much anyway.
-                if let Ok(cpu) = GuestCpu::new(&config.cpu, &detect()?) {
+                let host = HostCpu::detect(kvm, native, config.platform.kernel_irqchip, quirks)?;
+                if let Ok(cpu) = GuestCpu::new(&config.cpu, &host) {
                     layout.narrowed(cpu.physical_bits() as u8).context("-m")?;
                 }
                 return Err(error.into());
             }
         };
-        let memory = Memory { layout, ram, image, flash };
-        let Made { vm, slots, shadow, irqchip, irqs, chips, memory } = first.furnish(memory, || Ok(detect()?))?;
+        underway.first.furnish(Arc::clone(vm), Memory { layout, ram, image, flash });
+        underway.first.introduce(HostCpu::detect(kvm, native, config.platform.kernel_irqchip, quirks)?);
+        Ok(underway)
+    }
+}
+
+/// A virtual machine in the kernel that has its memory and is being given chips and a processor.
+pub struct Furnished(Result<Underway>);
+
+impl Furnished {
+    /// Waits for the chips.
+    ///
+    /// # Errors
+    /// The host can't provide what the configuration asks for.
+    pub fn prepare(self) -> Result<(Prepared, Ground)> {
+        let Underway { kvm, quirks, topology, first, vm } = self.0?;
+        let Made { slots, shadow, irqchip, irqs, chips, memory } = first.made()?;
         let Memory { layout, ram, image, flash } = memory;
         let reserved = E820Entry::new(KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820Kind::Reserved);
         let ground = Ground {
@@ -233,8 +256,13 @@ pub(super) fn create_vcpu(vm: &VmFd, topology: &Topology, index: u32) -> Result<
 
 /// Creates many virtual CPUs side by side, as KVM does most of it without a lock that they share.
 fn create_vcpus(vm: &VmFd, topology: &Topology, indices: Range<u32>) -> Result<Vec<VcpuFd>> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(indices.len().div_ceil(WORTH_A_THREAD));
+    let most_threads = indices.len().div_ceil(WORTH_A_THREAD);
+    // To count the host's processors takes a while, too.
+    let threads = if most_threads < 2 {
+        most_threads
+    } else {
+        most_threads.min(thread::available_parallelism().map_or(1, NonZero::get))
+    };
     if threads < 2 {
         return indices.map(|index| create_vcpu(vm, topology, index)).collect();
     }

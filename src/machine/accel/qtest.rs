@@ -14,7 +14,7 @@ use devices::chipset::ioapic::PINS;
 
 use super::{Accelerator, Ground, rules};
 use crate::config::MachineConfig;
-use crate::host::Backends;
+use crate::host::Drives;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::VcpuThread;
 use crate::kvm::cpuid::HostCpu;
@@ -50,7 +50,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The host does not give the memory, or the configuration asks for what only processors can do.
-pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepared, Ground)> {
+pub fn prepare(config: &MachineConfig, drives: &dyn Drives) -> Result<(Prepared, Ground)> {
     if config.boot.kernel.is_some() && !config.has_firmware() {
         bail!("-kernel: -accel qtest has no processors that could start it: use -accel kvm");
     }
@@ -58,7 +58,7 @@ pub fn prepare(config: &MachineConfig, backends: &dyn Backends) -> Result<(Prepa
     let ram = ram::map(&config.memory.ram, &layout)?;
     let slots = Arc::new(MemorySlots::without_vm(Arc::clone(&ram)));
     let shadow = ShadowSlots::new(Arc::clone(&slots));
-    let flash = flash::open(config, backends)?;
+    let flash = flash::open(config, drives)?;
     shadow.map_ram(&layout, open_firmware(&config.boot, &flash)?.as_ref())?;
     flash.iter().try_for_each(|chip| chip.map(&slots))?;
     let controllers = InterruptControllers::new(IrqLine::detached(), Arc::new(NoApics));
