@@ -3,6 +3,7 @@
 //! Limits are generous: where ring 0 is interpreted, SeaBIOS takes three seconds and GRUB half a minute, and more on a busy
 //! host.
 
+mod boot_loaders;
 mod boot_order;
 mod comparison;
 #[path = "../boot/console.rs"]
