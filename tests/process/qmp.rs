@@ -369,3 +369,42 @@ fn what_means_nothing_to_the_machine_is_refused_in_qemus_words() {
     qmp.say(r#"{"execute":"quit"}"#);
     assert_eq!(natoma.wait().code(), Some(0));
 }
+
+/// As management software looks for a model that this host can run.
+#[test]
+fn models_of_processors_are_told_with_what_this_host_lacks() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("qmp");
+    let qmp = format!("unix:{},server=on,wait=off", path.display());
+    let mut natoma = Guard::start(&mut natoma(&["-nodefaults", "-S", "-display", "none", "-qmp", &qmp]));
+    let mut client = Client::connect(&path);
+    client.negotiate();
+    let models = client.execute("query-cpu-definitions");
+    let model = |name: &str| {
+        let models = models["return"].as_array().unwrap();
+        models.iter().find(|model| model["name"] == name).unwrap_or_else(|| panic!("{name} in {models:?}"))
+    };
+    assert_eq!(model("host")["unavailable-features"], json!([]));
+    assert_eq!(model("EPYC")["alias-of"], "EPYC-v1");
+    // No processor has what AMD's and what Intel's alone have: their SSE4a and their transactions.
+    let missing = |name: &str, feature: &str| {
+        model(name)["unavailable-features"].as_array().unwrap().iter().any(|missing| missing == feature)
+    };
+    assert!(missing("Skylake-Client", "hle") || missing("EPYC", "sse4a"));
+
+    let features = |client: &mut Client, model: Value| {
+        client.call("query-cpu-model-expansion", &json!({ "type": "full", "model": model }))["return"]["model"].clone()
+    };
+    let host = features(&mut client, json!({ "name": "host" }));
+    assert_eq!(
+        (&host["name"], &host["props"]["fpu"], &host["props"]["lm"]),
+        (&json!("host"), &json!(true), &json!(true))
+    );
+    let changed = features(&mut client, json!({ "name": "host", "props": { "invtsc": false, "x2apic": "off" } }));
+    assert_eq!(changed["props"]["x2apic"], false);
+    client.done("quit", &json!({}));
+    assert!(natoma.wait().success());
+}
