@@ -35,7 +35,7 @@ pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
 pub use numa::NumaConfig;
 pub use parallel::IsaParallel;
-pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PvpanicPci};
+pub use pci::{PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PciTestdev, PvpanicPci};
 pub use platform::{
     Accel, HpetConfig, KernelIrqchip, LostTickPolicy, MachineType, PlatformConfig, PowerConfig, SmbiosEntryPoint,
 };

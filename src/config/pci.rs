@@ -38,6 +38,7 @@ impl PciDevice {
             },
             PciFunction::PvpanicPci(_) => "pvpanic-pci",
             PciFunction::I6300esb => "i6300esb",
+            PciFunction::PciTestdev(_) => "pci-testdev",
         }
     }
 }
@@ -48,7 +49,10 @@ impl PciDevice {
     pub fn chardevs(&self) -> impl Iterator<Item = &str> {
         let chardevs: &[Option<String>] = match &self.function {
             PciFunction::PciSerial(card) => &card.chardevs,
-            PciFunction::PciBridge(_) | PciFunction::PvpanicPci(_) | PciFunction::I6300esb => &[],
+            PciFunction::PciBridge(_)
+            | PciFunction::PvpanicPci(_)
+            | PciFunction::I6300esb
+            | PciFunction::PciTestdev(_) => &[],
         };
         chardevs.iter().filter_map(Option::as_deref)
     }
@@ -98,6 +102,8 @@ pub enum PciFunction {
     PvpanicPci(PvpanicPci),
     /// The watchdog of the Intel 6300ESB.
     I6300esb,
+    /// A device that counts accesses.
+    PciTestdev(PciTestdev),
 }
 
 /// `pci-bridge`.
@@ -146,4 +152,17 @@ pub struct PciSerial {
 pub struct PvpanicPci {
     /// Events that the guest is asked to report: bit 0 a panic, bit 1 a crash that it sees to itself.
     pub events: u8,
+}
+
+/// `pci-testdev`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciTestdev {
+    /// Bytes of a window of memory that is not there, a power of two from 16 on; `None`: it has none.
+    pub membar: Option<u64>,
+}
+
+impl PciTestdev {
+    /// The largest such window: all that a processor can address.
+    pub const LARGEST: u64 = 1 << 52;
 }

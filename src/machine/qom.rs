@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::pc::Board;
 use crate::config::{
-    DeviceConfig, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial, PlatformConfig,
-    PvpanicPci,
+    DeviceConfig, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial, PciTestdev,
+    PlatformConfig, PvpanicPci,
 };
 use crate::monitor::qom::Qom;
 
@@ -111,6 +111,7 @@ fn pci_properties(device: &PciDevice) -> Map<String, Value> {
             add("prog_if", json!(prog_if));
         }
         PciFunction::PvpanicPci(PvpanicPci { events }) => add("events", json!(events)),
+        PciFunction::PciTestdev(PciTestdev { membar }) => add("membar", json!(membar.unwrap_or(0))),
         PciFunction::I6300esb => {}
     }
     properties

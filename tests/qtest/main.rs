@@ -32,11 +32,12 @@ pub struct Script {
 const OPTIONS: &[&str] =
     &["-machine", "pc", "-nodefaults", "-display", "none", "-rtc", "base=2026-03-04T05:06:07,clock=vm"];
 
-/// `IMAGE` in an option stands for a file of [`IMAGE_SECTORS`] sectors, each of which begins with its number.
+/// `IMAGE` in an option stands for a file of [`IMAGE_SECTORS`] sectors, each of which begins with its number; some options are
+/// files as a whole.
 fn options(script: &Script) -> Vec<&'static str> {
     let image = |option: &&'static str| match option.contains("IMAGE") {
         true => &*option.replace("IMAGE", image()).leak(),
-        false => option,
+        false => scripts::fw_cfg_kernel::placeholder(option).unwrap_or(option),
     };
     OPTIONS.iter().chain(script.options).map(image).collect()
 }
@@ -114,11 +115,13 @@ scripts! {
     acpi_tables_of_the_user: crate::scripts::fw_cfg::ACPI_TABLES,
     boot_once: crate::scripts::fw_cfg::BOOT_ONCE,
     fw_cfg: crate::scripts::fw_cfg::DEFAULT,
+    fw_cfg_kernel: crate::scripts::fw_cfg_kernel::SCRIPT,
     fw_cfg_configured: crate::scripts::fw_cfg::CONFIGURED,
     fdc: crate::scripts::fdc::SCRIPT,
     hotplug_processors: crate::scripts::hotplug::PROCESSORS,
     hotplug_slots: crate::scripts::hotplug::SLOTS,
     hpet: crate::scripts::hpet::SCRIPT,
+    hpet_configured: crate::scripts::hpet::CONFIGURED,
     i440fx: crate::scripts::i440fx::SCRIPT,
     i6300esb: crate::scripts::watchdog::I6300ESB,
     i8042: crate::scripts::i8042::SCRIPT,
@@ -131,6 +134,7 @@ scripts! {
     parallel: crate::scripts::parallel::SCRIPT,
     pc_testdev: crate::scripts::pc_testdev::SCRIPT,
     pci_bridge: crate::scripts::pci_bridge::SCRIPT,
+    pci_testdev: crate::scripts::pci_testdev::SCRIPT,
     pci_serial: crate::scripts::pci_serial::SCRIPT,
     piix3: crate::scripts::piix3::SCRIPT,
     piix4_pm: crate::scripts::piix4_pm::SCRIPT,

@@ -30,7 +30,12 @@ const fn target(
 /// All of them.
 pub const TARGETS: &[Target] = &[
     target("rtc", &["-rtc", "driftfix=slew"], &["rtc"], &["mc146818rtc"]),
-    target("hpet", PLAIN, &["hpet"], &["hpet"]),
+    target(
+        "hpet",
+        &["-global", "hpet.timers=5", "-global", "hpet.msi=on", "-global", "hpet.hpet-intcap=0xf00104"],
+        &["hpet"],
+        &["hpet"],
+    ),
     target("uart", &["-serial", "null"], &["serial"], &["isa-serial"]),
     target("fdc", &["-drive", "if=floppy,format=raw,snapshot=on,file=IMAGE"], &["fdc", "dma"], &["isa-fdc"]),
     target(
@@ -82,6 +87,7 @@ pub const TARGETS: &[Target] = &[
     target("ib700", &["-device", "ib700", "-action", "watchdog=none"], &["ib700"], &["ib700"]),
     target("pvpanic", &["-device", "pvpanic"], &["pvpanic"], &["pvpanic"]),
     target("pvpanic_pci", &["-device", "pvpanic-pci"], &["pvpanic"], &["pvpanic-pci"]),
+    target("pci_testdev", &["-device", "pci-testdev"], &["pci-testdev"], &["pci-testdev"]),
     target("vmport", PLAIN, &["vmport", "i8042"], &["vmport", "i8042"]),
     target("pc_testdev", &["-device", "pc-testdev"], &["pc-testdev"], &["pc-testdev"]),
 ];

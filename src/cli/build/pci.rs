@@ -4,7 +4,7 @@ use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
 use crate::config::{
-    DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PvpanicPci,
+    DeviceConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciRom, PciSerial, PciTestdev, PvpanicPci,
 };
 
 const SLOTS: u8 = 32;
@@ -35,6 +35,13 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
         "pci-serial-4x" => serial(&["chardev1", "chardev2", "chardev3", "chardev4"]),
         "pvpanic-pci" => PciFunction::PvpanicPci(PvpanicPci { events: list.number("events").unwrap_or(3) }),
         "i6300esb" => PciFunction::I6300esb,
+        "pci-testdev" => {
+            let membar = list.size("membar").filter(|size| *size != 0);
+            if membar.is_some_and(|size| !size.is_power_of_two() || !(16..=PciTestdev::LARGEST).contains(&size)) {
+                return Err(error("membar is a size that a PCI window can have: a power of two from 16 to 4P"));
+            }
+            PciFunction::PciTestdev(PciTestdev { membar })
+        }
         _ => return Ok(None),
     };
     let addr = match text("addr") {

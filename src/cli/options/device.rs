@@ -65,6 +65,7 @@ const DEVICE: Schema = Schema {
         pci::PCI_SERIAL_4X,
         pci::PVPANIC_PCI,
         pci::I6300ESB,
+        pci::PCI_TESTDEV,
     ],
     variant_noun: "device",
     missing_variants: &[
@@ -196,7 +197,6 @@ const DEVICE: Schema = Schema {
             &[
                 "pcie-root-port",
                 "ioh3420",
-                "pci-testdev",
                 "edu",
                 "ivshmem-plain",
                 "ivshmem-doorbell",

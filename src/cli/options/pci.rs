@@ -104,5 +104,15 @@ pub(super) const PVPANIC_PCI: Variant = Variant {
     keys: pci_keys![EVENTS],
 };
 
+pub(super) const PCI_TESTDEV: Variant = Variant {
+    name: "pci-testdev",
+    help: "a PCI device that counts accesses, for kvm-unit-tests",
+    keys: pci_keys![Key::new(
+        "membar",
+        Kind::Size(1),
+        "size of a window of memory that is not there: a power of two (default 0: it has none)"
+    )],
+};
+
 pub(super) const I6300ESB: Variant =
     Variant { name: "i6300esb", help: "the watchdog of the Intel 6300ESB (see -action watchdog=)", keys: pci_keys![] };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use devices::backend::char::{CharBackend, NullChar};
 use devices::base::{BusMaster, DeviceTimers, GuestRam, IrqLine, Shared, SystemControl, lock, shared};
-use devices::debug::PvpanicPci;
+use devices::debug::{PciTestdev, PvpanicPci};
 use devices::pci::{Extras, HotPlug, MessagePort, OptionRom, PciAddress, PciBridge, PciBus, PciFunction, Reserve};
 use devices::serial::{PciSerial, PciSerialModel};
 use devices::watchdog::I6300Esb;
@@ -82,6 +82,7 @@ impl Board {
             config::PciFunction::PvpanicPci(config) => {
                 self.plug(&socket, shared(PvpanicPci::new(config.events, Arc::clone(system))))
             }
+            config::PciFunction::PciTestdev(config) => self.plug(&socket, shared(PciTestdev::new(config.membar))),
             config::PciFunction::I6300esb => {
                 let timers = self.queue.timers();
                 let owner = timers.owner();

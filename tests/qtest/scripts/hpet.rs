@@ -129,3 +129,74 @@ fn walk(pc: &mut dyn Pc) {
     pc.clock_step(1_000_000);
     assert_eq!(pc.readq(COUNTER), now);
 }
+
+/// More of it than a PC has.
+pub const CONFIGURED: Script = Script {
+    options: &[
+        "-global",
+        "hpet.timers=5",
+        "-global",
+        "hpet.msi=on",
+        "-global",
+        "hpet.hpet-intcap=0xf00104",
+        "-m",
+        "16",
+    ],
+    run: walk_configured,
+    differences: &[],
+};
+
+/// Delivery by messages: enabled, and possible.
+const FSB: u64 = 1 << 14;
+const FSB_CAPABLE: u64 = 1 << 15;
+
+fn walk_configured(pc: &mut dyn Pc) {
+    pc.section("capabilities");
+    assert_eq!(pc.readq(CAPABILITIES), 0x0098_9680_8086_a401, "5 timers");
+    for number in 0..5 {
+        assert_eq!(pc.readq(timer(number)), 0x00f0_0104_0000_0030 | FSB_CAPABLE);
+        pc.readq(comparator(number));
+        pc.readq(timer(number) + 0x10);
+    }
+
+    pc.section("what can be written");
+    pc.writel(timer(4), 0xffff_ffff);
+    assert_eq!(pc.readl(timer(4)), 0xff7e);
+    pc.writel(timer(4), 0);
+    pc.writeq(timer(4) + 0x10, 0xfee0_1000_0000_4041);
+    assert_eq!(pc.readl(timer(4) + 0x10), 0x4041, "Tn_FSB_INT_VAL");
+    assert_eq!(pc.readl(timer(4) + 0x14), 0xfee0_1000, "Tn_FSB_INT_ADDR");
+    pc.writel(timer(4) + 0x14, 0x0000_2000);
+    assert_eq!(pc.readq(timer(4) + 0x10), 0x0000_2000_0000_4041);
+
+    pc.section("what firmware is told");
+    pc.outw(0x510, 0x8004);
+    for _ in 0..16 {
+        pc.inb(0x511);
+    }
+
+    if !pc.has_clock() {
+        return;
+    }
+    pc.section("a message that is a store");
+    pc.writel(0x2000, 0);
+    pc.writel(timer(4), (INTERRUPT | FSB) as u32);
+    pc.writeq(comparator(4), 100);
+    pc.writeq(CONFIGURATION, ENABLE);
+    pc.clock_step(999);
+    assert_eq!(pc.readl(0x2000), 0);
+    pc.clock_step(1);
+    assert_eq!(pc.readl(0x2000), 0x4041);
+    pc.writel(timer(4), 0);
+
+    pc.section("routes");
+    pc.writel(timer(3), (INTERRUPT | LEVEL | 21 << 9) as u32);
+    let now = pc.readq(COUNTER);
+    pc.writeq(comparator(3), now + 100);
+    assert!(!pc.irq(21));
+    pc.clock_step(1_000);
+    assert!(pc.irq(21));
+    assert_eq!(pc.readq(STATUS), 1 << 3);
+    pc.writeq(STATUS, 1 << 3);
+    assert!(!pc.irq(21));
+}

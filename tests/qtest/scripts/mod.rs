@@ -3,6 +3,7 @@
 pub mod debug;
 pub mod fdc;
 pub mod fw_cfg;
+pub mod fw_cfg_kernel;
 pub mod hotplug;
 pub mod hpet;
 pub mod i440fx;
@@ -16,6 +17,7 @@ pub mod parallel;
 pub mod pc_testdev;
 pub mod pci_bridge;
 pub mod pci_serial;
+pub mod pci_testdev;
 pub mod piix3;
 pub mod piix4_pm;
 pub mod port92;
