@@ -244,19 +244,22 @@ static void probe_hpet(long hz, long seconds)
 	control(fd, HPET_EPI, NULL, "HPET_EPI");
 	control(fd, HPET_IE_ON, NULL, "HPET_IE_ON");
 	next_matches(fd);
-	double start = now(), time, least_late[2] = { 1, 1 };
+	double start = now(), time = 0, least_late[2] = { seconds, seconds };
 	unsigned long count = 0;
+	long periods = 0;
 	do {
+		double before = time;
 		count += next_matches(fd);
 		time = now() - start;
-		// By how much of a period it is off a multiple of periods. The least in each half of the time is hardly due to
-		// how long it took to see the interrupt.
-		double late = time * hz - (long)(time * hz + 0.5);
+		// Interrupts may have been lost. What is not a whole number of periods is how late this one was seen, less how late the
+		// first one was; the least in each half of the time is hardly due to the seeing.
+		periods += (long)((time - before) * hz + 0.5);
+		double late = time - (double)periods / hz;
 		int half = time * 2 >= seconds;
 		if (late < least_late[half])
 			least_late[half] = late;
 	} while (time < seconds);
-	printf("%lu interrupts in %.4f s, then later by %.4f\n", count, time, (least_late[1] - least_late[0]) / hz);
+	printf("%lu interrupts in %.4f s, then later by %.4f\n", count, time, least_late[1] - least_late[0]);
 	control(fd, HPET_IE_OFF, NULL, "HPET_IE_OFF");
 }
 

@@ -86,11 +86,11 @@ fn check_interrupts(guest: &mut Guest, device: &str) {
 /// Has a timer of the HPET interrupt periodically, and checks that the interrupts keep to the multiples of the period. Those of
 /// periods in which the host does not let the guest run may be missing: the timer is level triggered.
 fn check_hpet(guest: &mut Guest) {
-    const HZ: f64 = 4.0;
-    const SECONDS: u32 = 16;
+    const HZ: f64 = 2.0;
+    const SECONDS: u32 = 20;
     const MOST_MISSING: f64 = 8.0;
-    /// Seconds, between the first and the second half of the time: 0.5 %.
-    const MOST_DRIFT: f64 = 0.04;
+    /// Seconds, between the first and the second half of the time: 1 %.
+    const MOST_DRIFT: f64 = 0.1;
     let said = guest.run(&format!("probe hpet {HZ} {SECONDS}"));
     eprintln!("hpet at {HZ} Hz: {said}");
     let Some((count, drift, seconds)) = said
@@ -101,8 +101,9 @@ fn check_hpet(guest: &mut Guest) {
         guest.fail(&format!("probe hpet says {said:?}"))
     };
     guest.check(drift.abs() < MOST_DRIFT, || format!("the HPET's interrupts drift: {said}"));
-    let missing = (seconds * HZ).round() - count;
-    guest.check((0.0..=MOST_MISSING).contains(&missing), || {
+    // The first one, from which the time is taken, may have been seen nearly a period late.
+    let missing = seconds * HZ - count;
+    guest.check((-1.0..=MOST_MISSING).contains(&missing), || {
         format!("the rate of the HPET's interrupts is wrong: {said}")
     });
 }
