@@ -140,7 +140,8 @@ fn check_capabilities<F: PciFunction + 'static>(seated: &Seated<F>) {
 
 fn check_base_registers<F: PciFunction + 'static>(seated: &Seated<F>) {
     let own = seated.windows();
-    let mut address = 0x4000_0000;
+    // Where windows of 32 and of 64 bits are put.
+    let (mut narrow, mut wide) = (0x4000_0000_u64, 1_u64 << 48);
     let mut registers = seated.base_registers().into_iter();
     while let Some(offset) = registers.next() {
         let reset = seated.read(offset, 4);
@@ -149,34 +150,38 @@ fn check_base_registers<F: PciFunction + 'static>(seated: &Seated<F>) {
         if sized == 0 {
             continue;
         }
-        let (rom, io) = (offset == 0x38 || offset == reg::ROM_BASE, sized & 1 != 0);
-        let io = io && !rom;
+        let rom = offset == 0x38 || offset == reg::ROM_BASE;
+        let io = !rom && sized & 1 != 0;
         let (flags, least) = match (rom, io) {
             (true, _) => (0x7ff, 0x800),
             (_, true) => (0b11, 4),
             _ => (0xf, 16),
         };
-        let low = sized & !flags;
-        let size = low & low.wrapping_neg();
+        assert_eq!(sized & flags & !1, reset & flags & !1, "{offset:#x}: the lowest bits tell what it is");
+        let high =
+            (!rom && !io && sized & 0b110 == 0b100).then(|| registers.next().expect("64 bits take two registers"));
+        let upper = high.map_or(u32::MAX, |high| {
+            seated.write(high, 4, u32::MAX);
+            seated.read(high, 4)
+        });
+        let mask = u64::from(upper) << 32 | u64::from(sized & !flags);
+        let size = mask & mask.wrapping_neg();
         assert!(size >= least, "{offset:#x}: a window of {size} bytes");
         assert!(!io || size <= 0x100, "{offset:#x}: {size} ports, more than 256");
-        let upper = if io { 0xffff } else { u32::MAX };
-        assert_eq!(low & upper, (!(size - 1)) & upper, "{offset:#x}: its size is no power of two");
-        assert_eq!(sized & flags & !1, reset & flags & !1, "{offset:#x}: the lowest bits tell what it is");
-        if !rom && !io && sized & 0b110 == 0b100 {
-            let high = registers.next().expect("64 bits take two registers");
-            seated.write(high, 4, u32::MAX);
-            assert_eq!(seated.read(high, 4), u32::MAX, "{high:#x}: the upper half");
-            seated.write(high, 4, 0);
-        }
+        // Ports have 16 bits; whether their registers have more is the function's choice.
+        let decoded = if io { 0xffff } else { u64::MAX };
+        assert_eq!(mask & decoded, (!(size - 1)) & decoded, "{offset:#x}: its size is no power of two");
 
         // Where it is put it decodes, while the command register says so.
-        let base = if io { 0xd000 } else { address };
-        address += size.max(0x1000).next_power_of_two() * 2;
-        let base = base & !(size - 1);
-        seated.write(offset, 4, base | u32::from(rom));
-        let last = u64::from(base) + u64::from(size) - 1;
-        let decodes = || seated.windows().iter().any(|(first, end, _)| *first >= u64::from(base) && *end <= last);
+        let next = if high.is_some() { &mut wide } else { &mut narrow };
+        let base = if io { 0xd000 } else { next.next_multiple_of(size) };
+        *next = base.max(*next) + size;
+        seated.write(offset, 4, base as u32 | u32::from(rom));
+        if let Some(high) = high {
+            seated.write(high, 4, (base >> 32) as u32);
+        }
+        let last = base + size - 1;
+        let decodes = || seated.windows().iter().any(|(first, end, _)| *first >= base && *end <= last);
         for (command, expected) in [(0, false), (if io { 0b01 } else { 0b10 }, true), (0, false)] {
             seated.write(reg::COMMAND, 2, command);
             // A command register that can't be written stays as it is.
@@ -184,7 +189,9 @@ fn check_base_registers<F: PciFunction + 'static>(seated: &Seated<F>) {
                 assert_eq!(decodes(), expected, "{offset:#x} at {base:#x} with command {command:#x}");
             }
         }
-        seated.write(offset, 4, 0);
+        for register in [Some(offset), high].into_iter().flatten() {
+            seated.write(register, 4, 0);
+        }
     }
     assert_eq!(seated.windows(), own, "all that was put somewhere is gone");
 }
