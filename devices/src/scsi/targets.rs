@@ -265,11 +265,6 @@ impl Targets {
         }
     }
 
-    /// The names of all commands under way, and the places of their units.
-    pub fn names(&self) -> impl Iterator<Item = (UnitPlace, u64)> {
-        self.units.iter().flat_map(|(place, unit)| unit.names().map(|name| (*place, name)))
-    }
-
     /// Reports the state of the units.
     pub fn inspect(&self, out: &mut Inspector) {
         for (UnitPlace { target, lun }, unit) in &self.units {
@@ -317,8 +312,9 @@ pub struct TargetsState(Vec<(UnitPlace, UnitState)>);
 pub struct LoadedTargets(Vec<Loaded>);
 
 impl LoadedTargets {
-    /// The names of the commands under way.
-    pub fn names(&self) -> impl Iterator<Item = u64> {
-        self.0.iter().flat_map(Loaded::names)
+    /// The names of the commands under way, and the units that have them. `state` is what this was made of.
+    pub fn commands<'a>(&'a self, state: &'a TargetsState) -> impl Iterator<Item = (UnitPlace, u64)> {
+        let units = self.0.iter().zip(&state.0);
+        units.flat_map(|(loaded, (place, _))| loaded.names().map(|name| (*place, name)))
     }
 }

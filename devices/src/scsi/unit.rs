@@ -384,11 +384,6 @@ impl LogicalUnit {
         self.port().load(&requests, loaded.requests);
     }
 
-    /// The names of the commands under way.
-    pub(super) fn names(&self) -> impl Iterator<Item = u64> {
-        self.tasks.values().map(|task| task.name)
-    }
-
     pub(super) fn inspect(&self, place: &str, out: &mut Inspector) {
         out.text(format!("{place} is"), if self.is_cd() { "a CD drive" } else { "a disk" });
         match &self.kind {

@@ -9,6 +9,7 @@ mod driver;
 pub mod feature;
 pub mod pci;
 mod ring;
+pub mod scsi;
 
 pub use driver::Driver;
 pub use pci::{PciOptions, RingOptions, VirtioPci, Wiring};
