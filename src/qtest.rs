@@ -16,14 +16,13 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use devices::backend::block::BlockBackend;
 use devices::backend::char::{CharBackend, CharClient, CharEvent, MemoryChar};
 use devices::base::{GuestRam, lock};
 
 use crate::cli::Request;
 use crate::command_line;
 use crate::config::{Accel, MachineConfig};
-use crate::host::block::Blocks;
+use crate::host::block::{Blocks, Medium};
 use crate::host::chardev::CharPort;
 use crate::host::{Backends, Drives};
 use crate::machine::accel::qtest::Bench;
@@ -79,8 +78,8 @@ struct OwnBackends {
 }
 
 impl Drives for OwnBackends {
-    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
-        self.blocks.block(id)
+    fn medium(&self, id: &str) -> Result<Option<Medium>> {
+        self.blocks.medium(id)
     }
 }
 
@@ -114,7 +113,7 @@ impl QtestMachine {
             bail!("this machine has processors: use -accel qtest");
         }
         let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
-        let backends = OwnBackends { chars: RefCell::default(), blocks: Blocks::open(&config.drives)? };
+        let backends = OwnBackends { chars: RefCell::default(), blocks: Blocks::open(&config.drives, true)? };
         let Built { mut machine, bench } =
             begin(config).furnish(config, &backends).build(config, &mailbox, &backends)?;
         let bench = bench.context("a machine without processors has no bench")?;

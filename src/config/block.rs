@@ -55,6 +55,10 @@ pub struct Image {
     pub snapshot: bool,
     /// What happens on the way to the host's disk.
     pub cache: CacheMode,
+    /// By what means requests of disks reach the host.
+    pub aio: Aio,
+    /// What the guest does not need any more is given back to the host.
+    pub discard: bool,
     /// Keep other processes from using the image against its purpose.
     pub locking: Locking,
 }
@@ -68,6 +72,8 @@ impl Image {
             access: Access::ReadWrite,
             snapshot: false,
             cache: CacheMode::Writeback,
+            aio: Aio::Auto,
+            discard: false,
             locking: Locking::Auto,
         }
     }
@@ -107,6 +113,20 @@ pub enum Access {
     ReadWrite,
     /// Writing too if the host allows it, for media that have a write protection the guest can see.
     Auto,
+}
+
+/// By what means requests of disks reach the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aio {
+    /// io_uring where the host has it and the image is raw, worker threads otherwise.
+    Auto,
+    /// Worker threads.
+    Threads,
+    /// io_uring for raw images.
+    IoUring,
+    /// The same, for those who know it by the name of its predecessor.
+    Native,
 }
 
 /// What happens to writes on the way to the host's disk.

@@ -9,7 +9,7 @@ pub mod terminal;
 use anyhow::Result;
 use devices::backend::block::BlockBackend;
 
-use self::block::Blocks;
+use self::block::{Blocks, Medium};
 use self::chardev::{CharPort, Chardevs};
 
 /// The drives that a configuration names.
@@ -18,7 +18,15 @@ pub trait Drives {
     ///
     /// # Errors
     /// There is no such drive.
-    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>>;
+    fn medium(&self, id: &str) -> Result<Option<Medium>>;
+
+    /// The same, for a device that waits for each of its requests.
+    ///
+    /// # Errors
+    /// As for [`Self::medium`].
+    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+        Ok(self.medium(id)?.map(|medium| medium.waiting()))
+    }
 }
 
 /// All back ends that a configuration names, as the board asks for them.
@@ -39,14 +47,14 @@ pub struct Opened<'a> {
 }
 
 impl Drives for Blocks {
-    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
+    fn medium(&self, id: &str) -> Result<Option<Medium>> {
         self.take(id)
     }
 }
 
 impl Drives for Opened<'_> {
-    fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
-        self.blocks.block(id)
+    fn medium(&self, id: &str) -> Result<Option<Medium>> {
+        self.blocks.medium(id)
     }
 }
 

@@ -10,7 +10,7 @@ use super::guest_time::GuestTime;
 use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
-use super::pc::Board;
+use super::pc::{Board, DiskWatch};
 use super::qom;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
@@ -177,9 +177,16 @@ impl Machine {
         self.time.runner().into_iter().chain(self.rtc_timers.clone())
     }
 
+    /// The disks that the main loop has to listen to.
+    pub(super) fn disks(&self) -> impl Iterator<Item = Arc<Mutex<DiskWatch>>> {
+        self.board.disk_watches().map(|watch| Arc::new(Mutex::new(watch)))
+    }
+
     /// Stops the processors and guest time.
     fn pause(&mut self, status: Status) -> Result<()> {
         self.accelerator.park();
+        // In guest time, as nothing of the machine changes once that stands still.
+        self.board.drain_disks();
         if matches!(self.status, Status::Running | Status::Suspended) {
             if self.status == Status::Suspended {
                 self.board.wake_up();

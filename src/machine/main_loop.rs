@@ -11,7 +11,7 @@ use super::front_doors::FrontDoors;
 use super::lifecycle::ExitStatus;
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::signals::Signals;
-use crate::config::{Catalogue, MachineConfig};
+use crate::config::{Accel, Catalogue, MachineConfig};
 use crate::host::Opened;
 use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Quit, Subscriber};
@@ -32,7 +32,7 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     // First of all, as it takes longest.
     let begun = build::begin(config);
     signals.stand_by().context("can't start a thread")?;
-    let blocks = Blocks::open(&config.drives)?;
+    let blocks = Blocks::open(&config.drives, config.platform.accel == Accel::Qtest)?;
     let furnished = begun.furnish(config, &blocks);
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
@@ -54,6 +54,9 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     }
     for timers in machine.timers() {
         events.add_subscriber(timers);
+    }
+    for disk in machine.disks() {
+        events.add_subscriber(disk);
     }
     events.add_subscriber(Arc::new(Mutex::new(signals)));
     events.add_subscriber(Arc::new(Mutex::new(Bell(Arc::clone(&mailbox)))));

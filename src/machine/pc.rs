@@ -4,6 +4,7 @@
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
 pub mod chips;
+mod disks;
 mod dma;
 mod flash;
 mod floppy;
@@ -48,6 +49,8 @@ use devices::serial::{PortEnd, Uart};
 use devices::vmware::VmPort;
 
 use self::chips::{Chips, InterruptControllers};
+pub use self::disks::DiskWatch;
+use self::disks::Disks;
 use self::dma::IsaDma;
 use self::fw_cfg::LastingOrder;
 pub use self::ide::DiskGeometries;
@@ -119,6 +122,7 @@ pub struct Board {
     vmport: Option<Shared<VmPort>>,
     fdc: Option<Shared<Fdc>>,
     ide: Option<Shared<PiixIde>>,
+    disks: Disks,
     rtc: Option<Shared<Rtc>>,
     fw_cfg: Shared<FwCfg>,
     /// What a reset makes of a boot order that was given for once.
@@ -171,6 +175,7 @@ impl Board {
             vmport: None,
             fdc: None,
             ide: None,
+            disks: Disks::default(),
             rtc: None,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),
             boot_order: BootOrder::default(),

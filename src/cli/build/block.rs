@@ -9,8 +9,8 @@ use crate::cli::options::NO_DISK;
 use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
-    Access, CacheMode, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind, IDE_PLACES,
-    IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS,
+    Access, Aio, CacheMode, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind,
+    IDE_PLACES, IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS,
 };
 
 /// Formats of QEMU's that natoma does not read.
@@ -212,6 +212,8 @@ impl Drives {
                 access,
                 snapshot: list.flag("snapshot").unwrap_or(snapshot),
                 cache,
+                aio: aio(list).unwrap_or(Aio::Auto),
+                discard: list.choice::<String>("discard").is_some_and(|word| matches!(&*word, "unmap" | "on")),
                 locking: list.choice("file.locking").unwrap_or(Locking::Auto),
             }),
         };
@@ -368,6 +370,14 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         (Some(false), _) => Ok(Access::ReadWrite),
         (None, interface) => Ok(usual_access(interface)),
     }
+}
+
+fn aio(list: &KeyValues) -> Option<Aio> {
+    list.choice::<String>("aio").map(|word| match &*word {
+        "threads" => Aio::Threads,
+        "native" => Aio::Native,
+        _ => Aio::IoUring,
+    })
 }
 
 fn cache(list: &KeyValues, origin: &Origin) -> Result<CacheMode, UsageError> {

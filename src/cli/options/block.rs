@@ -42,8 +42,16 @@ const DRIVE: Schema = Schema::plain(
             "keep other processes off the image (default auto)",
         ),
         Key::new("media", Kind::Choice(&["disk", "cdrom"]), "what an IDE drive is (default disk)"),
-        Key::missing("aio", &["threads"], "the drives natoma has are read and written at once"),
-        Key::missing("discard", &["ignore", "off"], "leave it out"),
+        Key::new(
+            "aio",
+            Kind::Choice(&["threads", "native", "io_uring"]),
+            "how a disk's requests reach the host: by worker threads or by io_uring (default io_uring where the host has it)",
+        ),
+        Key::new(
+            "discard",
+            Kind::Choice(&["ignore", "off", "unmap", "on"]),
+            "whether what the guest does not need any more is given back to the host (default ignore)",
+        ),
         Key::missing("detect-zeroes", &["off"], "leave it out"),
         Key::missing("copy-on-read", &["off"], "leave it out"),
         Key::new(

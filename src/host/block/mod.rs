@@ -3,6 +3,7 @@
 //! An image is a file or a block device, in one of several formats; a raw one has the bytes of the medium, one after the other. All
 //! images are opened before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
 
+pub mod engine;
 mod file;
 mod image;
 mod lock;
@@ -20,30 +21,65 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use devices::backend::block::BlockBackend;
+use devices::backend::disk::{AtOnce, DiskBackend};
 use devices::base::lock as locked;
 
+use self::engine::{Bell, Engine, EngineOptions, Stats};
 use self::node::{Node, Waiting};
 use self::overlay::Overlay;
 use crate::config::{Access, CacheMode, Drive, Image};
 
-/// What is in a drive.
-type Medium = Option<Box<dyn BlockBackend>>;
-
 /// The drives of a configuration, each with the medium that is in it until a device takes it.
 pub struct Blocks {
-    drives: Mutex<Vec<(String, Medium)>>,
+    drives: Mutex<Vec<(String, Option<Medium>)>>,
+}
+
+/// What is in a drive.
+pub struct Medium {
+    node: Arc<dyn Node>,
+    options: EngineOptions,
+    stats: Arc<Stats>,
+    at_once: bool,
+}
+
+impl Medium {
+    /// What can be read and written.
+    #[must_use]
+    pub fn node(&self) -> &Arc<dyn Node> {
+        &self.node
+    }
+
+    /// The medium for a device that waits for each of its requests.
+    #[must_use]
+    pub fn waiting(&self) -> Box<dyn BlockBackend> {
+        Box::new(Waiting::new(Arc::clone(&self.node), self.options.write_through))
+    }
+
+    /// The medium for a device that goes on while its requests are carried out, and what rings when one has been: `None` if
+    /// that is before the device has submitted it. May be called several times, for a device with several queues say.
+    ///
+    /// # Errors
+    /// The host can't provide what the drive asks for.
+    pub fn connect(&self) -> Result<(Box<dyn DiskBackend>, Option<Bell>)> {
+        if self.at_once {
+            return Ok((Box::new(AtOnce::new(self.waiting())), None));
+        }
+        let engine = Engine::new(Arc::clone(&self.node), self.options, Arc::clone(&self.stats))?;
+        let bell = engine.bell();
+        Ok((Box::new(engine), Some(bell)))
+    }
 }
 
 impl Blocks {
-    /// Opens the images of a configuration, in order.
+    /// Opens the images of a configuration, in order. `at_once`: time is virtual, and no request takes any.
     ///
     /// # Errors
     /// One can't be opened: says which, why and what to do.
-    pub fn open(configs: &[Drive]) -> Result<Self> {
+    pub fn open(configs: &[Drive], at_once: bool) -> Result<Self> {
         let mut drives = Vec::new();
         for Drive { id, image, .. } in configs {
-            let medium = image.as_ref().map(open).transpose().with_context(|| format!("drive '{id}'"))?;
-            drives.push((id.clone(), medium));
+            let medium = image.as_ref().map(|image| medium(image, at_once)).transpose();
+            drives.push((id.clone(), medium.with_context(|| format!("drive '{id}'"))?));
         }
         Ok(Self { drives: Mutex::new(drives) })
     }
@@ -52,7 +88,7 @@ impl Blocks {
     ///
     /// # Errors
     /// There is no such drive.
-    pub fn take(&self, id: &str) -> Result<Medium> {
+    pub fn take(&self, id: &str) -> Result<Option<Medium>> {
         let mut drives = locked(&self.drives);
         let drive = drives.iter_mut().find(|(other, _)| other == id);
         let (_, medium) = drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?;
@@ -60,19 +96,26 @@ impl Blocks {
     }
 }
 
-/// Opens an image for a device that waits for each of its requests.
-///
-/// # Errors
-/// As for [`open_node`].
-pub fn open(image: &Image) -> Result<Box<dyn BlockBackend>> {
-    Ok(Box::new(Waiting::new(open_node(image)?, image.cache == CacheMode::Writethrough)))
-}
-
-/// Opens an image.
+/// Opens an image. `at_once` as for [`Blocks::open`].
 ///
 /// # Errors
 /// It can't be opened, or its contents are not what they should be: says which file, why and what to do.
-pub fn open_node(image: &Image) -> Result<Arc<dyn Node>> {
+pub fn medium(image: &Image, at_once: bool) -> Result<Medium> {
+    let write_through = image.cache == CacheMode::Writethrough;
+    let options = EngineOptions { aio: image.aio, write_through, discard: image.discard };
+    Ok(Medium { node: open_node(image)?, options, stats: Arc::default(), at_once })
+}
+
+/// Opens an image for a device that waits for each of its requests.
+///
+/// # Errors
+/// As for [`medium`].
+pub fn open(image: &Image) -> Result<Box<dyn BlockBackend>> {
+    Ok(medium(image, false)?.waiting())
+}
+
+/// Opens an image.
+fn open_node(image: &Image) -> Result<Arc<dyn Node>> {
     open_file(image).with_context(|| format!("can't use the image {}", image.path.display()))
 }
 

@@ -1,0 +1,242 @@
+//! Engines: requests of devices carried out beside the thread that makes them.
+//!
+//! There are two ways. What is plain reading, writing and flushing of a raw file goes to the kernel by a ring of its own
+//! ([`ring`]); all else, and everything where there are no rings, is carried out by worker threads ([`pool`]) through the node.
+//! Both are made at the first request that needs them: a drive that nobody uses costs an event descriptor.
+//!
+//! Requests that a device makes together begin together, when it looks for completions.
+
+mod perform;
+mod pool;
+mod ring;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use devices::backend::disk::{Completion, DiskBackend, Operation, Request};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use self::pool::Pool;
+use self::ring::Ring;
+pub use self::stats::{Kind, Stats, Tally};
+use super::node::Node;
+use crate::config::Aio;
+
+/// How the requests of a drive are carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// By what.
+    pub aio: Aio,
+    /// Every write is durable.
+    pub write_through: bool,
+    /// What the guest does not need any more is given back to the host.
+    pub discard: bool,
+}
+
+/// Rings when there are completions, for a loop to hear. It rings at least once for those that came since the device had taken
+/// all.
+#[derive(Clone)]
+pub struct Bell(Arc<EventFd>);
+
+impl Bell {
+    /// Stops the ringing. Call it before the device is told.
+    pub fn silence(&self) {
+        // It may not ring.
+        let _ = self.0.read();
+    }
+
+    fn ring(&self) {
+        // The counter overflows after 2^64 - 2 completions that nobody sees.
+        let _ = self.0.write(1);
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+enum Way {
+    /// Nobody has asked yet.
+    Unknown,
+    /// By the ring, if a request is of that kind.
+    Ring(Box<Ring>),
+    /// By workers only.
+    Workers,
+}
+
+/// The end of a drive that a device has.
+pub struct Engine {
+    node: Arc<dyn Node>,
+    options: EngineOptions,
+    bell: Bell,
+    stats: Arc<Stats>,
+    way: Way,
+    pool: Option<Pool>,
+    /// Requests for the workers that have not begun.
+    staged: Vec<Request>,
+}
+
+impl Engine {
+    /// An engine for the drive of `node`, whose requests are counted in `stats`.
+    ///
+    /// # Errors
+    /// The host has no descriptor left, or no rings although they are asked for.
+    pub fn new(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>) -> Result<Self> {
+        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).context("can't make an event descriptor")?;
+        let mut engine = Self {
+            node,
+            options,
+            bell: Bell(Arc::new(bell)),
+            stats,
+            way: Way::Unknown,
+            pool: None,
+            staged: Vec::new(),
+        };
+        if matches!(options.aio, Aio::IoUring | Aio::Native) && engine.node.raw().is_some() {
+            let ring = engine.ring().context(
+                "the kernel offers no io_uring (it is old, or sysctl kernel.io_uring_disabled or a container forbids it): \
+                 aio=threads does without",
+            )?;
+            engine.way = Way::Ring(Box::new(ring));
+        }
+        Ok(engine)
+    }
+
+    /// What tells of completions.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    fn ring(&self) -> io::Result<Ring> {
+        Ring::new(&self.bell.0, Arc::clone(&self.stats))
+    }
+
+    /// The request as the options have it; `None` if nothing is to be done.
+    fn adapt(&self, mut request: Request) -> Option<Request> {
+        match &mut request.operation {
+            Operation::Write { durable } => *durable |= self.options.write_through,
+            Operation::WriteZeroes { may_unmap } => *may_unmap &= self.options.discard,
+            Operation::Discard if !self.options.discard => return None,
+            Operation::Read | Operation::Flush | Operation::Discard => {}
+        }
+        Some(request)
+    }
+
+    fn pool(&mut self) -> &Pool {
+        self.pool.get_or_insert_with(|| {
+            let through = self.options.write_through;
+            Pool::new(Arc::clone(&self.node), through, self.bell.clone(), Arc::clone(&self.stats))
+        })
+    }
+
+    /// Lets begin what has been submitted.
+    fn begin(&mut self) {
+        if let Way::Ring(ring) = &mut self.way {
+            ring.begin();
+            // What the kernel could not do that way.
+            ring.take_refused(&mut self.staged);
+        }
+        if !self.staged.is_empty() {
+            let mut staged = std::mem::take(&mut self.staged);
+            self.pool().begin(&mut staged);
+            self.staged = staged;
+        }
+    }
+}
+
+impl DiskBackend for Engine {
+    fn len(&self) -> u64 {
+        self.node.len()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.node.is_read_only()
+    }
+
+    fn submit(&mut self, request: Request) {
+        if matches!(self.way, Way::Unknown) {
+            let wanted = self.options.aio != Aio::Threads && self.node.raw().is_some();
+            let ring = wanted.then(|| self.ring());
+            self.way = match ring {
+                Some(Ok(ring)) => Way::Ring(Box::new(ring)),
+                Some(Err(error)) => {
+                    log::warn!(
+                        "io_uring can't be used ({error}): disks are served by worker threads, which takes longer"
+                    );
+                    Way::Workers
+                }
+                None => Way::Workers,
+            };
+        }
+        let id = request.id;
+        let Some(request) = self.adapt(request) else {
+            self.pool().complete(Completion { id, result: Ok(Vec::new()) });
+            return;
+        };
+        let left = match &mut self.way {
+            Way::Ring(ring) => ring.submit(&*self.node, request).err(),
+            Way::Workers | Way::Unknown => Some(request),
+        };
+        self.staged.extend(left);
+    }
+
+    fn completed(&mut self) -> Option<Completion> {
+        loop {
+            self.begin();
+            if let Way::Ring(ring) = &mut self.way {
+                if let Some(completion) = ring.completed() {
+                    return Some(completion);
+                }
+                if ring.has_work() {
+                    // What is left of requests that were done in part, and what has to go another way.
+                    continue;
+                }
+            }
+            return self.pool.as_ref()?.completed();
+        }
+    }
+
+    fn drain(&mut self) {
+        self.node.hurry(true);
+        loop {
+            self.begin();
+            if let Some(pool) = &self.pool {
+                pool.drain();
+            }
+            match &mut self.way {
+                Way::Ring(ring) if ring.is_busy() => ring.wait(),
+                _ if self.staged.is_empty() => break,
+                _ => {}
+            }
+        }
+        self.node.hurry(false);
+    }
+
+    fn cancel(&mut self) {
+        self.staged.clear();
+        if let Some(pool) = &self.pool {
+            pool.forget_waiting();
+        }
+        self.drain();
+        if let Way::Ring(ring) = &mut self.way {
+            ring.forget_completed();
+        }
+        if let Some(pool) = &self.pool {
+            pool.forget_completed();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}

@@ -1,0 +1,73 @@
+//! What a drive has done, as `query-blockstats` tells it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use devices::backend::disk::Operation;
+
+/// Kinds of requests that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Reads.
+    Read,
+    /// Writes, of zeroes too.
+    Write,
+    /// Flushes.
+    Flush,
+    /// Discards.
+    Unmap,
+}
+
+/// What requests of one kind came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests that were carried out.
+    pub operations: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Nanoseconds that they took, one beside the other.
+    pub nanoseconds: u64,
+    /// Requests that failed.
+    pub failed: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    operations: AtomicU64,
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The counters of a drive.
+#[derive(Default)]
+pub struct Stats([Counters; 4]);
+
+impl Stats {
+    /// Counts a request that has ended.
+    pub(super) fn count(&self, operation: Operation, len: u64, start: Instant, well: bool) {
+        let kind = match operation {
+            Operation::Read => Kind::Read,
+            Operation::Write { .. } | Operation::WriteZeroes { .. } => Kind::Write,
+            Operation::Flush => Kind::Flush,
+            Operation::Discard => Kind::Unmap,
+        };
+        let counters = &self.0[kind as usize];
+        if !well {
+            counters.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        counters.operations.fetch_add(1, Ordering::Relaxed);
+        counters.bytes.fetch_add(len, Ordering::Relaxed);
+        let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        counters.nanoseconds.fetch_add(took, Ordering::Relaxed);
+    }
+
+    /// What requests of a kind came to so far.
+    #[must_use]
+    pub fn tally(&self, kind: Kind) -> Tally {
+        let Counters { operations, bytes, nanoseconds, failed } = &self.0[kind as usize];
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Tally { operations: read(operations), bytes: read(bytes), nanoseconds: read(nanoseconds), failed: read(failed) }
+    }
+}

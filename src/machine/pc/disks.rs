@@ -1,0 +1,152 @@
+//! What all disks and CD drives have in common: their ends of the host's drives, the bells of these, and what errors of the
+//! host lead to.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use devices::backend::disk::{DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError};
+use devices::base::{SystemControl, SystemRequest, lock};
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+
+use super::Board;
+use crate::config::{self, MachineConfig};
+use crate::host::Backends;
+use crate::host::block::engine::Bell;
+use crate::host::block::node::Node;
+use crate::tell::tell;
+
+/// The devices of a board that have disks.
+#[derive(Default)]
+pub(super) struct Disks {
+    clients: Vec<Arc<Mutex<dyn DiskClient>>>,
+    watches: Vec<(Bell, Arc<Mutex<dyn DiskClient>>)>,
+}
+
+/// A device's end of a drive.
+pub(super) struct DiskEnd {
+    /// What the device has.
+    pub port: DiskPort,
+    /// What rings when a request has ended, if that is not before it has been submitted. The device's loop is to listen.
+    pub bell: Option<Bell>,
+    /// What is in the drive.
+    pub node: Option<Arc<dyn Node>>,
+}
+
+impl DiskEnd {
+    /// The end of drive `id`, or that of an empty drive.
+    ///
+    /// # Errors
+    /// The drive can't be had.
+    pub fn new(
+        config: &MachineConfig,
+        backends: &dyn Backends,
+        id: Option<&str>,
+        system: &Arc<dyn SystemControl>,
+    ) -> Result<Self> {
+        let medium = id.map(|id| backends.medium(id)).transpose()?.flatten();
+        let errors = Errors { drive: id.unwrap_or_default().to_owned(), system: Arc::clone(system) };
+        let (backend, bell) = match &medium {
+            Some(medium) => medium.connect().map(|(backend, bell)| (Some(backend), bell))?,
+            None => (None, None),
+        };
+        let port = DiskPort::new(backend, policy(config, id), Arc::new(errors));
+        Ok(Self { port, bell, node: medium.map(|medium| Arc::clone(medium.node())) })
+    }
+}
+
+/// Tells the user of errors, and stops the machine where that is wanted.
+struct Errors {
+    drive: String,
+    system: Arc<dyn SystemControl>,
+}
+
+impl ErrorReporter for Errors {
+    fn disk_error(&self, report: &ErrorReport<'_>) {
+        let ErrorReport { operation, offset, error, action } = report;
+        let what = format!("drive '{}': {operation:?} at {offset:#x} failed: {:#}", self.drive, Causes(error));
+        match action {
+            ErrorAction::Report => log::warn!("{what}; the guest is told"),
+            ErrorAction::Ignore => log::warn!("{what}; the guest is not told"),
+            ErrorAction::Stop => {
+                tell(format_args!("{what}; the machine stops, and tries again when it goes on"));
+                self.system.request(SystemRequest::DiskError);
+            }
+        }
+    }
+}
+
+/// An error with what caused it.
+struct Causes<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        std::iter::successors(self.0.source(), |error| error.source()).try_for_each(|error| write!(f, ": {error}"))
+    }
+}
+
+/// What errors of a drive lead to.
+fn policy(config: &MachineConfig, drive: Option<&str>) -> ErrorPolicy {
+    let drive = drive.and_then(|id| config.drives.iter().find(|drive| drive.id == id));
+    drive.map_or_else(ErrorPolicy::default, |config::Drive { on_read_error, on_write_error, .. }| ErrorPolicy {
+        read: on_error(*on_read_error),
+        write: on_error(*on_write_error),
+    })
+}
+
+fn on_error(configured: config::OnError) -> OnError {
+    match configured {
+        config::OnError::Report => OnError::Report,
+        config::OnError::Stop => OnError::Stop,
+        config::OnError::Ignore => OnError::Ignore,
+        config::OnError::Enospc => OnError::Enospc,
+    }
+}
+
+/// Tells a device of completions.
+pub struct DiskWatch {
+    bell: Bell,
+    client: Arc<Mutex<dyn DiskClient>>,
+}
+
+impl MutEventSubscriber for DiskWatch {
+    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+        self.bell.silence();
+        lock(&self.client).requests_completed();
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::new(&self.bell, EventSet::IN)) {
+            log::error!("a disk can't be watched: {error}");
+        }
+    }
+}
+
+impl Board {
+    /// Takes note of a device with disks, and lets the main loop listen to the bells in `bells`.
+    pub(super) fn add_disks(&mut self, client: Arc<Mutex<dyn DiskClient>>, bells: impl IntoIterator<Item = Bell>) {
+        let Disks { clients, watches } = &mut self.disks;
+        watches.extend(bells.into_iter().map(|bell| (bell, Arc::clone(&client))));
+        clients.push(client);
+    }
+
+    /// What the main loop has to listen to for devices with disks.
+    pub fn disk_watches(&self) -> impl Iterator<Item = DiskWatch> {
+        let watch = |(bell, client): &(Bell, Arc<Mutex<dyn DiskClient>>)| DiskWatch {
+            bell: bell.clone(),
+            client: Arc::clone(client),
+        };
+        self.disks.watches.iter().map(watch)
+    }
+
+    /// The machine goes on: requests that were kept because of an error are made again.
+    pub fn resume_disks(&self) {
+        self.disks.clients.iter().for_each(|client| lock(client).resume_requests());
+    }
+
+    /// Waits until no request of a disk is under way.
+    pub fn drain_disks(&self) {
+        self.disks.clients.iter().for_each(|client| lock(client).drain_requests());
+    }
+}
