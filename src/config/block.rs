@@ -59,6 +59,8 @@ pub struct Image {
     pub aio: Aio,
     /// What the guest does not need any more is given back to the host.
     pub discard: bool,
+    /// What becomes of writes of nothing but zeroes.
+    pub detect_zeroes: DetectZeroes,
     /// Keep other processes from using the image against its purpose.
     pub locking: Locking,
 }
@@ -71,9 +73,10 @@ impl Image {
             format: None,
             access: Access::ReadWrite,
             snapshot: false,
-            cache: CacheMode::Writeback,
+            cache: CacheMode::WRITEBACK,
             aio: Aio::Auto,
             discard: false,
+            detect_zeroes: DetectZeroes::Off,
             locking: Locking::Auto,
         }
     }
@@ -129,14 +132,39 @@ pub enum Aio {
     Native,
 }
 
-/// What happens to writes on the way to the host's disk.
+/// What happens to data on the way to the host's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CacheMode {
+    /// Writes are safe when the guest has flushed them; otherwise as soon as it sees them done.
+    pub writeback: bool,
+    /// The host's cache is passed by.
+    pub direct: bool,
+    /// Flushing does nothing: writes are safe when the host finds the time.
+    pub no_flush: bool,
+}
+
+impl CacheMode {
+    /// `cache=writeback`.
+    pub const WRITEBACK: Self = Self { writeback: true, direct: false, no_flush: false };
+    /// `cache=writethrough`.
+    pub const WRITETHROUGH: Self = Self { writeback: false, ..Self::WRITEBACK };
+    /// `cache=none`.
+    pub const NONE: Self = Self { direct: true, ..Self::WRITEBACK };
+    /// `cache=directsync`.
+    pub const DIRECTSYNC: Self = Self { writeback: false, ..Self::NONE };
+    /// `cache=unsafe`.
+    pub const UNSAFE: Self = Self { no_flush: true, ..Self::WRITEBACK };
+}
+
+/// What becomes of writes of nothing but zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum CacheMode {
-    /// They are safe when the guest has flushed them.
-    Writeback,
-    /// They are safe when the guest sees them done.
-    Writethrough,
-    /// They are safe when the host finds the time.
-    Unsafe,
+pub enum DetectZeroes {
+    /// They are writes like others; nobody looks.
+    Off,
+    /// The host is asked for zeroes.
+    On,
+    /// The same, and they need not keep room on it.
+    Unmap,
 }

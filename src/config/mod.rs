@@ -23,7 +23,7 @@ mod rtc;
 mod run;
 mod tables;
 
-pub use block::{Access, Aio, CacheMode, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
+pub use block::{Access, Aio, CacheMode, DetectZeroes, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
 pub use catalogue::{Catalogue, CpuModel, DeviceProperty, DeviceType, OptionGroup};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};

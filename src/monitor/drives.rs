@@ -54,12 +54,11 @@ impl DriveInfo {
             text += &format!("    Attached to:      {object}\n    Removable device: not locked, tray closed\n");
         }
         if let Some(MediumInfo { cache, .. }) = medium {
-            let mode = match cache {
-                CacheMode::Writeback => "writeback",
-                CacheMode::Writethrough => "writethrough",
-                CacheMode::Unsafe => "writeback, ignore flushes",
-            };
-            text += &format!("    Cache mode:       {mode}\n");
+            let CacheMode { writeback, direct, no_flush } = *cache;
+            let mode = if writeback { "writeback" } else { "writethrough" };
+            let direct = if direct { ", direct" } else { "" };
+            let no_flush = if no_flush { ", ignore flushes" } else { "" };
+            text += &format!("    Cache mode:       {mode}{direct}{no_flush}\n");
         }
         text
     }
@@ -83,9 +82,9 @@ impl DriveInfo {
                 "write_threshold": 0,
                 "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0,
                 "cache": {
-                    "writeback": *cache != CacheMode::Writethrough,
-                    "direct": false,
-                    "no-flush": *cache == CacheMode::Unsafe,
+                    "writeback": cache.writeback,
+                    "direct": cache.direct,
+                    "no-flush": cache.no_flush,
                 },
                 "image": {
                     "filename": path,
@@ -119,7 +118,7 @@ mod tests {
         let medium = MediumInfo {
             path: "/tmp/vm.img".into(),
             read_only: true,
-            cache: CacheMode::Unsafe,
+            cache: CacheMode::UNSAFE,
             size: 1_474_560,
             allocated: 4096,
         };

@@ -9,8 +9,8 @@ use crate::cli::options::NO_DISK;
 use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
-    Access, Aio, CacheMode, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind,
-    IDE_PLACES, IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS,
+    Access, Aio, CacheMode, DetectZeroes, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice,
+    FloppyKind, IDE_PLACES, IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS,
 };
 
 /// Formats of QEMU's that natoma does not read.
@@ -203,7 +203,8 @@ impl Drives {
         let wish = Wish { index: number("index"), bus: number("bus"), unit: number("unit") };
         let id = list.text("id").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
         // An empty drive has them too, for a medium that may come.
-        let (format, access, cache) = (format(list, origin)?, access(list, interface, origin)?, cache(list, origin)?);
+        let (format, access, cache) = (format(list, origin)?, access(list, interface, origin)?, cache(list));
+        let (aio, detect_zeroes) = (aio(list, cache, origin)?, detect_zeroes(list, origin)?);
         let image = match list.text("file").filter(|file| !file.is_empty()) {
             None => None,
             Some(file) => Some(Image {
@@ -212,8 +213,9 @@ impl Drives {
                 access,
                 snapshot: list.flag("snapshot").unwrap_or(snapshot),
                 cache,
-                aio: aio(list).unwrap_or(Aio::Auto),
-                discard: list.choice::<String>("discard").is_some_and(|word| matches!(&*word, "unmap" | "on")),
+                aio,
+                discard: discard(list),
+                detect_zeroes,
                 locking: list.choice("file.locking").unwrap_or(Locking::Auto),
             }),
         };
@@ -372,21 +374,44 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
     }
 }
 
-fn aio(list: &KeyValues) -> Option<Aio> {
-    list.choice::<String>("aio").map(|word| match &*word {
-        "threads" => Aio::Threads,
-        "native" => Aio::Native,
-        _ => Aio::IoUring,
-    })
+fn aio(list: &KeyValues, cache: CacheMode, origin: &Origin) -> Result<Aio, UsageError> {
+    match list.choice::<String>("aio").as_deref() {
+        Some("threads") => Ok(Aio::Threads),
+        Some("native") if !cache.direct => Err(origin.error(
+            "aio=native goes past the host's cache: add cache.direct=on (or cache=none), or use aio=io_uring or aio=threads",
+        )),
+        Some("native") => Ok(Aio::Native),
+        Some(_) => Ok(Aio::IoUring),
+        None => Ok(Aio::Auto),
+    }
 }
 
-fn cache(list: &KeyValues, origin: &Origin) -> Result<CacheMode, UsageError> {
-    match list.choice::<String>("cache").as_deref() {
-        None | Some("writeback") => Ok(CacheMode::Writeback),
-        Some("writethrough") => Ok(CacheMode::Writethrough),
-        Some("unsafe") => Ok(CacheMode::Unsafe),
-        Some("none") => Err(origin.error("cache=none: natoma does not go around the host's cache yet; use writeback")),
-        Some(mode) => Err(origin
-            .error(format_args!("cache={mode}: natoma does not go around the host's cache yet; use writethrough"))),
+/// Whether what the guest does not need any more is given back.
+fn discard(list: &KeyValues) -> bool {
+    list.choice::<String>("discard").is_some_and(|word| matches!(&*word, "unmap" | "on"))
+}
+
+fn detect_zeroes(list: &KeyValues, origin: &Origin) -> Result<DetectZeroes, UsageError> {
+    match list.choice::<String>("detect-zeroes").as_deref() {
+        None | Some("off") => Ok(DetectZeroes::Off),
+        Some("on") => Ok(DetectZeroes::On),
+        Some(_) if discard(list) => Ok(DetectZeroes::Unmap),
+        Some(_) => Err(origin.error("detect-zeroes=unmap gives room back to the host: add discard=unmap")),
+    }
+}
+
+/// `cache=` stands for three settings, each of which can be made on its own.
+fn cache(list: &KeyValues) -> CacheMode {
+    let named = match list.choice::<String>("cache").as_deref() {
+        Some("writethrough") => CacheMode::WRITETHROUGH,
+        Some("none" | "off") => CacheMode::NONE,
+        Some("directsync") => CacheMode::DIRECTSYNC,
+        Some("unsafe") => CacheMode::UNSAFE,
+        _ => CacheMode::WRITEBACK,
+    };
+    CacheMode {
+        writeback: list.flag("cache.writeback").unwrap_or(named.writeback),
+        direct: list.flag("cache.direct").unwrap_or(named.direct),
+        no_flush: list.flag("cache.no-flush").unwrap_or(named.no_flush),
     }
 }

@@ -33,9 +33,13 @@ const DRIVE: Schema = Schema::plain(
         Key::new("snapshot", Kind::Flag, "writes go to a temporary file and are lost at the end (default off)"),
         Key::new(
             "cache",
-            Kind::Choice(&["writeback", "writethrough", "unsafe", "none", "directsync"]),
-            "when a write is safe: when the guest has flushed it, at once, or never (default writeback)",
+            Kind::Choice(&["writeback", "writethrough", "none", "directsync", "unsafe", "off"]),
+            "when a write is safe: when the guest has flushed it, at once, or (unsafe) never; none and directsync are the first two \
+             past the host's cache (default writeback)",
         ),
+        Key::new("cache.writeback", Kind::Flag, "a write is safe when the guest has flushed it, and not before"),
+        Key::new("cache.direct", Kind::Flag, "pass by the host's cache"),
+        Key::new("cache.no-flush", Kind::Flag, "ignore the guest's flushes: nothing is ever safe"),
         Key::new(
             "file.locking",
             Kind::Choice(&["on", "off", "auto"]),
@@ -52,7 +56,11 @@ const DRIVE: Schema = Schema::plain(
             Kind::Choice(&["ignore", "off", "unmap", "on"]),
             "whether what the guest does not need any more is given back to the host (default ignore)",
         ),
-        Key::missing("detect-zeroes", &["off"], "leave it out"),
+        Key::new(
+            "detect-zeroes",
+            Kind::Choice(&["off", "on", "unmap"]),
+            "whether zeroes that the guest writes are left to the host to make, and may take no room there (default off)",
+        ),
         Key::missing("copy-on-read", &["off"], "leave it out"),
         Key::new(
             "werror",

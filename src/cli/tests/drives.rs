@@ -32,11 +32,11 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     let modes: Vec<_> = config.drives.iter().filter_map(|drive| drive.image.as_ref()).collect();
     assert_eq!(
         (modes[0].access, modes[0].cache, modes[0].locking),
-        (Access::ReadWrite, CacheMode::Unsafe, Locking::Off)
+        (Access::ReadWrite, CacheMode::UNSAFE, Locking::Off)
     );
     assert_eq!(
         (modes[1].access, modes[1].cache, modes[1].locking),
-        (Access::ReadOnly, CacheMode::Writethrough, Locking::Auto)
+        (Access::ReadOnly, CacheMode::WRITETHROUGH, Locking::Auto)
     );
 
     let config = machine("-pflash /a -drive if=none,file=/i,id=vars -machine pflash1=vars,max-fw-size=16M");
@@ -67,8 +67,8 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         ),
         ("-drive if=floppy,format=row,file=/i", "-drive if=floppy,format=row,file=/i: there is no format 'row'"),
         (
-            "-drive if=floppy,cache=none,file=/i",
-            "-drive if=floppy,cache=none,file=/i: cache=none: natoma does not go around",
+            "-drive aio=native,file=/i",
+            "-drive aio=native,file=/i: aio=native goes past the host's cache: add cache.direct=on",
         ),
         ("-drive if=floppy,format=qed", "-drive if=floppy,format=qed: format=qed is not supported"),
         (

@@ -2,13 +2,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::libc;
 
+use super::device;
+use super::direct::Alignment;
 use crate::config::Access;
+
+/// Neither a FIFO's other end is waited for, nor a CD drive's medium, and no terminal becomes natoma's.
+const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Bytes of a sector: what all block devices have in common.
 pub(super) const SECTOR: u64 = 512;
@@ -20,6 +26,10 @@ pub(super) struct Opened {
     /// Length in bytes.
     pub len: u64,
     pub read_only: bool,
+    /// It is a block device.
+    pub is_device: bool,
+    /// What requests to it have to be multiples of.
+    pub alignment: Alignment,
 }
 
 impl Opened {
@@ -42,8 +52,8 @@ impl Opened {
 const DIRECTORY: &str =
     "it is a directory: name a file (QEMU's fat: driver does not exist here; mtools makes an image of a directory)";
 
-/// Opens a regular file or a block device.
-pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
+/// Opens a regular file or a block device. `direct`: it is read and written past the host's cache.
+pub(super) fn open(path: &Path, access: Access, direct: bool) -> Result<Opened> {
     let (mut file, read_only) = match open_by(path, access) {
         // For writing it can't even be opened.
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => bail!(DIRECTORY),
@@ -64,7 +74,16 @@ pub(super) fn open(path: &Path, access: Access) -> Result<Opened> {
     if len == 0 {
         bail!("it is empty: make it as large as the medium, with 'truncate -s SIZE' say");
     }
-    Ok(Opened { file, len, read_only })
+    let mut alignment = Alignment::NONE;
+    if direct {
+        // The same file, whatever may have taken its name meanwhile.
+        let same = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        (file, alignment) = device::open_direct(&same, !read_only, OPEN_FLAGS).context(
+            "it can't be used past the host's cache (cache=none, cache=directsync or cache.direct=on), which some file systems \
+             do not offer: use cache=writeback or cache=writethrough",
+        )?;
+    }
+    Ok(Opened { file, len, read_only, is_device: kind.is_block_device(), alignment })
 }
 
 /// Opens a file as may be. Tells whether it can only be read.
@@ -81,7 +100,7 @@ fn open_by(path: &Path, access: Access) -> io::Result<(File, bool)> {
 
 /// Opens without waiting for the other end of a FIFO.
 fn open_as(path: &Path, write: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+    OpenOptions::new().read(true).write(write).custom_flags(OPEN_FLAGS).open(path)
 }
 
 /// Whether a file that can't be written may still be readable.

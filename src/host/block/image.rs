@@ -12,8 +12,8 @@ use super::qcow2::Qcow2;
 use super::qcow2::header::{BackingFile, Header};
 use super::raw::{Guard, RawImage};
 use super::vmdk::Vmdk;
-use super::{lock, probe};
-use crate::config::{Access, CacheMode, Image, ImageFormat};
+use super::{device, lock, probe};
+use crate::config::{Access, Image, ImageFormat};
 use crate::tell::tell;
 
 /// The longest chain of images. A longer one goes round in circles.
@@ -29,13 +29,20 @@ pub(super) fn open(image: &Image, access: Access) -> Result<Arc<dyn Node>> {
 
 /// Opens the image that is the `depth`-th of its chain.
 fn open_in_chain(image: &Image, access: Access, depth: usize) -> Result<Arc<dyn Node>> {
-    let opened = file::open(&image.path, access)?;
+    let opened = file::open(&image.path, access, image.cache.direct)?;
+    if opened.is_device && !opened.read_only && device::is_whole_disk(&opened.file)? {
+        tell(format_args!(
+            "warning: {}: the guest may write to a whole disk of this host, its partition table and boot loader included; \
+             snapshot=on keeps the disk as it is",
+            image.path.display()
+        ));
+    }
     lock::lock(&opened.file, opened.read_only, image.locking)?;
     let format = match image.format {
         Some(format) => format,
         None => probe::format(&opened.file, opened.len)?.map_or(Ok(ImageFormat::Raw), known)?,
     };
-    let flush = image.cache != CacheMode::Unsafe;
+    let flush = !image.cache.no_flush;
     match format {
         ImageFormat::Raw => {
             opened.check_sectors()?;
@@ -70,7 +77,7 @@ fn open_in_chain(image: &Image, access: Access, depth: usize) -> Result<Arc<dyn 
 
 fn open_qcow2(image: &Image, opened: Opened, depth: usize) -> Result<Arc<dyn Node>> {
     let read_only = opened.read_only;
-    let file = Arc::new(RawImage::new(opened, Guard::Off, image.cache != CacheMode::Unsafe));
+    let file = Arc::new(RawImage::new(opened, Guard::Off, !image.cache.no_flush));
     let header = Header::load(&*file)?;
     let backing = header.backing.as_ref().map(|backing| {
         let opened = open_backing(image, backing, depth + 1);

@@ -3,6 +3,9 @@
 //! An image is a file or a block device, in one of several formats; a raw one has the bytes of the medium, one after the other. All
 //! images are opened before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
 
+mod detect_zeroes;
+mod device;
+mod direct;
 pub mod engine;
 mod file;
 mod image;
@@ -24,10 +27,11 @@ use devices::backend::block::BlockBackend;
 use devices::backend::disk::{AtOnce, DiskBackend};
 use devices::base::lock as locked;
 
+use self::detect_zeroes::ZeroDetector;
 use self::engine::{Bell, Engine, EngineOptions, Stats};
 use self::node::{Node, Waiting};
 use self::overlay::Overlay;
-use crate::config::{Access, CacheMode, Drive, Image};
+use crate::config::{Access, DetectZeroes, Drive, Image};
 
 /// The drives of a configuration, each with the medium that is in it until a device takes it.
 pub struct Blocks {
@@ -101,7 +105,7 @@ impl Blocks {
 /// # Errors
 /// It can't be opened, or its contents are not what they should be: says which file, why and what to do.
 pub fn medium(image: &Image, at_once: bool) -> Result<Medium> {
-    let write_through = image.cache == CacheMode::Writethrough;
+    let write_through = !image.cache.writeback;
     let options = EngineOptions { aio: image.aio, write_through, discard: image.discard };
     Ok(Medium { node: open_node(image)?, options, stats: Arc::default(), at_once })
 }
@@ -126,7 +130,10 @@ fn open_file(image: &Image) -> Result<Arc<dyn Node>> {
     if image.snapshot {
         return Ok(Arc::new(Overlay::new(node, image.access == Access::ReadOnly)?));
     }
-    Ok(node)
+    Ok(match image.detect_zeroes {
+        DetectZeroes::Off => node,
+        how => Arc::new(ZeroDetector::new(node, how == DetectZeroes::Unmap)),
+    })
 }
 
 #[cfg(test)]

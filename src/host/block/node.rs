@@ -89,8 +89,10 @@ pub trait Node: Send + Sync {
 pub struct RawAccess<'a> {
     /// The file. It can be read, and written unless the node is read-only.
     pub file: BorrowedFd<'a>,
-    /// What offsets, lengths and addresses in memory have to be multiples of (1: nothing). What is not goes through the node.
+    /// What offsets and lengths have to be multiples of (1: nothing). What is not goes through the node.
     pub alignment: usize,
+    /// What addresses in memory have to be multiples of.
+    pub memory_alignment: usize,
     /// Writes to bytes below go through the node, which looks at them.
     pub watched: u64,
     /// Flushes do something.

@@ -1,17 +1,20 @@
-//! A raw image: the bytes of the medium in a file.
+//! A raw image: the bytes of the medium in a file or on a block device.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use devices::backend::block::BlockError;
+use devices::backend::block::{BlockError, check_range};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
 use vm_memory::VolatileSlice;
 
+use super::direct::{Alignment, Edges};
 use super::file::{Opened, SECTOR};
-use super::node::{Node, RawAccess, check_transfer, part};
-use super::{probe, vectored};
+use super::node::{Node, RawAccess, check_transfer, fill_with_zeroes, part};
+use super::{device, probe};
 
 /// Whether a guest may write what makes the image look like one of another format. If nobody said that the image is raw,
 /// it may not: the next start would read the guest's data as a header, which can name other files of the host.
@@ -26,25 +29,44 @@ pub(super) struct RawImage {
     file: File,
     len: AtomicU64,
     read_only: bool,
+    /// It is a block device.
+    is_device: bool,
     guard: Guard,
     /// The user has been told what the guard does: a guest may go on trying.
     guard_told: AtomicBool,
     flush: bool,
+    /// What goes past the host's cache has to suit the disk.
+    alignment: Alignment,
+    edges: Edges,
+    /// The host can make holes, and zeroes without being given them; until it says that it can't.
+    makes_holes: AtomicBool,
+    makes_zeroes: AtomicBool,
 }
 
 impl RawImage {
     /// `flush`: flushing does something.
     pub fn new(opened: Opened, guard: Guard, flush: bool) -> Self {
-        let Opened { file, len, read_only } = opened;
-        let len = AtomicU64::new(len);
-        Self { file, len, read_only, guard, guard_told: AtomicBool::new(false), flush }
+        let Opened { file, len, read_only, is_device, alignment } = opened;
+        Self {
+            file,
+            len: len.into(),
+            read_only,
+            is_device,
+            guard,
+            guard_told: AtomicBool::new(false),
+            flush,
+            alignment,
+            edges: Edges::default(),
+            makes_holes: AtomicBool::new(true),
+            makes_zeroes: AtomicBool::new(true),
+        }
     }
 
     /// Writes to the first sector what does not make the image seem to be in another format, and gives the number of bytes
     /// of `from` that this were.
     fn write_guarded(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<usize, BlockError> {
         let mut sector = [0; SECTOR as usize];
-        self.file.read_exact_at(&mut sector, 0)?;
+        self.read(0, &[VolatileSlice::from(&mut sector[..])])?;
         let (start, mut end) = (offset as usize, offset as usize);
         for slice in from {
             end += slice.copy_to(&mut sector[end..]);
@@ -57,8 +79,45 @@ impl RawImage {
         }
         // What has been looked at, as the guest can change the original meanwhile.
         let checked = VolatileSlice::from(&mut sector[start..end]);
-        vectored::write_all(&self.file, offset, &[checked], durable).map_err(host_error)?;
+        self.write_out(offset, &[checked], durable)?;
         Ok(end - start)
+    }
+
+    fn write_out(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
+        let Self { file, len, alignment, edges, .. } = self;
+        edges.write(file, *alignment, len, offset, from, durable).map_err(host_error)
+    }
+
+    /// Checks a request that changes the image without bringing data.
+    fn check_change(&self, offset: u64, len: u64) -> Result<(), BlockError> {
+        if self.read_only {
+            return Err(BlockError::ReadOnly);
+        }
+        check_range(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    /// Has the host do something with a range of the file. `false`: it can't do this to any range, which `can` remembers, or
+    /// not to this one.
+    fn allocate(&self, can: &AtomicBool, mode: FallocateFlags, offset: u64, len: u64) -> Result<bool, BlockError> {
+        let (Ok(start), Ok(size)) = (libc::off_t::try_from(offset), libc::off_t::try_from(len)) else {
+            return Ok(false);
+        };
+        if !can.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        loop {
+            match fallocate(&self.file, mode | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, size) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EINTR) => {}
+                // A range that does not suit the blocks of a device.
+                Err(Errno::EINVAL) => return Ok(false),
+                Err(Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOSYS | Errno::EPERM) => {
+                    can.store(false, Ordering::Relaxed);
+                    return Ok(false);
+                }
+                Err(error) => return Err(host_error(error.into())),
+            }
+        }
     }
 }
 
@@ -74,7 +133,7 @@ impl Node for RawImage {
     fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
         check_transfer(self.len(), offset, to)?;
         // A file that somebody cut off fails here: what is missing is not made up.
-        vectored::read_exact(&self.file, offset, to).map_err(host_error)
+        self.edges.read(&self.file, self.alignment, offset, to).map_err(host_error)
     }
 
     fn write(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
@@ -84,42 +143,79 @@ impl Node for RawImage {
         check_transfer(self.len(), offset, from)?;
         let durable = durable && self.flush;
         if self.guard == Guard::Off || offset >= SECTOR {
-            return vectored::write_all(&self.file, offset, from, durable).map_err(host_error);
+            return self.write_out(offset, from, durable);
         }
         let done = self.write_guarded(offset, from, durable)?;
-        let rest = part(from, done, usize::MAX);
-        vectored::write_all(&self.file, offset + done as u64, &rest, durable).map_err(host_error)
+        self.write_out(offset + done as u64, &part(from, done, usize::MAX), durable)
     }
 
     fn flush(&self) -> Result<(), BlockError> {
         if self.flush && !self.read_only { self.file.sync_data().map_err(host_error) } else { Ok(()) }
     }
 
+    fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
+        self.check_change(offset, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        if self.is_device {
+            return device::discard(&self.file, offset, len).map_err(host_error);
+        }
+        self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len).map(drop)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<(), BlockError> {
+        self.check_change(offset, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        // What is next to the zeroes is looked at by the guard.
+        let whole = self.guard == Guard::Off || offset >= SECTOR || (offset == 0 && len >= SECTOR);
+        if whole
+            && ((may_unmap && self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len)?)
+                || self.allocate(&self.makes_zeroes, FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len)?)
+        {
+            return Ok(());
+        }
+        fill_with_zeroes(self, offset, len)
+    }
+
     fn resize(&self, len: u64) -> Result<(), BlockError> {
+        if self.is_device {
+            // It has the size that it has, which may be another one by now.
+            let now = device::size(&self.file)?;
+            if now < len {
+                return Err(BlockError::NoSpace);
+            }
+            self.len.store(now, Ordering::Release);
+            return Ok(());
+        }
         if self.read_only {
             return Err(BlockError::ReadOnly);
         }
-        // A block device is as long as it is.
-        match self.file.set_len(len) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Err(io::Error::from(io::ErrorKind::Unsupported).into());
-            }
-            done => done.map_err(host_error)?,
-        }
+        let _alone = self.edges.alone();
+        self.file.set_len(len).map_err(host_error)?;
         self.len.store(len, Ordering::Release);
         Ok(())
     }
 
     fn raw(&self) -> Option<RawAccess<'_>> {
-        let watched = if self.guard == Guard::On { SECTOR } else { 0 };
-        Some(RawAccess { file: self.file.as_fd(), alignment: 1, watched, flushes: self.flush })
+        let Alignment { file: alignment, memory } = self.alignment;
+        let watched = match self.guard {
+            // Parts of blocks are not to be mixed with whole ones.
+            _ if alignment as u64 > SECTOR => u64::MAX,
+            Guard::On => SECTOR,
+            Guard::Off => 0,
+        };
+        let file = self.file.as_fd();
+        Some(RawAccess { file, alignment, memory_alignment: memory, watched, flushes: self.flush })
     }
 }
 
 /// Tells a full disk from other errors.
 pub(super) fn host_error(error: io::Error) -> BlockError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlockError::NoSpace,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => BlockError::NoSpace,
         _ => BlockError::Io(error),
     }
 }

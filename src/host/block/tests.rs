@@ -1,6 +1,7 @@
 //! Images in files: reading, writing, locks, and what is refused.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use devices::backend::block::BlockError;
@@ -8,7 +9,7 @@ use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{ImageFormat, Locking};
+use crate::config::{CacheMode, ImageFormat, Locking};
 
 fn image(path: &Path) -> Image {
     Image { format: Some(ImageFormat::Raw), ..Image::new(path) }
@@ -37,8 +38,17 @@ fn read(medium: &mut Box<dyn BlockBackend>, offset: u64, len: usize) -> Vec<u8> 
 fn what_is_written_is_in_the_file_and_nothing_beyond_its_end() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, &[1; 1024]);
-    for cache in [CacheMode::Writeback, CacheMode::Writethrough, CacheMode::Unsafe] {
-        let mut medium = open(&Image { cache, ..image(&path) }).unwrap();
+    for cache in
+        [CacheMode::WRITEBACK, CacheMode::WRITETHROUGH, CacheMode::NONE, CacheMode::DIRECTSYNC, CacheMode::UNSAFE]
+    {
+        let mut medium = match open(&Image { cache, ..image(&path) }) {
+            Ok(medium) => medium,
+            Err(error) if cache.direct => {
+                eprintln!("SKIPPED: {error:#}");
+                continue;
+            }
+            Err(error) => panic!("{error:#}"),
+        };
         assert_eq!((medium.len(), medium.is_read_only()), (1024, false));
         medium.write_at(1020, b"tail").unwrap();
         medium.flush().unwrap();
@@ -228,4 +238,65 @@ fn an_image_opens_with_the_chain_of_images_that_it_is_made_over() {
         let message = refusal(&Image::new(at("odd.qcow2")));
         assert!(message.contains(reason), "{message}");
     }
+}
+
+/// Zeroes appear where they were asked for and nowhere else, however the host makes them.
+#[test]
+fn zeroes_are_made_and_holes_give_room_back() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &vec![0xa5; 1 << 20]);
+    let room = || fs::metadata(&path).unwrap().blocks();
+    let before = room();
+    let mut expected = vec![0xa5; 1 << 20];
+    let node = open_node(&image(&path)).unwrap();
+    for (offset, len, may_unmap) in
+        [(512, 512, false), (0x1_0000, 0x1_2200, true), (0x8_0e00, 0x200, true), (0, 0, true)]
+    {
+        node.write_zeroes(offset, len, may_unmap).unwrap();
+        expected[offset as usize..][..len as usize].fill(0);
+        assert!(fs::read(&path).unwrap() == expected, "{len:#x} bytes at {offset:#x}");
+    }
+    assert!(room() < before, "a hole takes room");
+    let before = room();
+    node.discard(0xa_0000, 0x1_0000).unwrap();
+    assert!(room() < before, "what is discarded takes room");
+    assert!(matches!(node.write_zeroes((1 << 20) - 512, 1024, true), Err(BlockError::OutOfRange { .. })));
+    assert!(matches!(node.discard(u64::MAX, 2), Err(BlockError::OutOfRange { .. })));
+    drop(node);
+    let read_only = open_node(&Image { access: Access::ReadOnly, ..image(&path) }).unwrap();
+    assert!(matches!(read_only.write_zeroes(0, 512, true), Err(BlockError::ReadOnly)));
+    assert!(matches!(read_only.discard(0, 512), Err(BlockError::ReadOnly)));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn writes_of_zeroes_are_noticed_and_take_no_room() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &vec![0xa5; 1 << 20]);
+    let room = || fs::metadata(&path).unwrap().blocks();
+    let before = room();
+    let mut medium = open(&Image { detect_zeroes: DetectZeroes::Unmap, ..image(&path) }).unwrap();
+    medium.write_at(0x2_0000, &vec![0; 0x4_0000]).unwrap();
+    let less = room();
+    assert!(less < before, "zeroes take room");
+    let mut data = vec![0; 0x1_0000];
+    data[0xffff] = 1;
+    medium.write_at(0x8_0000, &data).unwrap();
+    assert_eq!(room(), less, "what is not all zeroes is written");
+    let now = fs::read(&path).unwrap();
+    assert!(now[0x2_0000..0x6_0000].iter().all(|byte| *byte == 0));
+    assert_eq!((now[0x1_ffff], now[0x6_0000], now[0x8_fffe], now[0x8_ffff]), (0xa5, 0xa5, 0, 1));
+}
+
+#[test]
+fn a_medium_grows_and_what_is_new_can_be_used() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, &[1; 1024]);
+    let node = open_node(&image(&path)).unwrap();
+    node.resize(2048).unwrap();
+    assert_eq!((node.len(), fs::metadata(&path).unwrap().len()), (2048, 2048));
+    node::write_bytes(&*node, 2047, &mut [7], true).unwrap();
+    let mut end = [0; 2];
+    node::read_bytes(&*node, 2046, &mut end).unwrap();
+    assert_eq!(end, [0, 7]);
 }

@@ -18,7 +18,7 @@ use nix::libc;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::stats::Stats;
-use crate::host::block::node::Node;
+use crate::host::block::node::{Node, RawAccess};
 use crate::host::block::raw::host_error;
 use crate::host::block::vectored::advance;
 
@@ -113,7 +113,7 @@ impl Ring {
             self.slots.push(Slot::default());
             self.slots.len() - 1
         });
-        match self.slots[at].fill(request, raw.file.as_raw_fd(), raw.alignment) {
+        match self.slots[at].fill(request, &raw) {
             Ok(()) => {
                 self.staged.push_back(at);
                 Ok(())
@@ -247,7 +247,7 @@ enum Progress {
 
 impl Slot {
     /// Makes the slot one for `request`, or gives that back if it has too many pieces or not the file's alignment.
-    fn fill(&mut self, request: Request, file: RawFd, alignment: usize) -> Result<(), Request> {
+    fn fill(&mut self, request: Request, raw: &RawAccess<'_>) -> Result<(), Request> {
         self.pieces.clear();
         self.data = Vec::new();
         match (&request.payload, request.operation) {
@@ -274,16 +274,18 @@ impl Slot {
             }
             _ => return Err(request),
         }
-        let aligned = |number: usize| number.is_multiple_of(alignment);
-        let fits = |piece: &libc::iovec| aligned(piece.iov_base as usize) && aligned(piece.iov_len);
+        let RawAccess { alignment, memory_alignment, .. } = *raw;
+        let fits = |piece: &libc::iovec| {
+            (piece.iov_base as usize).is_multiple_of(memory_alignment) && piece.iov_len.is_multiple_of(alignment)
+        };
         let bytes: usize = self.pieces.iter().map(|piece| piece.iov_len).sum();
         if self.pieces.len() > MOST_PIECES
             || bytes as u64 != request.len
-            || (alignment > 1 && !(aligned(request.offset as usize) && self.pieces.iter().all(fits)))
+            || (alignment > 1 && !(request.offset.is_multiple_of(alignment as u64) && self.pieces.iter().all(fits)))
         {
             return Err(request);
         }
-        (self.file, self.next, self.done) = (file, 0, 0);
+        (self.file, self.next, self.done) = (raw.file.as_raw_fd(), 0, 0);
         self.start = Some(Instant::now());
         self.request = Some(request);
         Ok(())

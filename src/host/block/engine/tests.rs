@@ -177,7 +177,7 @@ impl Node for Fixed {
     fn raw(&self) -> Option<crate::host::block::node::RawAccess<'_>> {
         use std::os::fd::AsFd;
         let file = self.0.as_fd();
-        Some(crate::host::block::node::RawAccess { file, alignment: 1, watched: 0, flushes: true })
+        Some(crate::host::block::node::RawAccess { file, alignment: 1, memory_alignment: 1, watched: 0, flushes: true })
     }
 }
 
