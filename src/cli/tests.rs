@@ -11,6 +11,7 @@ mod help;
 mod ide;
 mod numa;
 mod tables;
+mod virtio;
 
 use super::*;
 use crate::config::*;

@@ -22,6 +22,7 @@ mod platform;
 mod rtc;
 mod run;
 mod tables;
+mod virtio;
 
 pub use block::{Access, Aio, CacheMode, DetectZeroes, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
@@ -48,6 +49,7 @@ pub use tables::{
     AcpiTableConfig, SmbiosBios, SmbiosBoard, SmbiosChassis, SmbiosConfig, SmbiosMemory, SmbiosOnboard, SmbiosPort,
     SmbiosProcessor, SmbiosSystem, SmbiosText,
 };
+pub use virtio::{VirtioBlk, VirtioInterface, VirtioOptions};
 
 use serde::{Deserialize, Serialize};
 

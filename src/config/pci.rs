@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use super::VirtioBlk;
+
 /// A PCI function of `-device`: where it sits, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,11 @@ pub struct PciDevice {
 }
 
 impl PciDevice {
+    /// A function with the defaults of `-device`.
+    pub fn new(function: PciFunction) -> Self {
+        Self { id: None, bus: None, addr: None, multifunction: false, rom: None, acpi_index: None, function }
+    }
+
     /// Largest ACPI index.
     pub const LAST_ACPI_INDEX: u16 = 16 * 1024 - 1;
 
@@ -39,6 +46,7 @@ impl PciDevice {
             PciFunction::PvpanicPci(_) => "pvpanic-pci",
             PciFunction::I6300esb => "i6300esb",
             PciFunction::PciTestdev(_) => "pci-testdev",
+            PciFunction::VirtioBlk(disk) => disk.driver(),
         }
     }
 }
@@ -52,9 +60,22 @@ impl PciDevice {
             PciFunction::PciBridge(_)
             | PciFunction::PvpanicPci(_)
             | PciFunction::I6300esb
-            | PciFunction::PciTestdev(_) => &[],
+            | PciFunction::PciTestdev(_)
+            | PciFunction::VirtioBlk(_) => &[],
         };
         chardevs.iter().filter_map(Option::as_deref)
+    }
+
+    /// Id of the drive of the host that it uses.
+    pub fn drive(&self) -> Option<&str> {
+        match &self.function {
+            PciFunction::VirtioBlk(disk) => Some(&disk.drive),
+            PciFunction::PciBridge(_)
+            | PciFunction::PciSerial(_)
+            | PciFunction::PvpanicPci(_)
+            | PciFunction::PciTestdev(_)
+            | PciFunction::I6300esb => None,
+        }
     }
 }
 
@@ -104,6 +125,8 @@ pub enum PciFunction {
     I6300esb,
     /// A device that counts accesses.
     PciTestdev(PciTestdev),
+    /// A virtio disk.
+    VirtioBlk(Box<VirtioBlk>),
 }
 
 /// `pci-bridge`.

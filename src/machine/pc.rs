@@ -19,10 +19,10 @@ mod pci_devices;
 mod power;
 pub mod sleep;
 pub mod view;
+mod virtio;
 mod vmport;
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -239,7 +239,7 @@ impl Board {
         }
         let first_added = board.devices.len();
         for device in &config.devices {
-            board.add_device(device, &config.boot.directories, &system, backends)?;
+            board.add_device(device, config, &system, backends)?;
         }
         board.added = first_added..board.devices.len();
         board.add_interrupt_controllers();
@@ -324,7 +324,7 @@ impl Board {
     fn add_device(
         &mut self,
         device: &DeviceConfig,
-        directories: &[PathBuf],
+        config: &MachineConfig,
         system: &Arc<dyn SystemControl>,
         backends: &dyn Backends,
     ) -> Result<()> {
@@ -342,7 +342,7 @@ impl Board {
             DeviceConfig::Pvpanic(pvpanic) => self.add_pvpanic(pvpanic, system).context("-device pvpanic")?,
             DeviceConfig::Ib700(_) => self.add_ib700(system),
             DeviceConfig::PcTestdev(_) => self.add_pc_testdev(),
-            DeviceConfig::Pci(device) => self.add_pci_device(device, directories, system, backends)?,
+            DeviceConfig::Pci(device) => self.add_pci_device(device, config, system, backends)?,
             // At controllers that are made before.
             DeviceConfig::Floppy(_) | DeviceConfig::IdeHd(_) | DeviceConfig::IdeCd(_) => {}
             DeviceConfig::IsaParallel(lpt) => {

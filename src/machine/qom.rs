@@ -1,5 +1,7 @@
 //! The objects of a machine, as QMP and qtest name them.
 
+mod virtio;
+
 use serde_json::{Map, Value, json};
 
 use super::pc::Board;
@@ -113,6 +115,7 @@ fn pci_properties(device: &PciDevice) -> Map<String, Value> {
         PciFunction::PvpanicPci(PvpanicPci { events }) => add("events", json!(events)),
         PciFunction::PciTestdev(PciTestdev { membar }) => add("membar", json!(membar.unwrap_or(0))),
         PciFunction::I6300esb => {}
+        PciFunction::VirtioBlk(disk) => virtio::disk(disk, &mut add),
     }
     properties
 }

@@ -13,8 +13,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["-m"], "natoma: -m: its argument is missing: -m [size=]SIZE"),
     (&["disk.img"], "natoma: drive 'ide0-hd0': can't use the image disk.img: No such file or directory (os error 2)"),
     (
-        &["-drive", "file=disk.img,if=virtio"],
-        "natoma: -drive file=disk.img,if=virtio: if=virtio is not supported yet; disks and CD drives can be if=ide",
+        &["-drive", "file=disk.img,if=scsi"],
+        "natoma: -drive file=disk.img,if=scsi: if=scsi is not supported yet; disks can be if=ide or if=virtio, CD drives if=ide",
     ),
     (&["-nic", "user"], "natoma: -nic user: this is not supported yet; natoma has no network yet; -nic none works"),
     (

@@ -147,4 +147,5 @@ scripts! {
     shpc: crate::scripts::shpc::SCRIPT,
     smbus: crate::scripts::smbus::SCRIPT,
     uart: crate::scripts::uart::SCRIPT,
+    virtio_blk: crate::scripts::virtio_blk::SCRIPT,
 }

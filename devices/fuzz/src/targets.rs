@@ -89,6 +89,28 @@ pub const TARGETS: &[Target] = &[
     target("pvpanic_pci", &["-device", "pvpanic-pci"], &["pvpanic"], &["pvpanic-pci"]),
     target("pci_testdev", &["-device", "pci-testdev"], &["pci-testdev"], &["pci-testdev"]),
     target("vmport", PLAIN, &["vmport", "i8042"], &["vmport", "i8042"]),
+    target(
+        "virtio_blk",
+        &[
+            "-drive",
+            "if=none,id=d,format=raw,snapshot=on,file=IMAGE",
+            "-device",
+            "virtio-blk-pci,drive=d,num-queues=2,queue-size=8",
+        ],
+        &["virtio-pci", "msix"],
+        &["virtio-blk-pci"],
+    ),
+    target(
+        "virtio_packed",
+        &[
+            "-drive",
+            "if=none,id=d,format=raw,snapshot=on,file=IMAGE,rerror=ignore,werror=ignore",
+            "-device",
+            "virtio-blk-pci,drive=d,packed=on,disable-legacy=on,queue-size=8",
+        ],
+        &["virtio-pci", "msix"],
+        &["virtio-blk-pci"],
+    ),
     target("pc_testdev", &["-device", "pc-testdev"], &["pc-testdev"], &["pc-testdev"]),
 ];
 

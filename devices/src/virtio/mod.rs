@@ -11,8 +11,11 @@ pub mod pci;
 mod ring;
 pub mod scsi;
 
+#[cfg(test)]
+mod tests;
+
 pub use driver::Driver;
-pub use pci::{PciOptions, RingOptions, VirtioPci, Wiring};
+pub use pci::{Doorbell, DoorbellWatch, PciOptions, RingOptions, VirtioPci, Wiring};
 pub use ring::{Chain, ChainId, LARGEST_QUEUE, MOST_DESCRIPTORS};
 
 use crate::base::{Inspector, ResetKind, State, StateError};

@@ -10,7 +10,8 @@ use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
     Access, Aio, CacheMode, DetectZeroes, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice,
-    FloppyKind, IDE_PLACES, IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS,
+    FloppyKind, IDE_PLACES, IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS, PciDevice, PciFunction,
+    VirtioBlk,
 };
 
 /// Formats of QEMU's that natoma does not read.
@@ -41,6 +42,7 @@ const NO_CONTENTS: &str = "a flash chip needs contents: give file=PATH";
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Interface {
     Ide(Media),
+    Virtio,
     Floppy,
     Pflash,
     None,
@@ -67,6 +69,10 @@ pub struct Drives {
     pub fdc: FdcConfig,
     pub ide: Vec<DeviceConfig>,
     pub pflash: [Option<String>; PFLASH_UNITS],
+    /// virtio disks.
+    pub virtio: Vec<DeviceConfig>,
+    /// Their numbers.
+    virtio_numbers: Vec<usize>,
     /// Drives made with `if=none` that no device uses yet.
     free: Vec<String>,
 }
@@ -238,6 +244,7 @@ impl Drives {
                 let place = wish.place(&self.ide_places()).map_err(|message| origin.error(message))?;
                 (format!("ide{}-{}{}", place / 2, media.word(), place % 2), place)
             }
+            Interface::Virtio => self.virtio_number(wish, origin)?,
             Interface::Floppy => self.numbered("floppy", &self.floppy_units(), wish, origin)?,
             Interface::Pflash => {
                 let taken = self.pflash.each_ref().map(Option::is_some);
@@ -256,10 +263,15 @@ impl Drives {
             Interface::Floppy | Interface::Pflash if on_read_error.or(on_write_error).is_some() => {
                 return Err(origin.error("rerror and werror are for disks and CD drives: leave them out"));
             }
-            Interface::Ide(Media::Disk) if image.is_none() => {
+            Interface::Ide(Media::Disk) | Interface::Virtio if image.is_none() => {
                 return Err(origin.error("a disk needs contents: give file=PATH"));
             }
             Interface::Ide(media) => self.ide.push(media.device(IdeDrive::new(unit, Some(id.clone())))),
+            Interface::Virtio => {
+                let function = PciFunction::VirtioBlk(Box::new(VirtioBlk::new(&id)));
+                self.virtio.push(DeviceConfig::Pci(PciDevice::new(function)));
+                self.virtio_numbers.push(unit);
+            }
             Interface::Floppy => self.fdc.drives[unit] = Some(FdcDrive { drive: id.clone(), kind: kinds[unit] }),
             Interface::Pflash if image.is_none() => {
                 return Err(origin.error(NO_CONTENTS));
@@ -272,6 +284,22 @@ impl Drives {
         drive.on_write_error = on_write_error.unwrap_or(drive.on_write_error);
         self.drives.push(drive);
         Ok(())
+    }
+
+    /// The name and number of a virtio disk: each is on a bus of its own.
+    fn virtio_number(&self, wish: Wish, origin: &Origin) -> Result<(String, usize), UsageError> {
+        let Wish { index, bus, unit } = wish;
+        if unit.is_some_and(|unit| unit != 0) || index.is_some() && bus.is_some() {
+            return Err(
+                origin.error("a virtio disk has a bus of its own, whose number is index: leave bus and unit out")
+            );
+        }
+        let free = || (0..).find(|number| !self.virtio_numbers.contains(number)).unwrap_or_default();
+        let number = index.or(bus).unwrap_or_else(free);
+        if self.virtio_numbers.contains(&number) {
+            return Err(origin.error(format_args!("there already is a drive with if=virtio,index={number}")));
+        }
+        Ok((format!("virtio{number}"), number))
     }
 
     /// The name and number of a drive on an interface without buses.
@@ -302,15 +330,16 @@ fn interface(list: &KeyValues, origin: &Origin) -> Result<Interface, UsageError>
         Some(word @ ("floppy" | "pflash")) if media == Media::Cdrom => {
             Err(origin.error(format_args!("media=cdrom: if={word} has no CD drives")))
         }
+        Some("virtio") => Ok(Interface::Virtio),
         Some("floppy") => Ok(Interface::Floppy),
         Some("pflash") => Ok(Interface::Pflash),
         Some("none") => Ok(Interface::None),
-        Some(word @ ("scsi" | "sd" | "mtd" | "virtio" | "xen")) => {
+        Some(word @ ("scsi" | "sd" | "mtd" | "xen")) => {
             Err(origin.error(format_args!("if={word} is not supported yet; {NO_DISK}")))
         }
         Some(word) => Err(origin.error(format_args!(
-            "there is no interface '{word}'{}; natoma has ide, floppy, pflash and none",
-            did_you_mean(word, ["ide", "floppy", "pflash", "none"])
+            "there is no interface '{word}'{}; natoma has ide, virtio, floppy, pflash and none",
+            did_you_mean(word, ["ide", "virtio", "floppy", "pflash", "none"])
         ))),
     }
 }
@@ -350,7 +379,7 @@ fn usual_access(interface: Interface) -> Access {
         Interface::Ide(Media::Cdrom) => Access::ReadOnly,
         Interface::Ide(Media::Disk) | Interface::Pflash => Access::ReadWrite,
         // The guest of a drive with media can see that the medium is protected.
-        Interface::Floppy | Interface::None => Access::Auto,
+        Interface::Floppy | Interface::Virtio | Interface::None => Access::Auto,
     }
 }
 

@@ -126,6 +126,7 @@ pub fn build(
             DeviceConfig::Pci(device) => {
                 let mut chardevs = device.chardevs();
                 chardevs.try_for_each(|id| builder.reference(id, device.driver(), &given.origin))?;
+                device.drive().iter().try_for_each(|id| drives.reference(id, &given.origin))?;
             }
         }
     }

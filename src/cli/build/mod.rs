@@ -16,6 +16,7 @@ mod rtc;
 mod run;
 mod smp;
 mod tables;
+mod virtio;
 
 pub use cpu::CpuCatalogue;
 pub use log::{ITEMS as LOG_ITEMS, TRACE_EVENTS};
@@ -85,7 +86,7 @@ pub fn machine(
         parallels: consoles.parallels,
         monitors: consoles.monitors,
         qtest: consoles.qtest,
-        devices: consoles.devices,
+        devices: consoles.devices.into_iter().chain(drives.virtio).collect(),
         acpi_tables: tables::acpi(settings)?,
         smbios: tables::smbios(settings)?,
         run,

@@ -1,5 +1,6 @@
 //! `-device` for PCI functions: where they sit, and what they are.
 
+use super::virtio;
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
@@ -42,7 +43,10 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
             }
             PciFunction::PciTestdev(PciTestdev { membar })
         }
-        _ => return Ok(None),
+        _ => match virtio::device(given, driver, list)? {
+            Some(function) => function,
+            None => return Ok(None),
+        },
     };
     let addr = match text("addr") {
         None => None,

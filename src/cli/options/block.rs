@@ -4,7 +4,7 @@ use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 /// What is said of interfaces that there are no controllers for.
-pub const NO_DISK: &str = "disks and CD drives can be if=ide";
+pub const NO_DISK: &str = "disks can be if=ide or if=virtio, CD drives if=ide";
 const NO_THROTTLING: &str = "natoma does not throttle drives yet: leave it out";
 
 const KINDS: Kind = Kind::Choice(&["144", "288", "120", "none", "auto"]);
@@ -16,7 +16,7 @@ const DRIVE: Schema = Schema::plain(
         Key::new(
             "if",
             Kind::Text("INTERFACE"),
-            "what it is connected to: ide, floppy, pflash, or none for -device (default ide)",
+            "what it is connected to: ide, virtio, floppy, pflash, or none for -device (default ide)",
         ),
         Key::new("index", Kind::Number(0, 63), "its number on the interface (default: the first free one)"),
         Key::new("unit", Kind::Number(0, 63), "its number on the bus"),

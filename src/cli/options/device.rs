@@ -4,7 +4,7 @@ use super::block::{FLOPPY, ISA_FDC};
 use super::chardev::ISA_PARALLEL;
 use super::machine::HPET;
 use super::{Argument, OptionSpec, Section};
-use super::{ide, isa, pci};
+use super::{ide, isa, pci, virtio};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 pub(super) const PORT: Kind = Kind::Number(0, 0xffff);
@@ -66,6 +66,9 @@ const DEVICE: Schema = Schema {
         pci::PVPANIC_PCI,
         pci::I6300ESB,
         pci::PCI_TESTDEV,
+        virtio::VIRTIO_BLK,
+        virtio::VIRTIO_BLK_TRANSITIONAL,
+        virtio::VIRTIO_BLK_NON_TRANSITIONAL,
     ],
     variant_noun: "device",
     missing_variants: &[
@@ -95,7 +98,6 @@ const DEVICE: Schema = Schema {
             &[
                 "ide-cf",
                 "virtio-blk",
-                "virtio-blk-pci",
                 "virtio-scsi",
                 "virtio-scsi-pci",
                 "scsi-hd",

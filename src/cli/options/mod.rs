@@ -16,6 +16,7 @@ mod numa;
 mod pci;
 mod process;
 mod tables;
+mod virtio;
 
 use super::keyval::Schema;
 pub use block::NO_DISK;

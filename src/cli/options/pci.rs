@@ -2,7 +2,6 @@
 
 use super::isa::EVENTS;
 use crate::cli::keyval::{Key, Kind, Variant};
-use crate::config::PciDevice;
 
 /// The keys of a PCI device: its own, and those that every one has.
 macro_rules! pci_keys {
@@ -17,7 +16,7 @@ macro_rules! pci_keys {
             Key::new("rombar", Kind::Number(0, 1), "0: firmware gets the ROM as a file (genroms/NAME in fw_cfg) and not from the card (default 1)"),
             Key::new(
                 "acpi-index",
-                Kind::Number(0, PciDevice::LAST_ACPI_INDEX as u64),
+                Kind::Number(0, crate::config::PciDevice::LAST_ACPI_INDEX as u64),
                 "number by which ACPI names it, which Linux makes a part of the name of a network card (default 0: none)",
             ),
             Key::missing("failover_pair_id", &[""], "leave it out"),
@@ -26,6 +25,8 @@ macro_rules! pci_keys {
         ]
     };
 }
+
+pub(super) use pci_keys;
 
 /// The keys that every PCI device has.
 pub const COMMON: &[Key] = pci_keys![];

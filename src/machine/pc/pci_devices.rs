@@ -12,23 +12,28 @@ use devices::serial::{PciSerial, PciSerialModel};
 use devices::watchdog::I6300Esb;
 
 use super::Board;
-use crate::config::{self, PciDevice, PciRom};
+use crate::config::{self, MachineConfig, PciDevice, PciRom};
 use crate::host::Backends;
 use crate::machine::firmware;
 
 /// Where a function goes.
-struct Socket<'a> {
+pub(super) struct Socket<'a> {
     device: &'a PciDevice,
     /// Directories of `-L`.
     directories: &'a [PathBuf],
-    bus: Arc<PciBus>,
+    pub bus: Arc<PciBus>,
     address: PciAddress,
 }
 
 impl Socket<'_> {
     /// The line from the function's INTA#.
-    fn interrupt(&self) -> IrqLine {
+    pub fn interrupt(&self) -> IrqLine {
         self.bus.interrupt_line(self.address.slot, 1, self.device.driver())
+    }
+
+    /// Its place as Open Firmware writes it.
+    pub fn unit_address(&self) -> String {
+        unit_address(self.address)
     }
 
     /// What the board can say of a function that the function itself does not know.
@@ -50,17 +55,17 @@ impl Board {
     pub(super) fn add_pci_device(
         &mut self,
         device: &PciDevice,
-        directories: &[PathBuf],
+        config: &MachineConfig,
         system: &Arc<dyn SystemControl>,
         backends: &dyn Backends,
     ) -> Result<()> {
-        self.make_pci_device(device, directories, system, backends).with_context(|| format!("-device {device}"))
+        self.make_pci_device(device, config, system, backends).with_context(|| format!("-device {device}"))
     }
 
     fn make_pci_device(
         &mut self,
         device: &PciDevice,
-        directories: &[PathBuf],
+        config: &MachineConfig,
         system: &Arc<dyn SystemControl>,
         backends: &dyn Backends,
     ) -> Result<()> {
@@ -75,14 +80,15 @@ impl Board {
         if let Some(index) = device.acpi_index {
             self.set_acpi_index(&bus, address.slot, index);
         }
-        let socket = Socket { device, directories, bus, address };
+        let socket = Socket { device, directories: &config.boot.directories, bus, address };
         match &device.function {
             config::PciFunction::PciBridge(bridge) => self.add_pci_bridge(&socket, bridge),
             config::PciFunction::PciSerial(card) => self.add_pci_serial(&socket, card, backends),
-            config::PciFunction::PvpanicPci(config) => {
-                self.plug(&socket, shared(PvpanicPci::new(config.events, Arc::clone(system))))
+            config::PciFunction::PvpanicPci(pvpanic) => {
+                self.plug(&socket, shared(PvpanicPci::new(pvpanic.events, Arc::clone(system))))
             }
-            config::PciFunction::PciTestdev(config) => self.plug(&socket, shared(PciTestdev::new(config.membar))),
+            config::PciFunction::PciTestdev(testdev) => self.plug(&socket, shared(PciTestdev::new(testdev.membar))),
+            config::PciFunction::VirtioBlk(disk) => self.add_virtio_blk(&socket, disk, config, system, backends),
             config::PciFunction::I6300esb => {
                 let timers = self.queue.timers();
                 let owner = timers.owner();
@@ -93,7 +99,7 @@ impl Board {
         }
     }
 
-    fn plug<F: PciFunction + 'static>(&mut self, socket: &Socket<'_>, function: Shared<F>) -> Result<()> {
+    pub(super) fn plug<F: PciFunction + 'static>(&mut self, socket: &Socket<'_>, function: Shared<F>) -> Result<()> {
         socket.prepare(&function)?;
         socket.bus.insert(socket.address, socket.device.to_string(), function.clone())?;
         self.register(function);
@@ -126,8 +132,13 @@ impl Board {
     }
 
     /// Where messages of a function that masters the bus through `gate` go.
-    fn message_port(&self, gate: &BusMaster) -> MessagePort {
+    pub(super) fn message_port(&self, gate: &BusMaster) -> MessagePort {
         MessagePort::new(Arc::clone(&self.messages), GuestRam::clone(&self.ram), gate.clone())
+    }
+
+    /// A bus as Open Firmware writes it.
+    pub(super) fn bus_path(&self, bus: &Arc<PciBus>) -> String {
+        bus_path(&self.pci, bus).unwrap_or_default()
     }
 
     /// Tells bridges what sits in the slots behind them. To be called once everybody does.
@@ -172,6 +183,24 @@ impl Board {
         }
         self.plug(socket, card)
     }
+}
+
+/// A place on a bus as Open Firmware writes it: function 0 is not mentioned.
+fn unit_address(PciAddress { slot, function }: PciAddress) -> String {
+    if function == 0 { format!("{slot:x}") } else { format!("{slot:x},{function:x}") }
+}
+
+/// The path to `wanted`, which is `root` or behind it.
+fn bus_path(root: &Arc<PciBus>, wanted: &Arc<PciBus>) -> Option<String> {
+    fn below(bus: &Arc<PciBus>, wanted: &Arc<PciBus>) -> Option<String> {
+        if Arc::ptr_eq(bus, wanted) {
+            return Some(String::new());
+        }
+        bus.secondaries().into_iter().find_map(|(address, secondary)| {
+            Some(format!("/pci-bridge@{}{}", unit_address(address), below(&secondary, wanted)?))
+        })
+    }
+    Some(format!("/pci@i0cf8{}", below(root, wanted)?))
 }
 
 /// The bus called `name` among `bus` and those behind it.

@@ -27,4 +27,5 @@ pub mod rtc;
 pub mod shpc;
 pub mod smbus;
 pub mod uart;
+pub mod virtio_blk;
 pub mod watchdog;

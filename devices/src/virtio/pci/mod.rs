@@ -220,7 +220,10 @@ impl<D: VirtioDevice> VirtioPci<D> {
         self.driver_feature_select = 0;
         self.status = 0;
         self.isr = 0;
-        self.generation = 0;
+        // It goes on, so that a driver can tell old from new.
+        if kind.is_some() {
+            self.generation = 0;
+        }
         self.config_vector = NO_VECTOR;
         self.queue_select = 0;
         if let Some(msix) = &mut self.msix {

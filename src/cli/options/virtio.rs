@@ -1,0 +1,87 @@
+//! virtio devices.
+
+use super::pci::pci_keys;
+use crate::cli::keyval::{Key, Kind, Variant};
+
+/// The keys of a virtio device: its own, those that every virtio device has, and those of a PCI device.
+macro_rules! virtio_keys {
+    ($($own:expr),* $(,)?) => {
+        pci_keys![
+            $($own,)*
+            Key::new(
+                "disable-legacy",
+                Kind::Choice(&["on", "off", "auto"]),
+                "it is for drivers of virtio 1 only (default auto: off)",
+            ),
+            Key::new("disable-modern", Kind::Flag, "it is for drivers before virtio 1 only (default off)"),
+            Key::new(
+                "vectors",
+                Kind::Number(0, u32::MAX as u64),
+                "its MSI-X vectors, 0: none (default: as many as it makes use of)",
+            ),
+            Key::new("event_idx", Kind::Flag, "offer to tell at a place in a ring (default on)"),
+            Key::new("indirect_desc", Kind::Flag, "offer tables of descriptors (default on)"),
+            Key::new("packed", Kind::Flag, "offer packed rings (default off)"),
+            Key::new("queue_reset", Kind::Flag, "offer the reset of a single queue (default on)"),
+            Key::new("any_layout", Kind::Flag, "offer legacy drivers any split into descriptors (default on)"),
+            Key::new("notify_on_empty", Kind::Flag, "offer legacy drivers an interrupt when a queue is empty (default on)"),
+            Key::new("page-per-vq", Kind::Flag, "give the doorbell of each queue a page of its own (default off)"),
+            Key::missing("iommu_platform", &["off"], "natoma has no IOMMU, so that a device can't be behind one: leave it out"),
+            Key::missing("ats", &["off"], "natoma has no IOMMU whose translations a device could ask for: leave it out"),
+            Key::missing("aer", &["off"], "error reporting is of PCI Express, which this machine does not have: leave it out"),
+            Key::missing("modern-pio-notify", &["off"], "doorbells in memory are as quick: leave it out"),
+            Key::missing("migrate-extra", &["on"], "leave it out"),
+            Key::missing("virtio-pci-bus-master-bug-migration", &["off"], "leave it out"),
+            Key::missing("use-started", &["on"], "leave it out"),
+            Key::missing("use-disabled-flag", &["on"], "leave it out"),
+        ]
+    };
+}
+
+const SECTORS: Kind = Kind::Number(1, 0x3f_ffff);
+
+const BLOCK_KEYS: &[Key] = virtio_keys![
+    Key::new("drive", Kind::Text("ID"), "the -drive that holds its contents: must be given"),
+    Key::new("serial", Kind::Text("TEXT"), "serial number, up to 20 characters (default: none)"),
+    Key::new("bootindex", Kind::Number(0, i32::MAX as u64), "place in the boot order"),
+    Key::new("num-queues", Kind::Number(1, 0xffff), "number of queues, up to 1024 (default: one for each processor)"),
+    Key::new("queue-size", Kind::Number(3, 1024), "entries of each queue: a power of two (default 256)"),
+    Key::new("seg-max-adjust", Kind::Flag, "segments of a request follow from that: otherwise 126 (default on)"),
+    Key::new("logical_block_size", Kind::Size(1), "bytes of a logical block: a power of two up to 2M (default 512)"),
+    Key::new("physical_block_size", Kind::Size(1), "the same of a physical block (default 512, or a logical block)"),
+    Key::new("min_io_size", Kind::Size(1), "bytes of the smallest transfer that is not slow (default 0: not told)"),
+    Key::new("opt_io_size", Kind::Size(1), "bytes of the best transfer (default 0: not told)"),
+    Key::new(
+        "write-cache",
+        Kind::Choice(&["on", "off", "auto"]),
+        "the write cache at the start (default auto: off with cache=writethrough of the drive)",
+    ),
+    Key::new("config-wce", Kind::Flag, "the guest can switch the write cache (default on)"),
+    Key::new("discard", Kind::Flag, "the guest can discard blocks (default on)"),
+    Key::new("discard_granularity", Kind::Size(1), "unit in which that is of use (default: a logical block)"),
+    Key::new("max-discard-sectors", SECTORS, "most sectors of one discard (default 4194303)"),
+    Key::new("write-zeroes", Kind::Flag, "the guest can make blocks zeroes without data (default on)"),
+    Key::new("max-write-zeroes-sectors", SECTORS, "most sectors of one such request (default 4194303)"),
+    Key::new("cyls", Kind::Number(0, 0xffff), "cylinders (default: as the partition table has them)"),
+    Key::new("heads", Kind::Number(0, 0xff), "heads: to be given with cyls"),
+    Key::new("secs", Kind::Number(0, 0xff), "sectors of a track: to be given with cyls"),
+    Key::missing("share-rw", &["off"], "use -drive file.locking=off"),
+    Key::missing("rerror", &["auto"], "give it to -drive"),
+    Key::missing("werror", &["auto"], "give it to -drive"),
+    Key::missing("scsi", &["off"], "SCSI commands on a virtio disk are long gone: use virtio-scsi"),
+    Key::missing("class", &["0"], "leave it out"),
+    Key::missing("report-discard-granularity", &["on"], "leave it out"),
+];
+
+/// A disk.
+pub const VIRTIO_BLK: Variant =
+    Variant { name: "virtio-blk-pci", help: "a virtio disk, for any driver", keys: BLOCK_KEYS };
+/// The same.
+pub const VIRTIO_BLK_TRANSITIONAL: Variant =
+    Variant { name: "virtio-blk-pci-transitional", help: "the same", keys: BLOCK_KEYS };
+/// A disk for newer drivers.
+pub const VIRTIO_BLK_NON_TRANSITIONAL: Variant = Variant {
+    name: "virtio-blk-pci-non-transitional",
+    help: "a virtio disk, for drivers of virtio 1",
+    keys: BLOCK_KEYS,
+};

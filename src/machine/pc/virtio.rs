@@ -1,0 +1,104 @@
+//! virtio devices.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use devices::base::{GuestRam, SystemControl, shared};
+use devices::ide::{Geometry, SECTOR};
+use devices::virtio::block::{BlockOptions, VirtioBlock};
+use devices::virtio::{PciOptions, RingOptions, VirtioPci, Wiring};
+
+use super::Board;
+use super::disks::DiskEnd;
+use super::pci_devices::Socket;
+use crate::config::{MachineConfig, VirtioBlk, VirtioOptions};
+use crate::host::Backends;
+use crate::host::block::node::{Node, read_bytes};
+
+/// The function as its options want it; `useful` is the number of vectors that it makes use of.
+fn function(options: &VirtioOptions, useful: u16) -> PciOptions {
+    let VirtioOptions {
+        interface: _,
+        legacy,
+        modern,
+        vectors,
+        page_per_vq,
+        indirect_desc,
+        event_idx,
+        any_layout,
+        notify_on_empty,
+        packed,
+        queue_reset,
+    } = *options;
+    let rings = RingOptions { indirect_desc, event_idx, any_layout, notify_on_empty, packed, queue_reset };
+    PciOptions { legacy, modern, vectors: vectors.unwrap_or(useful), page_per_vq, rings }
+}
+
+impl Board {
+    fn wiring(&self, socket: &Socket<'_>) -> Wiring {
+        let gate = socket.bus.bus_master();
+        Wiring {
+            ram: GuestRam::clone(&self.ram),
+            intx: socket.interrupt(),
+            messages: self.message_port(&gate),
+            gate,
+            watch: None,
+        }
+    }
+
+    pub(super) fn add_virtio_blk(
+        &mut self,
+        socket: &Socket<'_>,
+        disk: &VirtioBlk,
+        config: &MachineConfig,
+        system: &Arc<dyn SystemControl>,
+        backends: &dyn Backends,
+    ) -> Result<()> {
+        let path = format!("{}/scsi@{}/disk@0,0", self.bus_path(&socket.bus), socket.unit_address());
+        self.boot_order.add(disk.bootindex, path)?;
+        let drive = || format!("drive '{}'", disk.drive);
+        let DiskEnd { port, bell, node } =
+            DiskEnd::new(config, backends, Some(&disk.drive), system).with_context(drive)?;
+        let contents = node.context("a disk needs contents: give its -drive a file=PATH").with_context(drive)?;
+        let options = block_options(disk, config, &*contents).with_context(drive)?;
+        let options_of_function = function(&disk.virtio, options.queues.saturating_add(1));
+        let device = VirtioBlock::new(port, options);
+        let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket)));
+        self.add_disks(function.clone(), bell);
+        self.plug(socket, function)
+    }
+}
+
+fn block_options(disk: &VirtioBlk, config: &MachineConfig, contents: &dyn Node) -> Result<BlockOptions> {
+    let drive = config.drives.iter().find(|drive| drive.id == disk.drive);
+    let cache = drive.and_then(|drive| drive.image.as_ref()).map(|image| image.cache);
+    let geometry = match disk.geometry {
+        Some(geometry) => geometry,
+        None => {
+            let mut first = [0; SECTOR];
+            let readable = first.len().min(usize::try_from(contents.len()).unwrap_or(usize::MAX));
+            read_bytes(contents, 0, &mut first[..readable]).context("its first sector can't be read")?;
+            let (geometry, _) = Geometry::guess(contents.len() / SECTOR as u64, &first);
+            (geometry.cylinders, geometry.heads, geometry.sectors)
+        }
+    };
+    Ok(BlockOptions {
+        // As QEMU: each processor has a queue of its own.
+        queues: disk.queues.unwrap_or_else(|| u16::try_from(config.smp.cpus).unwrap_or(u16::MAX)),
+        queue_size: disk.queue_size,
+        seg_max_adjust: disk.seg_max_adjust,
+        serial: disk.serial.clone(),
+        logical_block_size: disk.logical_block_size,
+        physical_block_size: disk.physical_block_size,
+        min_io_size: disk.min_io_size,
+        opt_io_size: disk.opt_io_size,
+        geometry,
+        write_cache: disk.write_cache.unwrap_or(cache.is_none_or(|cache| cache.writeback)),
+        config_wce: disk.config_wce,
+        discard: disk.discard,
+        discard_granularity: disk.discard_granularity.unwrap_or(disk.logical_block_size),
+        max_discard_sectors: disk.max_discard_sectors,
+        write_zeroes: disk.write_zeroes,
+        max_write_zeroes_sectors: disk.max_write_zeroes_sectors,
+    })
+}
