@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+use super::block_drivers::{Source, Throttle};
+
 /// Flash chips that firmware can have.
 pub const PFLASH_UNITS: usize = 2;
 
@@ -45,8 +47,14 @@ pub enum OnError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// The file.
+    /// The file, or the name of what else there is.
     pub path: PathBuf,
+    /// What the name stands for.
+    pub source: Source,
+    /// A file of rules (QEMU's blkdebug) by which requests of the file fail.
+    pub rules: Option<PathBuf>,
+    /// How much may be done in a second.
+    pub throttle: Option<Throttle>,
     /// Its format; `None`: found out from its contents.
     pub format: Option<ImageFormat>,
     /// What may be done with it.
@@ -70,6 +78,9 @@ impl Image {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            source: Source::File,
+            rules: None,
+            throttle: None,
             format: None,
             access: Access::ReadWrite,
             snapshot: false,

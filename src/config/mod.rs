@@ -6,6 +6,7 @@
 //! reader of these types never has to know which option a value came from.
 
 mod block;
+mod block_drivers;
 mod boot;
 mod catalogue;
 mod chardev;
@@ -25,6 +26,10 @@ mod tables;
 mod virtio;
 
 pub use block::{Access, Aio, CacheMode, DetectZeroes, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
+pub use block_drivers::{
+    BlkdebugConfig, BlkdebugEvent, BlkdebugRequest, InjectError, Limit, NBD_PORT, NbdConfig, NbdServer, NullConfig,
+    SetState, Source, Throttle, ThrottleLimits,
+};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
 pub use catalogue::{Catalogue, CpuModel, DeviceProperty, DeviceType, OptionGroup};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};

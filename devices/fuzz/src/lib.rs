@@ -4,6 +4,7 @@
 //! A target fails if natoma panics, hangs or eats memory, if a device does not load what it saved, or if it changes when it
 //! refuses a state.
 
+pub mod images;
 pub mod kernel;
 pub mod monitors;
 pub mod op;

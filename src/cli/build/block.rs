@@ -1,8 +1,8 @@
 //! `-drive` and its short forms: drives of the host, and which floppy drive or flash chip each is.
 
-use super::check_id;
 use super::device::Globals;
 use super::ide::{Media, Places, Wish};
+use super::{block_drivers, check_id};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::cli::options::NO_DISK;
@@ -18,22 +18,8 @@ use crate::config::{
 const OTHER_FORMATS: [&str; 12] =
     ["qcow", "qed", "vdi", "vpc", "vhdx", "luks", "parallels", "bochs", "cloop", "dmg", "vvfat", "nbd"];
 /// Beginnings of file names that are no files to QEMU.
-const PROTOCOLS: [&str; 14] = [
-    "nbd:",
-    "nbd+unix:",
-    "fat:",
-    "http:",
-    "https:",
-    "ftp:",
-    "iscsi:",
-    "rbd:",
-    "ssh:",
-    "nfs:",
-    "gluster:",
-    "json:",
-    "blkdebug:",
-    "null-co:",
-];
+const PROTOCOLS: [&str; 12] =
+    ["nbds:", "fat:", "http:", "https:", "ftp:", "iscsi:", "rbd:", "ssh:", "nfs:", "gluster:", "json:", "blkverify:"];
 
 /// Why there is no flash chip.
 const NO_CONTENTS: &str = "a flash chip needs contents: give file=PATH";
@@ -98,11 +84,7 @@ pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageErro
             "hdd" => result.add_short(given, DISK, 3, settings, kinds)?,
             "cdrom" => result.add_short(given, Interface::Ide(Media::Cdrom), USUAL_CDROM, settings, kinds)?,
             "pflash" => {
-                let image = Image {
-                    path: path(given.text(), &given.origin)?,
-                    snapshot: settings.has("snapshot"),
-                    ..Image::new("")
-                };
+                let image = Image { snapshot: settings.has("snapshot"), ..named(given.text(), &given.origin)? };
                 let drive = NewDrive { image: Some(image), ..NewDrive::default() };
                 result.place(Interface::Pflash, drive, &given.origin, kinds)?;
             }
@@ -191,8 +173,7 @@ impl Drives {
         kinds: [FloppyKind; FLOPPY_DRIVES],
     ) -> Result<(), UsageError> {
         let access = usual_access(interface);
-        let image =
-            Image { access, snapshot: settings.has("snapshot"), ..Image::new(path(given.text(), &given.origin)?) };
+        let image = Image { access, snapshot: settings.has("snapshot"), ..named(given.text(), &given.origin)? };
         let wish = Wish { index: Some(index), ..Wish::default() };
         self.place(interface, NewDrive { image: Some(image), wish, ..NewDrive::default() }, &given.origin, kinds)
     }
@@ -211,10 +192,10 @@ impl Drives {
         // An empty drive has them too, for a medium that may come.
         let (format, access, cache) = (format(list, origin)?, access(list, interface, origin)?, cache(list));
         let (aio, detect_zeroes) = (aio(list, cache, origin)?, detect_zeroes(list, origin)?);
-        let image = match list.text("file").filter(|file| !file.is_empty()) {
+        let image = match image(list, origin)? {
             None => None,
-            Some(file) => Some(Image {
-                path: path(file, origin)?,
+            Some(image) => Some(Image {
+                throttle: block_drivers::throttle(list, origin)?,
                 format,
                 access,
                 snapshot: list.flag("snapshot").unwrap_or(snapshot),
@@ -223,6 +204,7 @@ impl Drives {
                 discard: discard(list),
                 detect_zeroes,
                 locking: list.choice("file.locking").unwrap_or(Locking::Auto),
+                ..image
             }),
         };
         let drive =
@@ -344,17 +326,30 @@ fn interface(list: &KeyValues, origin: &Origin) -> Result<Interface, UsageError>
     }
 }
 
-/// The name of the file, without the protocol `file:`.
-fn path(file: &str, origin: &Origin) -> Result<std::path::PathBuf, UsageError> {
+/// What `file` and the keys that begin so name.
+fn image(list: &KeyValues, origin: &Origin) -> Result<Option<Image>, UsageError> {
+    let named = match list.text("file").or_else(|| list.text("file.filename")).filter(|file| !file.is_empty()) {
+        None => None,
+        Some(file) => Some(named(file, origin)?),
+    };
+    block_drivers::with_keys(named, list, origin)
+}
+
+/// What a name stands for.
+pub(super) fn named(file: &str, origin: &Origin) -> Result<Image, UsageError> {
     if file.is_empty() {
         return Err(origin.error("the name of the file is empty"));
     }
+    if let Some(image) = block_drivers::by_protocol(file, origin)? {
+        return Ok(image);
+    }
     if let Some(protocol) = PROTOCOLS.iter().find(|protocol| file.starts_with(**protocol)) {
         return Err(origin.error(format_args!(
-            "natoma opens files only, and '{protocol}' is not supported yet; if it is the name of a file write ./{protocol}..."
+            "natoma opens files and NBD exports only, and '{protocol}' is not supported; if it is the name of a file write \
+             ./{protocol}..."
         )));
     }
-    Ok(file.strip_prefix("file:").unwrap_or(file).into())
+    Ok(Image::new(file.strip_prefix("file:").unwrap_or(file)))
 }
 
 fn format(list: &KeyValues, origin: &Origin) -> Result<Option<ImageFormat>, UsageError> {

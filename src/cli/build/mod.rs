@@ -1,6 +1,7 @@
 //! From options to a machine: defaults, inference, and the rules that span several options.
 
 mod block;
+mod block_drivers;
 mod boot;
 mod chardev;
 mod consoles;

@@ -82,7 +82,10 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
             "-fda /i -drive if=floppy,index=0",
             "-drive if=floppy,index=0: there already is a drive with if=floppy,index=0",
         ),
-        ("-fda fat:floppy:/tmp", "-fda fat:floppy:/tmp: natoma opens files only, and 'fat:' is not supported"),
+        (
+            "-fda fat:floppy:/tmp",
+            "-fda fat:floppy:/tmp: natoma opens files and NBD exports only, and 'fat:' is not supported",
+        ),
         ("-drive if=pflash", "-drive if=pflash: a flash chip needs contents: give file=PATH"),
         ("-pflash a -pflash b -pflash c", "-pflash c: if=pflash has 2 places, index 0 to 1"),
         ("-machine pflash0=x", "-machine pflash0=x: there is no drive 'x': define it"),

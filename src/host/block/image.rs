@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::blkdebug::{self, Blkdebug};
 use super::file::{self, Opened};
 use super::node::Node;
 use super::qcow2::Qcow2;
@@ -56,7 +57,7 @@ fn open_in_chain(image: &Image, access: Access, depth: usize) -> Result<Arc<dyn 
             } else {
                 Guard::Off
             };
-            Ok(Arc::new(RawImage::new(opened, guard, flush)))
+            with_rules(image, RawImage::new(opened, guard, flush))
         }
         ImageFormat::Qcow2 => open_qcow2(image, opened, depth),
         ImageFormat::Vmdk => {
@@ -67,7 +68,8 @@ fn open_in_chain(image: &Image, access: Access, depth: usize) -> Result<Arc<dyn 
             );
             let directory = directory(&image.path);
             let part = |path: &Path| {
-                let part = Image { path: path.to_owned(), format: Some(ImageFormat::Raw), ..image.clone() };
+                let part =
+                    Image { path: path.to_owned(), format: Some(ImageFormat::Raw), rules: None, ..image.clone() };
                 open_in_chain(&part, Access::ReadOnly, depth + 1)
             };
             Ok(Arc::new(Vmdk::open(&RawImage::new(opened, Guard::Off, flush), directory, part)?))
@@ -75,9 +77,17 @@ fn open_in_chain(image: &Image, access: Access, depth: usize) -> Result<Arc<dyn 
     }
 }
 
+/// The file of an image, under the rules by which it fails.
+fn with_rules(image: &Image, file: RawImage) -> Result<Arc<dyn Node>> {
+    Ok(match &image.rules {
+        None => Arc::new(file),
+        Some(rules) => Arc::new(Blkdebug::new(Arc::new(file), blkdebug::read_rules(rules)?)),
+    })
+}
+
 fn open_qcow2(image: &Image, opened: Opened, depth: usize) -> Result<Arc<dyn Node>> {
     let read_only = opened.read_only;
-    let file = Arc::new(RawImage::new(opened, Guard::Off, !image.cache.no_flush));
+    let file = with_rules(image, RawImage::new(opened, Guard::Off, !image.cache.no_flush))?;
     let header = Header::load(&*file)?;
     let backing = header.backing.as_ref().map(|backing| {
         let opened = open_backing(image, backing, depth + 1);
@@ -96,7 +106,7 @@ fn open_backing(image: &Image, backing: &BackingFile, depth: usize) -> Result<Ar
     let is_file = name.find(':').is_none_or(|colon| name[..colon].contains('/'));
     ensure!(is_file, "natoma opens only files as backing files: 'qemu-img rebase -u -b FILE -F FORMAT' names another");
     let path = directory(&image.path).join(name);
-    let backing = Image { path, format, access: Access::ReadOnly, snapshot: false, ..image.clone() };
+    let backing = Image { path, format, access: Access::ReadOnly, snapshot: false, rules: None, ..image.clone() };
     open_in_chain(&backing, Access::ReadOnly, depth)
 }
 

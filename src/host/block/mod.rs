@@ -3,6 +3,7 @@
 //! An image is a file or a block device, in one of several formats; a raw one has the bytes of the medium, one after the other. All
 //! images are opened before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
 
+mod blkdebug;
 mod detect_zeroes;
 mod device;
 mod direct;
@@ -11,27 +12,33 @@ mod file;
 mod image;
 mod lock;
 pub mod memory;
+pub mod nbd;
 pub mod node;
+mod null;
 mod overlay;
 mod probe;
 pub mod qcow2;
 mod raw;
 mod storage;
+mod throttle;
 mod vectored;
-mod vmdk;
+pub mod vmdk;
 
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use devices::backend::block::BlockBackend;
 use devices::backend::disk::{AtOnce, DiskBackend};
 use devices::base::lock as locked;
 
 use self::detect_zeroes::ZeroDetector;
 use self::engine::{Bell, Engine, EngineOptions, Stats};
+use self::nbd::Nbd;
 use self::node::{Node, Waiting};
+use self::null::Null;
 use self::overlay::Overlay;
-use crate::config::{Access, DetectZeroes, Drive, Image};
+use self::throttle::{Group, Throttle};
+use crate::config::{Access, DetectZeroes, Drive, Image, ImageFormat, Source};
 
 /// The drives of a configuration, each with the medium that is in it until a device takes it.
 pub struct Blocks {
@@ -126,13 +133,36 @@ fn open_node(image: &Image) -> Result<Arc<dyn Node>> {
 fn open_file(image: &Image) -> Result<Arc<dyn Node>> {
     // Nobody writes to the file under an overlay.
     let access = if image.snapshot { Access::ReadOnly } else { image.access };
-    let node = image::open(image, access)?;
+    let mut node = match &image.source {
+        Source::File => image::open(image, access)?,
+        source => open_source(source, image, access)?,
+    };
     if image.snapshot {
-        return Ok(Arc::new(Overlay::new(node, image.access == Access::ReadOnly)?));
+        node = Arc::new(Overlay::new(node, image.access == Access::ReadOnly)?);
+    }
+    if let Some(throttle) = &image.throttle {
+        node = Arc::new(Throttle::new(node, Group::of(throttle)));
     }
     Ok(match image.detect_zeroes {
         DetectZeroes::Off => node,
         how => Arc::new(ZeroDetector::new(node, how == DetectZeroes::Unmap)),
+    })
+}
+
+/// Opens what is no file.
+fn open_source(source: &Source, image: &Image, access: Access) -> Result<Arc<dyn Node>> {
+    ensure!(
+        matches!(image.format, None | Some(ImageFormat::Raw)) && image.rules.is_none(),
+        "it is no file, and natoma reads it as it is: leave format= out, and have an NBD server open the format ('qemu-nbd -f')"
+    );
+    let read_only = access == Access::ReadOnly;
+    Ok(match source {
+        Source::Nbd(config) => match Nbd::open(config.clone(), read_only) {
+            Err(_) if access == Access::Auto => Arc::new(Nbd::open(config.clone(), true)?),
+            opened => Arc::new(opened?),
+        },
+        Source::Null(config) => Arc::new(Null::new(*config, read_only)),
+        Source::File => unreachable!("files are opened by their format"),
     })
 }
 

@@ -30,7 +30,7 @@ const SPARSE: [&[u8]; 2] = [b"KDMV", b"COWD"];
 const SECTOR: u64 = 512;
 
 /// A vmdk image.
-pub(super) struct Vmdk {
+pub struct Vmdk {
     image: FormatAccess<NodeStorage>,
     len: u64,
 }

@@ -2,6 +2,8 @@
 //! is refused.
 
 mod crash;
+mod damage;
+mod kill;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -387,7 +389,7 @@ fn data_is_not_written_over_the_images_own_tables() {
     let (l2, block) = (address(at(&good, l1)), address(at(&good, reftable)));
     for target in [l1, reftable, block, l2] {
         let mut file = good.clone();
-        file[l2..l2 + 8].copy_from_slice(&(1 << 63 | target as u64).to_be_bytes());
+        file[l2..l2 + 8].copy_from_slice(&((1 << 63) | target as u64).to_be_bytes());
         let file = Arc::new(Memory::new(file.clone()));
         let image = open(Arc::clone(&file) as Arc<dyn Node>, None, false).unwrap();
         let before = file.contents();
