@@ -86,3 +86,15 @@ fn an_order_for_once_ends_with_a_reset() {
     assert_eq!(natoma.wait(FIRMWARE).code(), Some(4 << 1 | 1));
     assert_eq!(media.told(), "<CD><floppy><disk>");
 }
+
+/// The other tests have what a drive does if it is told nothing.
+#[test]
+fn a_disk_that_worker_threads_serve_boots() {
+    let media = Media::new();
+    let drive = format!("if=ide,format=raw,aio=threads,cache=writethrough,file={}", media.disk("disk", Then::Exit(5)));
+    let port = media.debug_port();
+    let options = ["-drive", &drive, "-debugcon", &port, "-device", "isa-debug-exit"];
+    let Some(mut natoma) = start(&options) else { return };
+    assert_eq!(natoma.wait(FIRMWARE).code(), Some(5 << 1 | 1));
+    assert_eq!(media.told(), "<disk>");
+}
