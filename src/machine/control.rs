@@ -23,7 +23,7 @@ use crate::monitor::drives::DriveInfo;
 use crate::monitor::input::Input;
 use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::qom::Qom;
-use crate::monitor::{Command, Control, Cpu, Medium, View};
+use crate::monitor::{Command, Control, Cpu, MediumChange, View};
 
 /// What monitors may know, and how they reach the main loop.
 pub struct MonitorControl {
@@ -150,8 +150,8 @@ impl Control for MonitorControl {
         Ok(self.inspection()?.drives())
     }
 
-    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> Result<()> {
-        self.inspection()?.change_medium(drive, medium)
+    fn change_medium(&self, drive: &str, change: MediumChange, force: bool) -> Result<()> {
+        self.inspection()?.change_medium(drive, change, force)
     }
 
     fn set_boot_order(&self, order: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
 use super::pc::{Board, DiskWatch};
-use super::qom;
+use super::qom::Paths;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
 use crate::kvm::address_space::AddressSpace;
@@ -150,8 +150,8 @@ impl Machine {
     /// What people look at; `config` is what the machine was made from.
     pub(super) fn inspection(&self, config: &MachineConfig) -> Inspection {
         let processors = self.accelerator.processors();
-        let path = qom::floppy_controller(config, &self.board);
-        Inspection::new(config, self.board.view(), &path, self.space.clone(), processors, self.interrupts())
+        let paths = Paths::new(config, &self.board);
+        Inspection::new(config, self.board.view(), &paths, self.space.clone(), processors, self.interrupts())
     }
 
     /// What reads the interrupt controllers.
@@ -365,6 +365,10 @@ impl Machine {
             // A machine that has powered off has nothing to go on with.
             Message::Request(SystemRequest::DiskError) if self.status == Status::Shutdown => Ok(None),
             Message::Request(SystemRequest::DiskError) => self.pause(Status::IoError).map(|()| None),
+            Message::Request(SystemRequest::TrayMoved { drive, open }) => {
+                self.events.push(Event::TrayMoved { drive, open });
+                self.go_on().map(|()| None)
+            }
             Message::Request(SystemRequest::GuestPanicked) => {
                 self.log.tell(format_args!("the guest says that it has panicked"));
                 self.panicked()

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::pc::Board;
 use crate::config::{
-    DeviceConfig, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial, PciTestdev,
-    PlatformConfig, PvpanicPci,
+    DeviceConfig, IDE_PLACES, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial,
+    PciTestdev, PlatformConfig, PvpanicPci,
 };
 use crate::monitor::qom::Qom;
 
@@ -43,16 +43,7 @@ pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
         qom.add(&format!("{UNATTACHED}/device[{index}]"), name, realized());
     }
 
-    let mut anonymous = 0;
-    for device in &config.devices {
-        let Some((driver, mut properties)) = describe(device) else { continue };
-        let path = match properties.remove("id") {
-            Some(Value::String(id)) => format!("/machine/peripheral/{id}"),
-            _ => {
-                anonymous += 1;
-                format!("/machine/peripheral-anon/device[{}]", anonymous - 1)
-            }
-        };
+    for (path, driver, properties, _) in devices(config, board) {
         let properties = properties.into_iter().filter(|(_, value)| !value.is_null());
         qom.add(&path, &driver, realized().into_iter().chain(properties));
     }
@@ -60,6 +51,54 @@ pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
         qom.add(&format!("/chardevs/{}", chardev.id), "chardev", []);
     }
     qom
+}
+
+/// The devices of the configuration: path, driver and properties of each.
+fn devices<'a>(
+    config: &'a MachineConfig,
+    board: &Board,
+) -> impl Iterator<Item = (String, String, Map<String, Value>, &'a DeviceConfig)> {
+    let (mut unattached, mut anonymous) = (config.smp.cpus as usize + parts(board).count(), 0);
+    let own = config.ide.iter().map(|device| (device, true));
+    let all = own.chain(config.devices.iter().map(|device| (device, false)));
+    all.filter_map(move |(device, is_own)| {
+        let (driver, mut properties) = describe(device)?;
+        let (container, count) = match (properties.remove("id"), is_own) {
+            (Some(Value::String(id)), _) => {
+                return Some((format!("/machine/peripheral/{id}"), driver, properties, device));
+            }
+            (_, true) => (UNATTACHED, &mut unattached),
+            (_, false) => ("/machine/peripheral-anon", &mut anonymous),
+        };
+        let path = format!("{container}/device[{count}]");
+        *count += 1;
+        Some((path, driver, properties, device))
+    })
+}
+
+/// Where the objects are that have drives of the host.
+#[derive(Debug, Default)]
+pub struct Paths {
+    /// The board's floppy controller.
+    pub floppy_controller: String,
+    /// The drives at the IDE controller, by their places.
+    pub ide_drives: [Option<String>; IDE_PLACES],
+}
+
+impl Paths {
+    /// Those of the machine that `config` describes.
+    #[must_use]
+    pub fn new(config: &MachineConfig, board: &Board) -> Self {
+        let place = parts(board).position(|name| name == "isa-fdc").unwrap_or_default();
+        let floppy_controller = format!("{UNATTACHED}/device[{}]", config.smp.cpus as usize + place);
+        let mut ide_drives = [const { None }; IDE_PLACES];
+        for (path, _, _, device) in devices(config, board) {
+            if let DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) = device {
+                ide_drives[drive.place()] = Some(path);
+            }
+        }
+        Self { floppy_controller, ide_drives }
+    }
 }
 
 /// The driver of a device and its properties, by QEMU's names; null stands for one that is not set.
@@ -123,13 +162,6 @@ fn pci_properties(device: &PciDevice) -> Map<String, Value> {
 /// The parts of the board that have no name of their own, but for the processors, which come first.
 fn parts(board: &Board) -> impl Iterator<Item = &str> {
     board.parts().filter(|name| !PARTS_OF_OTHERS.contains(name))
-}
-
-/// The path of the board's floppy controller.
-#[must_use]
-pub fn floppy_controller(config: &MachineConfig, board: &Board) -> String {
-    let place = parts(board).position(|name| name == "isa-fdc").unwrap_or_default();
-    format!("{UNATTACHED}/device[{}]", config.smp.cpus as usize + place)
 }
 
 /// Every object here is complete.

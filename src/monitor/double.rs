@@ -8,11 +8,11 @@ use devices::base::lock;
 use devices::input::KeyCode;
 
 use super::access::Access;
-use super::drives::DriveInfo;
+use super::drives::{DriveInfo, Removable, TrayInfo};
 use super::input::{Input, InputEvent, Mouse};
 use super::pci::{BarInfo, BridgeInfo, MemoryBar, PciFunctionInfo};
 use super::qom::Qom;
-use super::{Command, Control, Cpu, Medium, View};
+use super::{Command, Control, Cpu, MediumChange, View};
 use crate::config::{CpuModel, CpuProperty, DeviceProperty, DeviceType, MemoryBackend, NumaConfig, OptionGroup};
 
 pub struct Machine {
@@ -89,9 +89,9 @@ impl Control for Machine {
         Ok(format!("{view:?}\n"))
     }
 
-    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> Result<()> {
+    fn change_medium(&self, drive: &str, change: MediumChange, force: bool) -> Result<()> {
         match drive {
-            "floppy0" | "a" => self.note(format!("{drive} {medium:?}")),
+            "floppy0" | "a" => self.note(format!("{drive} {change:?}{}", if force { " by force" } else { "" })),
             other => bail!("Device '{other}' not found"),
         }
     }
@@ -105,8 +105,16 @@ impl Control for Machine {
     }
 
     fn drives(&self) -> Result<Vec<DriveInfo>> {
-        let drive = |id: &str, object: &str| DriveInfo { id: id.into(), floppy: Some(object.into()), medium: None };
-        Ok(vec![drive("floppy0", "/machine/unattached/device[9]"), drive("a", "/machine/peripheral/floppy")])
+        let drive = |id: &str, object: &str, tray| {
+            let removable = Some(Removable { object: object.into(), tray });
+            DriveInfo { id: id.into(), removable, medium: None }
+        };
+        let tray = TrayInfo { number: 2, open: false, locked: false };
+        Ok(vec![
+            drive("floppy0", "/machine/unattached/device[9]", None),
+            drive("a", "/machine/peripheral/floppy", None),
+            drive("ide1-cd0", "/machine/peripheral/cd", Some(tray)),
+        ])
     }
 
     fn access(&self) -> Result<&dyn Access> {

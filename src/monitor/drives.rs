@@ -11,10 +11,30 @@ use crate::config::CacheMode;
 pub struct DriveInfo {
     /// Its name.
     pub id: String,
-    /// The object that has it, if its medium can be changed.
-    pub floppy: Option<String>,
+    /// The device that has it, if its medium can be changed.
+    pub removable: Option<Removable>,
     /// What is in it.
     pub medium: Option<MediumInfo>,
+}
+
+/// A device whose medium can be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removable {
+    /// The path of its object.
+    pub object: String,
+    /// Its tray, if it has one.
+    pub tray: Option<TrayInfo>,
+}
+
+/// The tray of a drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrayInfo {
+    /// The number by which events name the drive.
+    pub number: u8,
+    /// It is open.
+    pub open: bool,
+    /// The guest has locked it.
+    pub locked: bool,
 }
 
 /// A medium in a drive.
@@ -36,13 +56,19 @@ impl DriveInfo {
     /// Whether a client means this one by the name of a device: an id, or the path of an object.
     #[must_use]
     pub fn belongs_to(&self, device: &str) -> bool {
-        let id = |object: &String| object == device || object.strip_prefix("/machine/peripheral/") == Some(device);
-        self.floppy.as_ref().is_some_and(id)
+        let id = |Removable { object, .. }: &Removable| object == device || id_in(object) == Some(device);
+        self.removable.as_ref().is_some_and(id)
+    }
+
+    /// Its tray, if it has one.
+    #[must_use]
+    pub fn tray(&self) -> Option<TrayInfo> {
+        self.removable.as_ref()?.tray
     }
 
     /// As `info block` tells it.
     pub(super) fn text(&self) -> String {
-        let Self { id, floppy, medium } = self;
+        let Self { id, removable, medium } = self;
         let mut text = match medium {
             Some(MediumInfo { path, read_only, .. }) => {
                 let read_only = if *read_only { ", read-only" } else { "" };
@@ -50,8 +76,10 @@ impl DriveInfo {
             }
             None => format!("{id}: [not inserted]\n"),
         };
-        if let Some(object) = floppy {
-            text += &format!("    Attached to:      {object}\n    Removable device: not locked, tray closed\n");
+        if let Some(Removable { object, tray }) = removable {
+            let locked = if tray.is_some_and(|tray| tray.locked) { "locked" } else { "not locked" };
+            let open = if tray.is_some_and(|tray| tray.open) { "open" } else { "closed" };
+            text += &format!("    Attached to:      {object}\n    Removable device: {locked}, tray {open}\n");
         }
         if let Some(MediumInfo { cache, .. }) = medium {
             let CacheMode { writeback, direct, no_flush } = *cache;
@@ -65,10 +93,15 @@ impl DriveInfo {
 
     /// As `query-block` tells it.
     pub(super) fn json(&self) -> Value {
-        let Self { id, floppy, medium } = self;
-        let mut json = json!({ "device": id, "locked": false, "removable": floppy.is_some(), "type": "unknown" });
-        if let Some(object) = floppy {
+        let Self { id, removable, medium } = self;
+        let locked = self.tray().is_some_and(|tray| tray.locked);
+        let mut json = json!({ "device": id, "locked": locked, "removable": removable.is_some(), "type": "unknown" });
+        if let Some(Removable { object, tray }) = removable {
             json["qdev"] = object.as_str().into();
+            if let Some(tray) = tray {
+                json["tray_open"] = tray.open.into();
+                json["io-status"] = "ok".into();
+            }
         }
         if let Some(MediumInfo { path, read_only, cache, size, allocated }) = medium {
             let path = path.display().to_string();
@@ -99,6 +132,11 @@ impl DriveInfo {
     }
 }
 
+/// The id of the device of an object, if it was given one.
+pub(super) fn id_in(object: &str) -> Option<&str> {
+    object.strip_prefix("/machine/peripheral/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +144,8 @@ mod tests {
     /// The members of QEMU 7.2's answers.
     #[test]
     fn drives_are_told_as_qemu_tells_them() {
-        let empty = DriveInfo { id: "floppy0".into(), floppy: Some("/machine/peripheral/a".into()), medium: None };
+        let removable = Removable { object: "/machine/peripheral/a".into(), tray: None };
+        let empty = DriveInfo { id: "floppy0".into(), removable: Some(removable.clone()), medium: None };
         assert_eq!(
             empty.json(),
             json!({
@@ -134,5 +173,16 @@ mod tests {
         );
         assert_eq!((&json["inserted"]["ro"], &json["inserted"]["drv"]), (&true.into(), &"raw".into()));
         assert!(full.text().starts_with("floppy0: /tmp/vm.img (raw, read-only)\n"), "{}", full.text());
+
+        let tray = Some(TrayInfo { number: 2, open: true, locked: true });
+        let cd = DriveInfo { id: "ide1-cd0".into(), removable: Some(Removable { tray, ..removable }), medium: None };
+        assert_eq!(
+            cd.json(),
+            json!({
+                "io-status": "ok", "device": "ide1-cd0", "locked": true, "removable": true,
+                "qdev": "/machine/peripheral/a", "tray_open": true, "type": "unknown",
+            })
+        );
+        assert!(cd.text().ends_with("    Removable device: locked, tray open\n"), "{}", cd.text());
     }
 }

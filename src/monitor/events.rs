@@ -4,6 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use super::drives::{DriveInfo, Removable, id_in};
+
 /// Why a machine resets or ends, by QEMU's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -62,12 +64,19 @@ pub enum Event {
     Wakeup,
     /// The guest reported a panic, and this is done about it.
     GuestPanicked(&'static str),
+    /// The tray of a drive has opened or closed.
+    TrayMoved {
+        /// The number of [`TrayInfo`](super::drives::TrayInfo).
+        drive: u8,
+        /// It is open.
+        open: bool,
+    },
 }
 
 impl Event {
     /// One of each kind.
     #[must_use]
-    pub fn examples() -> [Self; 9] {
+    pub fn examples() -> [Self; 10] {
         [
             Self::Stop,
             Self::Resume,
@@ -78,6 +87,7 @@ impl Event {
             Self::SuspendDisk,
             Self::Wakeup,
             Self::GuestPanicked("pause"),
+            Self::TrayMoved { drive: 0, open: true },
         ]
     }
 
@@ -94,16 +104,17 @@ impl Event {
             Self::SuspendDisk => "SUSPEND_DISK",
             Self::Wakeup => "WAKEUP",
             Self::GuestPanicked(_) => "GUEST_PANICKED",
+            Self::TrayMoved { .. } => "DEVICE_TRAY_MOVED",
         }
     }
 
-    /// The message of QMP that tells of it, as of now.
+    /// The message of QMP that tells of it, as of now; these are the drives of the machine.
     #[must_use]
-    pub fn message(self) -> Value {
+    pub fn message(self, drives: &[DriveInfo]) -> Value {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = json!({ "seconds": now.as_secs(), "microseconds": now.subsec_micros() });
         let mut message = json!({ "timestamp": timestamp, "event": self.name() });
-        let data = self.data();
+        let data = self.data(drives);
         if !data.is_empty() {
             message["data"] = data.into();
         }
@@ -112,12 +123,20 @@ impl Event {
 
     /// What there is to tell of it.
     #[must_use]
-    pub fn data(self) -> Map<String, Value> {
+    pub fn data(self, drives: &[DriveInfo]) -> Map<String, Value> {
         let data = match self {
             Self::Reset(cause) | Self::Shutdown(cause) => {
                 vec![("guest", cause.is_guests().into()), ("reason", cause.name().into())]
             }
             Self::GuestPanicked(action) => vec![("action", action.into())],
+            Self::TrayMoved { drive, open } => {
+                let moved = drives.iter().find(|info| info.tray().is_some_and(|tray| tray.number == drive));
+                let name = moved.map_or("", |info| info.id.as_str());
+                let object = moved.and_then(|info| info.removable.as_ref());
+                let object = object.map_or("", |Removable { object, .. }| object);
+                let id = id_in(object).unwrap_or(object);
+                vec![("device", name.into()), ("id", id.into()), ("tray-open", open.into())]
+            }
             Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::SuspendDisk | Self::Wakeup => vec![],
         };
         data.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
@@ -127,13 +146,23 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Control;
+    use crate::monitor::double::Machine;
+
+    #[test]
+    fn a_tray_that_moves_is_told_by_the_names_of_drive_and_device() {
+        let drives = Machine::default().drives().unwrap();
+        let message = Event::TrayMoved { drive: 2, open: true }.message(&drives);
+        assert_eq!(message["event"], "DEVICE_TRAY_MOVED");
+        assert_eq!(message["data"], json!({ "device": "ide1-cd0", "id": "cd", "tray-open": true }));
+    }
 
     #[test]
     fn events_of_sleep_have_qemus_names_and_no_data() {
         for (event, name) in
             [(Event::Suspend, "SUSPEND"), (Event::SuspendDisk, "SUSPEND_DISK"), (Event::Wakeup, "WAKEUP")]
         {
-            let message = event.message();
+            let message = event.message(&[]);
             assert_eq!((&message["event"], &message["data"]), (&json!(name), &Value::Null));
         }
     }

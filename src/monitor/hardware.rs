@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::commands::Context;
-use super::{Cpu, Medium, View, Writing};
+use super::{Cpu, Medium, MediumChange, View, Writing};
 
 /// The number of a processor: the chosen one if none is given.
 fn processor(context: &Context<'_>, arguments: &[&str]) -> Result<u32> {
@@ -48,15 +48,20 @@ pub(super) fn cpus(context: &Context<'_>) -> String {
 }
 
 pub(super) fn eject(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
-    // Nothing is ever locked in, so that force makes no difference.
-    let (["-f", drive] | [drive]) = arguments else { bail!("give a drive (see 'info block')") };
-    context.machine.change_medium(drive, None).map(|()| String::new())
+    let (force, drive) = match arguments {
+        ["-f", drive] => (true, drive),
+        [drive] => (false, drive),
+        _ => bail!("give a drive (see 'info block')"),
+    };
+    context.machine.change_medium(drive, MediumChange::Eject, force).map(|()| String::new())
 }
 
 pub(super) fn change(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    let all = arguments.len();
     let arguments: Vec<_> = arguments.iter().copied().filter(|argument| *argument != "-f").collect();
     let (drive, medium) = parse_change(&arguments)?;
-    context.machine.change_medium(drive, Some(medium)).map(|()| String::new())
+    let force = arguments.len() < all;
+    context.machine.change_medium(drive, MediumChange::Insert(medium), force).map(|()| String::new())
 }
 
 /// `DRIVE FILE [FORMAT [MODE]]`.

@@ -227,10 +227,10 @@ mod tests {
         assert_eq!(
             fixture.machine.done(),
             [
-                "floppy0 None",
-                "floppy0 None",
-                r#"floppy0 Some(Medium { path: "a.img", raw: false, writing: Retain })"#,
-                r#"floppy0 Some(Medium { path: "a.img", raw: true, writing: Forbidden })"#,
+                "floppy0 Eject",
+                "floppy0 Eject by force",
+                r#"floppy0 Insert(Medium { path: "a.img", raw: false, writing: Retain })"#,
+                r#"floppy0 Insert(Medium { path: "a.img", raw: true, writing: Forbidden }) by force"#,
                 "boot order dan",
                 "[Move(X, 3), Move(Y, -4)]",
                 "[Move(X, 0), Move(Y, 0), Wheel { down: -1, right: 0 }]",
@@ -278,7 +278,8 @@ mod tests {
                 "info block",
                 "floppy0: [not inserted]\n    Attached to:      /machine/unattached/device[9]\n    Removable device: not \
                  locked, tray closed\n\na: [not inserted]\n    Attached to:      /machine/peripheral/floppy\n    Removable \
-                 device: not locked, tray closed\n",
+                 device: not locked, tray closed\n\nide1-cd0: [not inserted]\n    Attached to:      /machine/peripheral/cd\n    \
+                 Removable device: not locked, tray closed\n",
             ),
             ("info hotpluggable-cpus", "Error: machine does not support hot-plugging CPUs\n"),
             ("info balloon", "Error: No balloon device has been activated\n"),

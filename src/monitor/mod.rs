@@ -153,6 +153,21 @@ pub struct Medium {
     pub writing: Writing,
 }
 
+/// What is done to a drive by hand. A drive without a tray is always open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediumChange {
+    /// Its tray is opened, and the medium taken out.
+    Eject,
+    /// Another medium is put in, in place of the one that is there, and the tray is closed.
+    Insert(Medium),
+    /// Its tray is opened.
+    OpenTray,
+    /// Its tray is closed.
+    CloseTray,
+    /// The medium is taken out of the open tray.
+    Remove,
+}
+
 /// Whether a guest may write to a medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writing {
@@ -219,11 +234,11 @@ pub trait Control: Send + Sync {
     /// There is no machine yet.
     fn drives(&self) -> anyhow::Result<Vec<DriveInfo>>;
 
-    /// Puts a medium into a drive, or takes the one out that is in it.
+    /// Does something to a drive by hand; `force`: even if the guest has locked its tray.
     ///
     /// # Errors
-    /// There is no such drive, its medium can't be changed, or the image can't be opened.
-    fn change_medium(&self, drive: &str, medium: Option<Medium>) -> anyhow::Result<()>;
+    /// There is no such drive, its medium can't be changed, its tray is locked or closed, or the image can't be opened.
+    fn change_medium(&self, drive: &str, change: MediumChange, force: bool) -> anyhow::Result<()>;
 
     /// Sets where firmware looks for an operating system at the next start, by letters as `-boot order=` has them.
     ///

@@ -42,6 +42,13 @@ pub enum SystemRequest {
     Watchdog,
     /// The host could not carry out a request of a disk, and the machine is to stop because of it.
     DiskError,
+    /// The tray of a drive has opened or closed.
+    TrayMoved {
+        /// The number that the board has given the drive.
+        drive: u8,
+        /// It is open.
+        open: bool,
+    },
     /// The guest says that it has panicked.
     GuestPanicked,
     /// The guest says that it has crashed, and that it sees to it itself.

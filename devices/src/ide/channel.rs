@@ -267,7 +267,7 @@ impl Channel {
             out.text(format!("{name} phase"), phase);
             match &drive.unit {
                 Unit::Disk(disk) => out.number(format!("{name} sectors"), disk.memory.area.sectors()),
-                Unit::Cd(cd) => out.flag(format!("{name} tray locked"), cd.drive.is_locked()),
+                Unit::Cd(cd) => out.flag(format!("{name} tray locked"), cd.drive.tray().locked),
                 Unit::Absent => {}
             }
         }

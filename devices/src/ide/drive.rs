@@ -234,15 +234,15 @@ impl Drive {
         }
     }
 
-    /// Changes the medium of a CD drive. A command that needed the old one fails.
-    pub fn change_medium<T>(&mut self, change: impl FnOnce(&mut CdDrive) -> Option<T>) -> Option<T> {
+    /// Does something to a CD drive by hand. A command fails whose medium is no longer there.
+    pub fn change<T>(&mut self, change: impl FnOnce(&mut CdDrive) -> T) -> Option<T> {
         let Unit::Cd(cd) = &mut self.unit else { return None };
-        let before = change(&mut cd.drive);
-        if self.phase == Phase::Waiting {
+        let changed = change(&mut cd.drive);
+        if self.phase == Phase::Waiting && cd.drive.port.pending().next().is_none() {
             let step = cd.medium_gone(&mut self.file);
             self.apply(step);
         }
-        before
+        Some(changed)
     }
 
     fn tell(&mut self, what: impl FnOnce(&mut dyn Device, &mut TaskFile) -> Step) {

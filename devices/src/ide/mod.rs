@@ -44,6 +44,7 @@ use crate::base::{
     AccessRule, BusMaster, Device, Dma, GuestRam, Inspector, IoDevice, IrqLine, Region, ResetKind, State, StateError,
 };
 use crate::pci::{Bar, BarKind, PciConfig, PciConfigBuilder, PciFunction};
+use crate::scsi::Tray;
 use crate::scsi::cd::CdDrive;
 
 /// Channels of the function.
@@ -77,6 +78,9 @@ pub enum MediumError {
     /// The guest keeps the tray closed; it has been asked to open it.
     #[error("the guest has locked the tray")]
     Locked,
+    /// Nobody can get at it.
+    #[error("the tray is closed")]
+    TrayClosed,
 }
 
 /// The function.
@@ -120,6 +124,15 @@ impl PiixIde {
         Self { config, dma: Dma::new(ram, gate), channels }
     }
 
+    /// What is to be seen of the tray of a CD drive.
+    ///
+    /// # Errors
+    /// There is no CD drive.
+    pub fn tray(&mut self, place: Place) -> Result<Tray, MediumError> {
+        let Unit::Cd(cd) = &self.cd(place)?.unit else { return Err(MediumError::NoDrive) };
+        Ok(cd.drive.tray())
+    }
+
     fn cd(&mut self, place: Place) -> Result<&mut drive::Drive, MediumError> {
         let channel = self.channels.get_mut(usize::from(place.channel));
         let drive = channel.and_then(|channel| channel.drives.get_mut(usize::from(place.unit)));
@@ -135,27 +148,53 @@ impl PiixIde {
         place: Place,
         medium: Box<dyn DiskBackend>,
     ) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
-        let before = self.cd(place)?.change_medium(|cd| cd.insert(medium));
+        let before = self.cd(place)?.change(|cd| cd.insert(medium)).flatten();
         self.settle();
         Ok(before)
     }
 
-    /// Takes the medium out of a CD drive; `force`: even if the guest has locked the tray.
+    /// Opens the tray of a CD drive with the medium in it; `force`: even if the guest has locked it.
+    ///
+    /// # Errors
+    /// There is no CD drive, or its tray is locked: then the guest is asked to open it.
+    pub fn open_tray(&mut self, place: Place, force: bool) -> Result<(), MediumError> {
+        let Tray { open, locked } = self.tray(place)?;
+        let refused = locked && !open && !force;
+        self.cd(place)?.change(|cd| if refused { cd.request_eject() } else { cd.open_tray() });
+        self.settle();
+        if refused { Err(MediumError::Locked) } else { Ok(()) }
+    }
+
+    /// Closes the tray of a CD drive.
+    ///
+    /// # Errors
+    /// There is no CD drive.
+    pub fn close_tray(&mut self, place: Place) -> Result<(), MediumError> {
+        self.cd(place)?.change(CdDrive::close_tray);
+        self.settle();
+        Ok(())
+    }
+
+    /// Takes the medium out of the open tray of a CD drive.
+    ///
+    /// # Errors
+    /// There is no CD drive, or its tray is closed.
+    pub fn take_medium(&mut self, place: Place) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        if !self.tray(place)?.open {
+            return Err(MediumError::TrayClosed);
+        }
+        let medium = self.cd(place)?.change(CdDrive::take_medium).flatten();
+        self.settle();
+        Ok(medium)
+    }
+
+    /// Opens the tray of a CD drive and takes out the medium; `force`: even if the guest has locked the tray.
     ///
     /// # Errors
     /// There is no CD drive, or its tray is locked: then the guest is asked to open it.
     pub fn eject(&mut self, place: Place, force: bool) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
-        let drive = self.cd(place)?;
-        if let Unit::Cd(cd) = &mut drive.unit
-            && cd.drive.is_locked()
-            && !force
-        {
-            cd.drive.request_eject();
-            return Err(MediumError::Locked);
-        }
-        let medium = drive.change_medium(CdDrive::eject);
-        self.settle();
-        Ok(medium)
+        self.open_tray(place, force)?;
+        self.take_medium(place)
     }
 
     fn settle(&mut self) {

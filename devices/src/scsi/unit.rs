@@ -286,7 +286,7 @@ impl LogicalUnit {
     /// Whether the guest keeps the tray of a CD drive closed.
     #[must_use]
     pub fn is_locked(&self) -> bool {
-        matches!(&self.kind, Kind::Cd(cd) if cd.is_locked())
+        matches!(&self.kind, Kind::Cd(cd) if cd.tray().locked)
     }
 
     /// The user wants the medium of a CD drive: the guest is asked to let go of it.

@@ -77,6 +77,7 @@ impl Access for Inspection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::qom::Paths;
     use crate::qtest::QtestMachine;
 
     #[test]
@@ -84,7 +85,8 @@ mod tests {
         let mut pc = QtestMachine::new(["-nodefaults", "-m", "2"]).unwrap();
         pc.write_memory(0x1f_fffc, b"last");
         let config = crate::config::MachineConfig::default();
-        let inspection = Inspection::new(&config, pc.board().view(), "/fdc", pc.space().clone(), None, None);
+        let paths = Paths::new(&config, pc.board());
+        let inspection = Inspection::new(&config, pc.board().view(), &paths, pc.space().clone(), None, None);
         let mut data = [0; 8];
         assert!(inspection.read_memory(None, 0x1f_fffc, &mut data).unwrap());
         assert_eq!(&data, b"last\xff\xff\xff\xff");

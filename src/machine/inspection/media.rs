@@ -2,99 +2,210 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Context, Result, anyhow, bail};
+use devices::backend::block::BlockBackend;
+use devices::backend::disk::AtOnce;
 use devices::base::{Shared, lock};
 use devices::floppy::Fdc;
+use devices::ide::{MediumError, PiixIde, Place};
+use devices::scsi::Tray;
 
 use crate::config::{Access, DeviceConfig, Drive, FloppyDevice, FloppyKind, Image, ImageFormat, MachineConfig};
 use crate::host::block;
-use crate::monitor::drives::{DriveInfo, MediumInfo};
-use crate::monitor::{Medium, Writing};
+use crate::machine::qom::Paths;
+use crate::monitor::drives::{self, DriveInfo, MediumInfo, TrayInfo};
+use crate::monitor::{Medium, MediumChange, Writing};
 
+/// Places of a channel of the IDE controller.
+const UNITS: u8 = 2;
 /// What `stat` counts in.
 const BLOCK: u64 = 512;
 
 /// A drive.
 struct Entry {
     id: String,
-    /// The floppy drive that has it; `None`: a device whose medium stays as it is, or nobody.
-    floppy: Option<Floppy>,
+    /// The device that has it, if its medium can be changed.
+    device: Option<Removable>,
     image: Option<Image>,
 }
 
-/// A floppy drive.
-struct Floppy {
-    unit: u8,
+/// A device whose medium can be changed.
+struct Removable {
+    slot: Slot,
     /// What the object is called that has it.
     path: String,
+}
+
+/// Where a medium goes.
+#[derive(Clone, Copy)]
+enum Slot {
+    /// A drive of the floppy controller.
+    Floppy(u8),
+    /// A CD drive of the IDE controller.
+    Cd(Place),
 }
 
 /// The drives of a machine.
 pub(super) struct Media {
     fdc: Option<Shared<Fdc>>,
+    ide: Option<Shared<PiixIde>>,
     drives: Mutex<Vec<Entry>>,
 }
 
 impl Media {
-    /// The drives of a machine whose floppy controller is called `fdc_path`.
-    pub(super) fn new(config: &MachineConfig, fdc: Option<Shared<Fdc>>, fdc_path: &str) -> Self {
-        let mut floppies = floppies(config, fdc_path);
+    /// The drives of a machine with these controllers, whose objects are called `paths`.
+    pub(super) fn new(
+        config: &MachineConfig,
+        fdc: Option<Shared<Fdc>>,
+        ide: Option<Shared<PiixIde>>,
+        paths: &Paths,
+    ) -> Self {
+        let mut devices: Vec<_> = floppies(config, &paths.floppy_controller).chain(cds(config, paths)).collect();
         let mut drives = Vec::new();
         for Drive { id, image, .. } in &config.drives {
-            let place = floppies.iter().position(|(drive, _)| drive == id);
-            let floppy = place.map(|place| floppies.remove(place).1);
-            drives.push(Entry { id: id.clone(), floppy, image: image.clone() });
+            let place = devices.iter().position(|(drive, _)| drive == id);
+            let device = place.map(|place| devices.remove(place).1);
+            drives.push(Entry { id: id.clone(), device, image: image.clone() });
         }
         // Those that had no drive of the host at the start.
-        drives.extend(floppies.into_iter().map(|(id, floppy)| Entry { id, floppy: Some(floppy), image: None }));
-        Self { fdc, drives: Mutex::new(drives) }
+        drives.extend(devices.into_iter().map(|(id, device)| Entry { id, device: Some(device), image: None }));
+        Self { fdc, ide, drives: Mutex::new(drives) }
     }
 
     /// What is where.
     pub(super) fn all(&self) -> Vec<DriveInfo> {
-        let info = |Entry { id, floppy, image }: &Entry| DriveInfo {
+        let removable =
+            |Removable { slot, path }: &Removable| drives::Removable { object: path.clone(), tray: self.tray(*slot) };
+        let info = |Entry { id, device, image }: &Entry| DriveInfo {
             id: id.clone(),
-            floppy: floppy.as_ref().map(|floppy| floppy.path.clone()),
+            removable: device.as_ref().map(removable),
             medium: image.as_ref().map(medium),
         };
         lock(&self.drives).iter().map(info).collect()
     }
 
-    /// Puts a medium into a drive, or takes the one out that is in it.
+    fn tray(&self, slot: Slot) -> Option<TrayInfo> {
+        let Slot::Cd(place) = slot else { return None };
+        let Tray { open, locked } = lock(self.ide.as_ref()?).tray(place).ok()?;
+        Some(TrayInfo { number: UNITS * place.channel + place.unit, open, locked })
+    }
+
+    /// Does something to a drive by hand.
     ///
     /// # Errors
-    /// There is no such drive, its medium can't be changed, or the image can't be opened; then the drive keeps what it has.
-    pub(super) fn change(&self, name: &str, medium: Option<Medium>) -> Result<()> {
+    /// As for [`Control::change_medium`](crate::monitor::Control::change_medium); the drive keeps what it has then, but its
+    /// tray may be open.
+    pub(super) fn change(&self, name: &str, change: MediumChange, force: bool) -> Result<()> {
         let mut drives = lock(&self.drives);
         let entry = drives.iter_mut().find(|entry| entry.id == name);
         let entry = entry.ok_or_else(|| anyhow!("Device '{name}' not found"))?;
-        let (Some(Floppy { unit, .. }), Some(fdc)) = (&entry.floppy, &self.fdc) else {
-            bail!("Device '{name}' is not removable");
-        };
-        let unit = *unit;
-        let Some(Medium { path, raw, writing }) = medium else {
-            // Dropped when the controller is released again.
-            let taken = lock(fdc).eject(unit);
-            drop(taken);
-            entry.image = None;
-            return Ok(());
-        };
-        let access = match writing {
-            Writing::Retain => entry.image.as_ref().map_or(Access::Auto, |image| image.access),
-            Writing::Forbidden => Access::ReadOnly,
-            Writing::Allowed => Access::ReadWrite,
-        };
-        let before = entry.image.clone().unwrap_or_else(|| Image::new(&path));
-        let format = raw.then_some(ImageFormat::Raw);
-        let image = Image { path: path.into(), format, access, snapshot: false, ..before };
-        let opened = block::open(&image).with_context(|| format!("change {name}"))?;
-        if !lock(fdc).insert(unit, opened) {
-            bail!("there is no floppy drive behind '{name}'");
+        let slot = entry.device.as_ref().with_context(|| format!("Device '{name}' is not removable"))?.slot;
+        match change {
+            MediumChange::OpenTray => match self.open_tray(slot, force) {
+                // It has been asked, and that is all that was wanted.
+                Err(MediumError::Locked) => Ok(()),
+                opened => explain(name, opened),
+            },
+            MediumChange::CloseTray => explain(name, self.close_tray(slot)),
+            MediumChange::Eject | MediumChange::Remove => {
+                if change == MediumChange::Eject {
+                    explain(name, self.open_tray(slot, force))?;
+                }
+                explain(name, self.take(slot))?;
+                entry.image = None;
+                Ok(())
+            }
+            MediumChange::Insert(Medium { path, raw, writing }) => {
+                let access = match (writing, slot) {
+                    (Writing::Forbidden, _) => Access::ReadOnly,
+                    (Writing::Retain, _) => entry.image.as_ref().map_or(usual_access(slot), |image| image.access),
+                    (Writing::Allowed, Slot::Floppy(_)) => Access::ReadWrite,
+                    (Writing::Allowed, Slot::Cd(_)) => bail!("Device '{name}' can't write: use read-only or retain"),
+                };
+                let before = entry.image.clone().unwrap_or_else(|| Image::new(&path));
+                let format = raw.then_some(ImageFormat::Raw);
+                let image = Image { path: path.into(), format, access, snapshot: false, ..before };
+                // Before anything moves: the old medium stays if there is no new one.
+                let opened = block::open(&image).with_context(|| format!("change {name}"))?;
+                explain(name, self.open_tray(slot, force))?;
+                explain(name, self.insert(slot, opened))?;
+                entry.image = Some(image);
+                Ok(())
+            }
         }
-        entry.image = Some(image);
+    }
+
+    fn open_tray(&self, slot: Slot, force: bool) -> Result<(), MediumError> {
+        match slot {
+            Slot::Floppy(_) => Ok(()),
+            Slot::Cd(place) => self.ide()?.open_tray(place, force),
+        }
+    }
+
+    fn close_tray(&self, slot: Slot) -> Result<(), MediumError> {
+        match slot {
+            Slot::Floppy(_) => Ok(()),
+            Slot::Cd(place) => self.ide()?.close_tray(place),
+        }
+    }
+
+    fn take(&self, slot: Slot) -> Result<(), MediumError> {
+        // What is taken is dropped when the controller is released again.
+        match slot {
+            Slot::Floppy(unit) => {
+                let taken = self.fdc()?.eject(unit);
+                drop(taken);
+            }
+            Slot::Cd(place) => {
+                let taken = self.ide()?.take_medium(place)?;
+                drop(taken);
+            }
+        }
         Ok(())
+    }
+
+    fn insert(&self, slot: Slot, medium: Box<dyn BlockBackend>) -> Result<(), MediumError> {
+        match slot {
+            Slot::Floppy(unit) => {
+                let is_there = self.fdc()?.insert(unit, medium);
+                if is_there { Ok(()) } else { Err(MediumError::NoDrive) }
+            }
+            Slot::Cd(place) => {
+                // Nobody listens for the end of requests to a medium that was not there at the start.
+                let before = self.ide()?.insert(place, Box::new(AtOnce::new(medium)))?;
+                drop(before);
+                Ok(())
+            }
+        }
+    }
+
+    fn fdc(&self) -> Result<MutexGuard<'_, Fdc>, MediumError> {
+        self.fdc.as_ref().map(|fdc| lock(fdc)).ok_or(MediumError::NoDrive)
+    }
+
+    fn ide(&self) -> Result<MutexGuard<'_, PiixIde>, MediumError> {
+        self.ide.as_ref().map(|ide| lock(ide)).ok_or(MediumError::NoDrive)
+    }
+}
+
+/// In QEMU's words.
+fn explain(name: &str, result: Result<(), MediumError>) -> Result<()> {
+    result.map_err(|error| match error {
+        MediumError::NoDrive => anyhow!("Device '{name}' is not removable"),
+        MediumError::Locked => {
+            anyhow!("Device '{name}' is locked and force was not specified, wait for tray to open and try again")
+        }
+        MediumError::TrayClosed => anyhow!("Tray of device '{name}' is not open"),
+    })
+}
+
+/// What may be done with a medium of which nobody has said it.
+fn usual_access(slot: Slot) -> Access {
+    match slot {
+        Slot::Floppy(_) => Access::Auto,
+        Slot::Cd(_) => Access::ReadOnly,
     }
 }
 
@@ -106,11 +217,12 @@ fn medium(Image { path, access, cache, .. }: &Image) -> MediumInfo {
 }
 
 /// The floppy drives of a configuration, each with the id of the drive of the host that it has, or its own name.
-fn floppies(config: &MachineConfig, fdc_path: &str) -> Vec<(String, Floppy)> {
+fn floppies(config: &MachineConfig, fdc_path: &str) -> impl Iterator<Item = (String, Removable)> {
     let mut floppies = Vec::new();
     for (unit, drive) in (0..).zip(&config.fdc.drives) {
         if let Some(drive) = drive {
-            floppies.push((drive.drive.clone(), Floppy { unit, path: fdc_path.to_owned() }));
+            let device = Removable { slot: Slot::Floppy(unit), path: fdc_path.to_owned() };
+            floppies.push((drive.drive.clone(), device));
         }
     }
     for device in &config.devices {
@@ -121,8 +233,19 @@ fn floppies(config: &MachineConfig, fdc_path: &str) -> Vec<(String, Floppy)> {
                 Some(id) => (id.clone(), format!("/machine/peripheral/{id}")),
                 None => (format!("floppy{unit}"), fdc_path.to_owned()),
             };
-            floppies.push((drive.clone().unwrap_or(name), Floppy { unit: *unit, path }));
+            floppies.push((drive.clone().unwrap_or(name), Removable { slot: Slot::Floppy(*unit), path }));
         }
     }
-    floppies
+    floppies.into_iter()
+}
+
+/// The CD drives at the IDE controller in the same way.
+fn cds(config: &MachineConfig, paths: &Paths) -> impl Iterator<Item = (String, Removable)> {
+    config.ide.iter().chain(&config.devices).filter_map(|device| {
+        let DeviceConfig::IdeCd(cd) = device else { return None };
+        // QEMU's name of a drive that has no other.
+        let name = cd.drive.clone().or_else(|| cd.id.clone()).unwrap_or_else(|| format!("ide{}-cd{}", cd.bus, cd.unit));
+        let slot = Slot::Cd(Place { channel: cd.bus, unit: cd.unit });
+        Some((name, Removable { slot, path: paths.ide_drives[cd.place()].clone()? }))
+    })
 }

@@ -15,13 +15,14 @@ use anyhow::{Context, Result, anyhow};
 
 use super::interrupt_report::ReadInterrupts;
 use super::pc::view::BoardView;
+use super::qom::Paths;
 use crate::config::MachineConfig;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::inspect::Processors;
 use crate::monitor::access::Access;
 use crate::monitor::drives::DriveInfo;
 use crate::monitor::pci::PciFunctionInfo;
-use crate::monitor::{Dump, DumpFormat, Medium, View};
+use crate::monitor::{Dump, DumpFormat, MediumChange, View};
 
 use self::media::Media;
 
@@ -43,18 +44,18 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Looks into the machine that was made as `config` says. `fdc_path` is what its floppy controller is called.
+    /// Looks into the machine that was made as `config` says, whose objects are called `paths`.
     #[must_use]
     pub fn new(
         config: &MachineConfig,
         board: BoardView,
-        fdc_path: &str,
+        paths: &Paths,
         space: AddressSpace,
         processors: Option<Processors>,
         interrupts: Option<ReadInterrupts>,
     ) -> Self {
         Self {
-            media: Media::new(config, board.fdc.clone(), fdc_path),
+            media: Media::new(config, board.fdc.clone(), board.ide.clone(), paths),
             check_floppy: config.boot.order.check_floppy,
             board,
             space,
@@ -147,12 +148,12 @@ impl Inspection {
         Ok(true)
     }
 
-    /// Puts a medium into a drive, or takes the one out that is in it.
+    /// Does something to a drive by hand.
     ///
     /// # Errors
-    /// There is no such drive, its medium can't be changed, or the image can't be opened.
-    pub fn change_medium(&self, drive: &str, medium: Option<Medium>) -> Result<()> {
-        self.media.change(drive, medium)
+    /// As for [`Control::change_medium`](crate::monitor::Control::change_medium).
+    pub fn change_medium(&self, drive: &str, change: MediumChange, force: bool) -> Result<()> {
+        self.media.change(drive, change, force)
     }
 
     /// Sets where firmware looks for an operating system from the next start on.
@@ -188,8 +189,8 @@ mod tests {
     use super::*;
     use crate::cli::Request;
     use crate::command_line;
-    use crate::monitor::Writing;
     use crate::monitor::drives::MediumInfo;
+    use crate::monitor::{Medium, Writing};
     use crate::qtest::QtestMachine;
 
     fn machine(options: &[&str]) -> (QtestMachine, Inspection) {
@@ -200,7 +201,8 @@ mod tests {
             panic!("these options describe a machine");
         };
         let pc = QtestMachine::from_config(&config).unwrap();
-        let inspection = Inspection::new(&config, pc.board().view(), "/fdc", pc.space().clone(), None, None);
+        let paths = Paths { floppy_controller: "/fdc".into(), ..Paths::new(&config, pc.board()) };
+        let inspection = Inspection::new(&config, pc.board().view(), &paths, pc.space().clone(), None, None);
         (pc, inspection)
     }
 
@@ -262,7 +264,10 @@ mod tests {
         let media = || {
             let drives = inspection.drives();
             for (drive, (id, object)) in drives.iter().zip(floppies) {
-                assert_eq!((drive.id.as_str(), drive.floppy.as_deref()), (id, Some(object)));
+                assert_eq!(
+                    (drive.id.as_str(), drive.removable.as_ref().map(|device| device.object.as_str())),
+                    (id, Some(object))
+                );
             }
             let media = drives.into_iter().map(|drive| drive.medium);
             let medium =
@@ -270,23 +275,92 @@ mod tests {
             media.map(|found| found.map(medium)).collect::<Vec<_>>()
         };
         assert_eq!(media(), [Some((first.clone(), 1440, false)), None]);
-        inspection.change_medium("floppy0", None).unwrap();
+        inspection.change_medium("floppy0", MediumChange::Eject, false).unwrap();
         assert_eq!(media(), [None, None]);
 
-        let medium = |path: &str, writing| Some(Medium { path: path.to_owned(), raw: true, writing });
-        inspection.change_medium("floppy0", medium(&second, Writing::Forbidden)).unwrap();
+        let change = |drive: &str, path: &str, writing| {
+            let medium = Medium { path: path.to_owned(), raw: true, writing };
+            inspection.change_medium(drive, MediumChange::Insert(medium), false)
+        };
+        change("floppy0", &second, Writing::Forbidden).unwrap();
         assert_eq!(media()[0], Some((second.clone(), 720, true)));
         // The guest is told: disk change, in the digital input register of a drive that turns (82077AA, 2.1.8).
         pc.outb(0x3f2, 0x1c);
         assert_eq!(pc.inb(0x3f7) & 0x80, 0x80);
-        inspection.change_medium("b", medium(&first, Writing::Retain)).unwrap();
+        change("b", &first, Writing::Retain).unwrap();
         assert_eq!(media()[1], Some((first, 1440, false)));
 
         // What can't be opened leaves everything as it is.
         let before = media();
-        assert!(inspection.change_medium("floppy0", medium("/no/such/file", Writing::Allowed)).is_err());
-        let error = inspection.change_medium("floppy7", None).unwrap_err().to_string();
+        assert!(change("floppy0", "/no/such/file", Writing::Allowed).is_err());
+        let error = inspection.change_medium("floppy7", MediumChange::Eject, false).unwrap_err().to_string();
         assert_eq!(error, "Device 'floppy7' not found");
         assert_eq!(media(), before);
+    }
+
+    #[test]
+    fn cds_come_and_go_through_a_tray_that_the_guest_can_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = |name: &str, blocks: u64| {
+            let path = directory.path().join(name);
+            std::fs::File::create(&path).unwrap().set_len(blocks * 2048).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (first, second) = (image("first", 10), image("second", 20));
+        let drive = format!("file={first},format=raw,if=none,id=d,readonly=on");
+        let options = ["-drive", &drive, "-device", "ide-cd,drive=d,id=cd", "-device", "ide-cd,bus=ide.1"];
+        let (mut pc, inspection) = machine(&options);
+        let change = |drive: &str, change: MediumChange, force| {
+            inspection.change_medium(drive, change, force).map_err(|error| format!("{error:#}"))
+        };
+        let insert = |path: &str, writing| MediumChange::Insert(Medium { path: path.into(), raw: true, writing });
+        // Tray, lock and size of each.
+        let look = || {
+            let drive = |drive: DriveInfo| {
+                let tray = drive.tray().unwrap();
+                (tray.open, tray.locked, drive.medium.map_or(0, |medium| medium.size / 2048))
+            };
+            inspection.drives().into_iter().map(drive).collect::<Vec<_>>()
+        };
+        let names: Vec<_> = inspection.drives().into_iter().map(|info| (info.id, info.removable.unwrap())).collect();
+        assert_eq!((&*names[0].0, &*names[0].1.object), ("d", "/machine/peripheral/cd"));
+        assert_eq!((&*names[1].0, &*names[1].1.object), ("ide1-cd0", "/machine/peripheral-anon/device[0]"));
+        assert_eq!(look(), [(false, false, 10), (false, false, 0)]);
+
+        assert_eq!(change("d", MediumChange::Remove, false).unwrap_err(), "Tray of device 'd' is not open");
+        change("d", MediumChange::OpenTray, false).unwrap();
+        assert_eq!(look()[0], (true, false, 10));
+        change("d", MediumChange::CloseTray, false).unwrap();
+        change("ide1-cd0", insert(&second, Writing::Retain), false).unwrap();
+        assert_eq!(look(), [(false, false, 10), (false, false, 20)]);
+
+        // The guest prevents removal: PACKET, 1Eh with bit 0 of byte 4.
+        let mut packet = |bytes: [u8; 12]| {
+            pc.outb(0x1f6, 0xa0);
+            pc.outb(0x1f5, 0xff);
+            pc.outb(0x1f7, 0xa0);
+            bytes.chunks(2).for_each(|pair| pc.outw(0x1f0, u16::from_le_bytes([pair[0], pair[1]])));
+            (pc.inb(0x1f7), (0..4).map(|_| pc.inw(0x1f0)).collect::<Vec<_>>())
+        };
+        // The first one is told that the medium has come back.
+        packet([0; 12]);
+        packet([0x1e, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        let locked = "Device 'd' is locked and force was not specified, wait for tray to open and try again";
+        assert_eq!(change("d", MediumChange::Eject, false).unwrap_err(), locked);
+        assert_eq!(change("d", insert(&second, Writing::Retain), false).unwrap_err(), locked);
+        change("d", MediumChange::OpenTray, false).unwrap();
+        assert_eq!(look()[0], (false, true, 10));
+        // GET EVENT STATUS NOTIFICATION: the user asks for it.
+        let (_, event) = packet([0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(event[2].to_le_bytes(), [1, 2]);
+        change("d", MediumChange::Eject, true).unwrap();
+        assert_eq!(look()[0], (true, false, 0));
+
+        let before = look();
+        assert!(change("d", insert("/no/such/file", Writing::Retain), false).is_err());
+        assert!(change("d", insert(&second, Writing::Allowed), false).unwrap_err().contains("can't write"));
+        assert_eq!(look(), before);
+        change("d", insert(&first, Writing::Retain), false).unwrap();
+        assert_eq!(look()[0], (false, false, 10));
     }
 }

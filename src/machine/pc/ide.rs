@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use devices::base::{Clock, GuestRam, Priority, SystemControl, shared};
+use devices::base::{Clock, GuestRam, Priority, SystemControl, SystemRequest, shared};
 use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, SECTOR, Translation};
+use devices::scsi::TrayWatcher;
 
 use super::disks::DiskEnd;
 use super::{Board, place};
@@ -28,6 +29,19 @@ pub(super) struct IdeDrives {
     places: [Option<Connection>; IDE_PLACES],
     pub geometries: DiskGeometries,
     bells: Vec<Bell>,
+}
+
+/// Has the machine's users told of a tray that moves.
+struct Tray {
+    /// The drive's place.
+    drive: u8,
+    system: Arc<dyn SystemControl>,
+}
+
+impl TrayWatcher for Tray {
+    fn tray_moved(&self, open: bool) {
+        self.system.request(SystemRequest::TrayMoved { drive: self.drive, open });
+    }
 }
 
 /// Makes the devices of a configuration, and gives them their places in the boot order.
@@ -64,7 +78,9 @@ pub(super) fn drives(
             drives.geometries[at] = Some(geometry);
             Connection::Disk(Disk::new(clock.clone(), port, identity(drive, DISK_MODEL, geometry.0)))
         } else {
-            Connection::Cd(Cd::new(port, identity(drive, CD_MODEL, Geometry::for_size(0))))
+            let tray = Tray { drive: at as u8, system: Arc::clone(system) };
+            let cd = Cd::new(port, identity(drive, CD_MODEL, Geometry::for_size(0)));
+            Connection::Cd(cd.watched_by(Arc::new(tray)))
         });
     }
     Ok(drives)

@@ -6,6 +6,7 @@ use devices::base::{Bus, Device, IrqInput, Shared, lock};
 use devices::chipset::rtc::Rtc;
 use devices::firmware::FwCfg;
 use devices::floppy::Fdc;
+use devices::ide::PiixIde;
 use devices::pci::PciBus;
 
 use super::Board;
@@ -26,6 +27,8 @@ pub struct BoardView {
     pub gsis: Vec<Arc<IrqInput>>,
     /// The floppy controller.
     pub fdc: Option<Shared<Fdc>>,
+    /// The IDE controller.
+    pub ide: Option<Shared<PiixIde>>,
     /// What firmware is told.
     pub fw_cfg: Shared<FwCfg>,
     /// Where movements of the user's mouse go.
@@ -52,6 +55,7 @@ impl Board {
             has_interrupt_controllers: self.interrupt_controllers.is_some(),
             gsis: self.gsis.clone(),
             fdc: self.fdc.clone(),
+            ide: self.ide.clone(),
             fw_cfg: Arc::clone(&self.fw_cfg),
             pointer: self.pointer(),
             typist: self.typist(),

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::commands::{Result, now};
+use super::commands::{Answer, Result, now};
 use super::error::QmpError;
 use super::request::Arguments;
 use crate::monitor::drives::DriveInfo;
-use crate::monitor::{Control, Medium, Writing};
+use crate::monitor::{Control, Medium, MediumChange, Writing};
 
 const WRITING: [(&str, Writing); 3] =
     [("retain", Writing::Retain), ("read-only", Writing::Forbidden), ("read-write", Writing::Allowed)];
@@ -34,18 +34,41 @@ fn drive(machine: &dyn Control, arguments: &mut Arguments) -> std::result::Resul
     found.map(|drive| drive.id).ok_or_else(|| QmpError::device_not_found(&name))
 }
 
+/// Does something to a drive. The answer comes after the events of its tray.
+fn change(machine: &dyn Control, drive: &str, change: MediumChange, force: bool) -> Result {
+    machine.change_medium(drive, change, force)?;
+    Ok(Answer::Settled(json!({})))
+}
+
 /// `eject`.
 pub fn eject(machine: &dyn Control, arguments: &mut Arguments) -> Result {
-    // Nothing is ever locked in, so that force makes no difference.
-    let _force = arguments.optional_bool("force")?;
+    let force = arguments.optional_bool("force")?.unwrap_or_default();
     let drive = drive(machine, arguments)?;
-    machine.change_medium(&drive, None)?;
-    now(json!({}))
+    change(machine, &drive, MediumChange::Eject, force)
+}
+
+/// `blockdev-open-tray`. That the guest has locked it is no error: it is asked to open it.
+pub fn open_tray(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let force = arguments.optional_bool("force")?.unwrap_or_default();
+    let drive = drive(machine, arguments)?;
+    change(machine, &drive, MediumChange::OpenTray, force)
+}
+
+/// `blockdev-close-tray`.
+pub fn close_tray(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let drive = drive(machine, arguments)?;
+    change(machine, &drive, MediumChange::CloseTray, false)
+}
+
+/// `blockdev-remove-medium`.
+pub fn remove_medium(machine: &dyn Control, arguments: &mut Arguments) -> Result {
+    let drive = drive(machine, arguments)?;
+    change(machine, &drive, MediumChange::Remove, false)
 }
 
 /// `blockdev-change-medium`.
 pub fn change_medium(machine: &dyn Control, arguments: &mut Arguments) -> Result {
-    let _force = arguments.optional_bool("force")?;
+    let force = arguments.optional_bool("force")?.unwrap_or_default();
     let path = arguments.string("filename")?;
     let format = arguments.optional_string("format")?;
     let writing = arguments.optional_choice("read-only-mode", &WRITING)?.unwrap_or_default();
@@ -53,6 +76,6 @@ pub fn change_medium(machine: &dyn Control, arguments: &mut Arguments) -> Result
     if let Some(format) = format.as_deref().filter(|format| *format != "raw") {
         return Err(QmpError::generic(format!("Unknown driver '{format}': natoma can read raw images only")));
     }
-    machine.change_medium(&drive, Some(Medium { path, raw: format.is_some(), writing }))?;
-    now(json!({}))
+    let medium = Medium { path, raw: format.is_some(), writing };
+    change(machine, &drive, MediumChange::Insert(medium), force)
 }

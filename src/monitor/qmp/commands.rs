@@ -49,6 +49,9 @@ const COMMANDS: &[Entry] = &[
         ],
         block::change_medium,
     ),
+    ("blockdev-close-tray", &[may("device", Str), may("id", Str)], block::close_tray),
+    ("blockdev-open-tray", &[may("device", Str), may("id", Str), may("force", Bool)], block::open_tray),
+    ("blockdev-remove-medium", &[must("id", Str)], block::remove_medium),
     ("chardev-add", &[must("id", Str), must("backend", Object)], of_machine::refuse_chardev),
     ("chardev-change", &[must("id", Str), must("backend", Object)], of_machine::keep_chardev),
     ("chardev-remove", &[must("id", Str)], of_machine::keep_chardev),
@@ -146,7 +149,7 @@ fn signatures() -> impl Iterator<Item = (&'static str, &'static [Parameter])> {
 }
 
 fn query_schema() -> Value {
-    schema::introspection(signatures(), Event::examples().iter().map(|event| (event.name(), event.data())))
+    schema::introspection(signatures(), Event::examples().iter().map(|event| (event.name(), event.data(&[]))))
 }
 
 /// What natoma says it is: the QEMU whose machine it has, and itself.

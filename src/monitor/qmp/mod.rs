@@ -64,7 +64,8 @@ impl QmpMonitor {
     /// Tells the client what happened.
     pub fn event(&mut self, event: Event) {
         if self.negotiated && self.connection.backlog() < BACKLOG {
-            self.send(&event.message());
+            let drives = self.machine.drives().unwrap_or_default();
+            self.send(&event.message(&drives));
         }
     }
 

@@ -444,16 +444,24 @@ fn media_are_changed_by_drive_or_device() {
         r#"{"execute":"eject","arguments":{"id":"floppy"}}"#,
         r#"{"execute":"blockdev-change-medium","arguments":{"device":"a","filename":"f","read-only-mode":"read-only"}}"#,
         r#"{"execute":"blockdev-change-medium","arguments":{"id":"/machine/unattached/device[9]","filename":"f","format":"raw"}}"#,
+        r#"{"execute":"blockdev-open-tray","arguments":{"id":"floppy","force":true}}"#,
+        r#"{"execute":"blockdev-close-tray","arguments":{"device":"a"}}"#,
+        r#"{"execute":"blockdev-remove-medium","arguments":{"id":"floppy"}}"#,
     ] {
-        assert_eq!(fixture.ask(arguments), json!({ "return": {} }), "{arguments}");
+        fixture.monitor.receive(format!("{arguments}\n").as_bytes());
+        fixture.monitor.settle();
+        assert_eq!(fixture.output(), "{\"return\": {}}\r\n", "{arguments}");
     }
     assert_eq!(
         fixture.machine.done(),
         [
-            "floppy0 None",
-            "a None",
-            r#"a Some(Medium { path: "f", raw: false, writing: Forbidden })"#,
-            r#"floppy0 Some(Medium { path: "f", raw: true, writing: Retain })"#,
+            "floppy0 Eject by force",
+            "a Eject",
+            r#"a Insert(Medium { path: "f", raw: false, writing: Forbidden })"#,
+            r#"floppy0 Insert(Medium { path: "f", raw: true, writing: Retain })"#,
+            "a OpenTray by force",
+            "a CloseTray",
+            "a Remove",
         ]
     );
     assert_eq!(fixture.returned("query-block")[1]["qdev"], "/machine/peripheral/floppy");

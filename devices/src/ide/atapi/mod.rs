@@ -1,5 +1,7 @@
 //! A CD/DVD drive: an ATA device that takes SCSI commands in packets (ATA/ATAPI-6 clause 9.8, SFF-8020i, MMC-3).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::command::{IDENTIFY_PACKET_DEVICE, PACKET};
@@ -12,7 +14,7 @@ use crate::backend::disk::{DiskPort, Done, Operation, Payload};
 use crate::base::{GuestBuffer, ResetKind};
 use crate::scsi::cd::{BLOCK, CdDrive, Fields, RAW_BLOCK};
 use crate::scsi::mode::LONGEST_PARAMETERS;
-use crate::scsi::{Cdb, Outcome, Sense, opcode, padded};
+use crate::scsi::{Cdb, Outcome, Sense, TrayWatcher, opcode, padded};
 
 /// Bytes of a command packet.
 const PACKET_LEN: usize = 12;
@@ -125,6 +127,13 @@ impl Cd {
         Self { drive: CdDrive::new(port), identity, memory: Memory::new() }
     }
 
+    /// Has its tray watched.
+    #[must_use]
+    pub fn watched_by(mut self, watcher: Arc<dyn TrayWatcher>) -> Self {
+        self.drive.watcher = Some(watcher);
+        self
+    }
+
     /// Tells the host that the command has ended well.
     fn good(&mut self, file: &mut TaskFile) -> Step {
         self.memory.job = None;
@@ -193,7 +202,7 @@ impl Cd {
                 // Blocks of plain data go straight to RAM; parts of raw ones are cut out first.
                 Some(blocks) if ready == 0 && !blocks.fields.is_plain() => {
                     let piece = blocks.left.min(WINDOW);
-                    self.fetch(piece)
+                    self.fetch(piece, file)
                 }
                 _ => Step::Dma,
             };
@@ -204,7 +213,7 @@ impl Cd {
         {
             let missing = (block - ready).div_ceil(blocks.fields.len());
             let piece = blocks.left.min(WINDOW).min(missing as u32);
-            return self.fetch(piece);
+            return self.fetch(piece, file);
         }
         let from = *at as usize;
         let block = block.min(ready);
@@ -215,11 +224,15 @@ impl Cd {
     }
 
     /// Reads the next blocks.
-    fn fetch(&mut self, piece: u32) -> Step {
-        self.request(piece, Payload::None)
+    fn fetch(&mut self, piece: u32, file: &mut TaskFile) -> Step {
+        self.request(piece, Payload::None, file)
     }
 
-    fn request(&mut self, piece: u32, payload: Payload) -> Step {
+    fn request(&mut self, piece: u32, payload: Payload, file: &mut TaskFile) -> Step {
+        if !self.drive.has_medium() {
+            // It went between two pieces.
+            return self.medium_gone(file);
+        }
         if let Some(Job::Answer { blocks: Some(blocks), .. }) = &mut self.memory.job {
             blocks.piece = piece;
         }
@@ -403,7 +416,7 @@ impl Device for Cd {
                             0 => Step::Dma,
                             whole => {
                                 let payload = Payload::Guest(buffer.first(whole as usize * BLOCK));
-                                self.request(whole, payload)
+                                self.request(whole, payload, file)
                             }
                         }
                     }

@@ -7,6 +7,8 @@ mod pages;
 mod raw_sector;
 mod toc;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use self::pages::ModePages;
@@ -41,10 +43,26 @@ pub(crate) struct CdMemory {
     pages: ModePages,
 }
 
+/// Hears of a drive's tray, whoever moves it. It is called with the drive locked, and calls nothing back.
+pub trait TrayWatcher: Send + Sync {
+    /// The tray has opened or closed.
+    fn tray_moved(&self, open: bool);
+}
+
+/// A tray, as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tray {
+    /// It is open.
+    pub open: bool,
+    /// The guest keeps its button from opening it.
+    pub locked: bool,
+}
+
 /// The drive.
 pub(crate) struct CdDrive {
     pub port: DiskPort,
     pub memory: CdMemory,
+    pub watcher: Option<Arc<dyn TrayWatcher>>,
 }
 
 impl CdMemory {
@@ -56,7 +74,7 @@ impl CdMemory {
 impl CdDrive {
     /// A drive with this medium, its tray closed.
     pub fn new(port: DiskPort) -> Self {
-        Self { port, memory: CdMemory::new() }
+        Self { port, memory: CdMemory::new(), watcher: None }
     }
 
     /// A reset by hardware: all but the tray is as after power-on.
@@ -83,13 +101,16 @@ impl CdDrive {
 
     /// The tray opens or closes, with the medium in it.
     fn move_tray(&mut self, open: bool) {
-        if std::mem::replace(&mut self.memory.tray_open, open) == open || self.port.is_empty() {
+        if std::mem::replace(&mut self.memory.tray_open, open) == open {
             return;
         }
-        if open {
-            self.memory.event = MediaEvent::Removal;
-        } else {
-            self.medium_changed();
+        if let Some(watcher) = &self.watcher {
+            watcher.tray_moved(open);
+        }
+        match (self.port.is_empty(), open) {
+            (true, _) => {}
+            (false, true) => self.memory.event = MediaEvent::Removal,
+            (false, false) => self.medium_changed(),
         }
     }
 
@@ -98,27 +119,43 @@ impl CdDrive {
         self.memory.attention = Some(Sense::MEDIUM_CHANGED);
     }
 
-    /// Whether the guest keeps the tray closed.
-    pub fn is_locked(&self) -> bool {
-        self.memory.locked
+    /// What is to be seen of the tray.
+    pub fn tray(&self) -> Tray {
+        Tray { open: self.memory.tray_open, locked: self.memory.locked }
     }
 
-    /// The user presses the button of a drive: the guest is asked to let go of the medium.
+    /// The user presses the button of a drive that the guest has locked: it is asked to let go of the medium.
     pub fn request_eject(&mut self) {
         self.memory.event = MediaEvent::EjectRequest;
     }
 
-    /// Opens the tray, whatever the guest thinks of it, and takes out the medium.
-    pub fn eject(&mut self) -> Option<Box<dyn DiskBackend>> {
+    /// Opens the tray, whatever the guest thinks of it.
+    pub fn open_tray(&mut self) {
         self.memory.locked = false;
         self.move_tray(true);
+    }
+
+    /// Closes the tray.
+    pub fn close_tray(&mut self) {
+        self.move_tray(false);
+    }
+
+    /// Takes the medium out of the open tray.
+    pub fn take_medium(&mut self) -> Option<Box<dyn DiskBackend>> {
         self.port.replace(None)
+    }
+
+    /// Opens the tray, whatever the guest thinks of it, and takes out the medium.
+    pub fn eject(&mut self) -> Option<Box<dyn DiskBackend>> {
+        self.open_tray();
+        self.take_medium()
     }
 
     /// Puts in a medium and closes the tray.
     pub fn insert(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
         let before = self.port.replace(Some(medium));
-        self.memory.tray_open = false;
+        self.move_tray(false);
+        // Also if it was closed already: then the medium has changed behind the guest's back.
         self.medium_changed();
         before
     }
