@@ -229,8 +229,8 @@ impl Cd {
     }
 
     fn request(&mut self, piece: u32, payload: Payload, file: &mut TaskFile) -> Step {
-        if !self.drive.has_medium() {
-            // It went between two pieces.
+        // It may have gone between two pieces, or be another one now.
+        if self.drive.take_attention().is_some() || !self.drive.has_medium() {
             return self.medium_gone(file);
         }
         if let Some(Job::Answer { blocks: Some(blocks), .. }) = &mut self.memory.job {

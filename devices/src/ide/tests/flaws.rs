@@ -79,6 +79,23 @@ fn cve_2019_20175_tables_that_are_no_multiple_of_a_sector() {
     }
 }
 
+/// A table without a whole sector was taken for one that is still being worked on, again and again without end.
+#[test]
+fn cve_2014_9718_tables_without_a_whole_sector() {
+    for regions in [1, 2, 255] {
+        let driver = Driver::new();
+        let region = |at: u32| (DATA as u32 + 2 * at, 2 | if at + 1 == regions { EOT } else { 0 });
+        let table: Vec<_> = (0..regions).map(region).collect();
+        for opcode in [0xc8, 0xca] {
+            driver.command(opcode, 0, 4, 0);
+            driver.start_master(PRIMARY, &table, opcode == 0xc8);
+            assert_eq!((driver.master_read(PRIMARY, 2), driver.status(PRIMARY)), (0x00, 0x58), "{regions} regions");
+            driver.control(PRIMARY, 0x04);
+            driver.control(PRIMARY, 0x00);
+        }
+    }
+}
+
 /// A reset while a request waited to be made again made it with address 0: the first sector was overwritten.
 #[test]
 fn cve_2023_5088_reset_while_a_request_is_kept() {

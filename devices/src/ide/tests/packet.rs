@@ -163,6 +163,21 @@ fn media_are_changed() {
     assert!(matches!(lock(&driver.ide).eject(nowhere, true), Err(MediumError::NoDrive)));
 }
 
+/// The guest is about to take one piece of the data when the medium goes, before the next one is read.
+#[test]
+fn a_medium_that_goes_between_two_pieces() {
+    for replaced in [false, true] {
+        let driver = Driver::new();
+        driver.packet(2048, false, &[0x28, 0, 0, 0, 0, 0, 0, 0, 3]);
+        lock(&driver.ide).eject(DRIVE, true).unwrap();
+        if replaced {
+            lock(&driver.ide).insert(DRIVE, Box::new(ScriptedDisk::new(MemoryBlock::new(sectors(0..4))))).unwrap();
+        }
+        driver.read_data(SECONDARY, 2048);
+        assert_eq!(driver.status(SECONDARY), 0x41, "replaced: {replaced}");
+    }
+}
+
 #[test]
 fn a_command_whose_medium_goes_fails() {
     let driver = Driver::new();
