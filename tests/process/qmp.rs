@@ -184,6 +184,24 @@ fn drives_memory_and_ports_are_reached_through_the_monitors() {
     assert_eq!(natoma.wait().code(), Some(0));
 }
 
+#[test]
+fn a_tray_that_moves_is_told_before_the_answer() {
+    let (mut natoma, _qtest, mut qmp) = bench(&[]);
+    for (command, open) in [("blockdev-open-tray", true), ("blockdev-close-tray", false)] {
+        qmp.say(&format!(r#"{{"execute":"{command}","arguments":{{"device":"ide1-cd0"}}}}"#));
+        let moved = qmp.message();
+        assert_eq!(event(&moved), "DEVICE_TRAY_MOVED");
+        assert_eq!((&moved["data"]["device"], &moved["data"]["tray-open"]), (&json!("ide1-cd0"), &json!(open)));
+        assert_eq!(qmp.message(), json!({ "return": {} }));
+        // The device that has the drive, as query-block names it.
+        let drives = qmp.execute("query-block");
+        let cd = drives["return"].as_array().unwrap().iter().find(|drive| drive["device"] == "ide1-cd0").unwrap();
+        assert_eq!((&cd["qdev"], &cd["tray_open"]), (&moved["data"]["id"], &json!(open)));
+    }
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
 /// What a guest sees of keys and mice at the keyboard controller's ports 60h and 64h, in all sets of scan codes.
 #[test]
 fn keys_and_mouse_of_a_client_reach_the_guest() {
