@@ -8,6 +8,7 @@ mod clocks;
 mod complaints;
 mod console;
 mod devices;
+mod disks;
 mod guest;
 mod multiboot;
 mod sleep;
