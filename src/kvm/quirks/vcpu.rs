@@ -282,8 +282,11 @@ impl fmt::Display for VcpuFixups {
 
 impl Drop for VcpuFixups {
     fn drop(&mut self) {
-        for line in self.to_string().lines() {
-            log::debug!(target: "fallback", "{line}");
+        // Who does not see the names of instructions need not wait for their table.
+        if log::log_enabled!(target: "fallback", log::Level::Debug) {
+            for line in self.to_string().lines() {
+                log::debug!(target: "fallback", "{line}");
+            }
         }
     }
 }
