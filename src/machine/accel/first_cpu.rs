@@ -80,7 +80,8 @@ pub struct Model {
 /// The first vCPU, on its way to be one.
 pub struct FirstCpu {
     // These go before the thread, which ends when it waits for one of them, is waited for.
-    memory: Sender<(Arc<VmFd>, Memory)>,
+    vm: Sender<Arc<VmFd>>,
+    memory: Sender<Memory>,
     host: Sender<HostCpu>,
     board: Sender<VcpuHost>,
     made: Receiver<Result<Made>>,
@@ -95,6 +96,7 @@ impl FirstCpu {
     /// The host has no thread left.
     pub fn begin(config: &MachineConfig, quirks: &Arc<HostQuirks>, topology: Topology) -> Result<Self> {
         control::install_kick_handler().context("can't install the signal handler of the virtual CPUs")?;
+        let (vm, their_vm) = channel();
         let (memory, their_memory) = channel();
         let (host, their_host) = channel();
         let (board, their_board) = channel();
@@ -104,8 +106,8 @@ impl FirstCpu {
             Maker { quirks: Arc::clone(quirks), topology, cpu: config.cpu.clone(), platform: config.platform.clone() };
         let make = move || {
             // Asleep: the thread may still share the processor of the main thread, and is woken up on an idle one.
-            let (vm, memory) = their_memory.recv().ok()?;
-            let vm = hand_over(maker.furnish(vm, memory), &their_made)?;
+            let vm = their_vm.recv().ok()?;
+            let vm = hand_over(maker.furnish(vm, receive(&their_memory)?), &their_made)?;
             let fd = create_vcpu(&vm, &maker.topology, 0);
             let host = receive(&their_host)?;
             let looked_at = fd.and_then(|fd| maker.model(&fd, host).map(|model| ((fd, Arc::clone(&model.cpu)), model)));
@@ -114,13 +116,18 @@ impl FirstCpu {
         };
         let thread = VcpuHandle::spawn(0, config.identity.debug_threads, make);
         let thread = thread.context("can't start the thread of a virtual CPU")?;
-        Ok(Self { memory, host, board, made, model, thread })
+        Ok(Self { vm, memory, host, board, made, model, thread })
+    }
+
+    /// Shows the thread the virtual machine, and has it get ready.
+    pub fn prepare(&self, vm: Arc<VmFd>) {
+        // A thread that does not take it any more has answered why.
+        let _ = self.vm.send(vm);
     }
 
     /// Has the virtual machine given its memory and chips.
-    pub fn furnish(&self, vm: Arc<VmFd>, memory: Memory) {
-        // A thread that does not take it any more has answered why.
-        let _ = self.memory.send((vm, memory));
+    pub fn furnish(&self, memory: Memory) {
+        let _ = self.memory.send(memory);
     }
 
     /// Tells what processors the host can make.

@@ -80,6 +80,7 @@ impl Underway {
         // The thread is there by the time that the kernel has made the virtual machine.
         let first = FirstCpu::begin(config, &quirks, topology)?;
         let vm = vm::create(&kvm, &quirks).context("-accel kvm")?;
+        first.prepare(Arc::clone(&vm));
         Ok(Self { kvm, quirks, topology, first, vm })
     }
 }
@@ -107,7 +108,7 @@ impl Begun {
         let flash = flash::open(config, drives)?;
         let image = FirstImage::open(config, &flash)?;
         let underway = self.0?;
-        let Underway { kvm, quirks, vm, .. } = &underway;
+        let Underway { kvm, quirks, .. } = &underway;
         let native = Native::default();
         let amd = GuestCpu::will_be_amd(&config.cpu, &native).context("-cpu")?;
         let layout = MemoryLayout::new(&rules(config, amd)).context("-m")?;
@@ -122,7 +123,7 @@ impl Begun {
                 return Err(error.into());
             }
         };
-        underway.first.furnish(Arc::clone(vm), Memory { layout, ram, image, flash });
+        underway.first.furnish(Memory { layout, ram, image, flash });
         underway.first.introduce(HostCpu::detect(kvm, native, config.platform.kernel_irqchip, quirks)?);
         Ok(underway)
     }
