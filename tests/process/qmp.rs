@@ -186,7 +186,7 @@ fn drives_memory_and_ports_are_reached_through_the_monitors() {
 
 #[test]
 fn a_tray_that_moves_is_told_before_the_answer() {
-    let (mut natoma, _qtest, mut qmp) = bench(&[]);
+    let (mut natoma, _qtest, mut qmp) = bench(&["-drive", "index=2,media=cdrom"]);
     for (command, open) in [("blockdev-open-tray", true), ("blockdev-close-tray", false)] {
         qmp.say(&format!(r#"{{"execute":"{command}","arguments":{{"device":"ide1-cd0"}}}}"#));
         let moved = qmp.message();
