@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::device;
 use super::direct::Alignment;
+use super::lock::ImageFile;
 use crate::config::Access;
 
 /// Neither a FIFO's other end is waited for, nor a CD drive's medium, and no terminal becomes natoma's.
@@ -22,7 +23,7 @@ pub(super) const SECTOR: u64 = 512;
 /// An image file that is open.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub file: File,
+    pub file: ImageFile,
     /// Length in bytes.
     pub len: u64,
     pub read_only: bool,
@@ -83,7 +84,7 @@ pub(super) fn open(path: &Path, access: Access, direct: bool) -> Result<Opened> 
              do not offer: use cache=writeback or cache=writethrough",
         )?;
     }
-    Ok(Opened { file, len, read_only, is_device: kind.is_block_device(), alignment })
+    Ok(Opened { file: file.into(), len, read_only, is_device: kind.is_block_device(), alignment })
 }
 
 /// Opens a file as may be. Tells whether it can only be read.

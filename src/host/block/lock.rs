@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -23,8 +24,38 @@ const READ: i64 = 0;
 const WRITE: i64 = 1;
 const RESIZE: i64 = 3;
 
-/// Locks the image for a guest. The locks go when the file is closed.
-pub(super) fn lock(file: &File, read_only: bool, locking: Locking) -> Result<()> {
+/// The file of an image, whose locks go with it.
+///
+/// The kernel keeps locks as long as anybody has the open file, and a process that is being started has all files of its
+/// parent until its own program runs.
+#[derive(Debug)]
+pub(super) struct ImageFile(File);
+
+impl From<File> for ImageFile {
+    fn from(file: File) -> Self {
+        Self(file)
+    }
+}
+
+impl Deref for ImageFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for ImageFile {
+    fn drop(&mut self) {
+        let mut all = range(libc::F_UNLCK, DOES);
+        all.l_len = FORBIDS + RESIZE + 1 - DOES;
+        // Where this fails there are no locks.
+        let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&all));
+    }
+}
+
+/// Locks the image for a guest. The locks go with the [`ImageFile`].
+pub(super) fn lock(file: &ImageFile, read_only: bool, locking: Locking) -> Result<()> {
     if locking == Locking::Off {
         return Ok(());
     }
@@ -32,7 +63,7 @@ pub(super) fn lock(file: &File, read_only: bool, locking: Locking) -> Result<()>
     let forbidden = [WRITE, RESIZE];
     let bytes = || wanted.iter().map(|what| DOES + what).chain(forbidden.map(|what| FORBIDS + what));
     for byte in bytes() {
-        match fcntl(file, FcntlArg::F_OFD_SETLK(&range(libc::F_RDLCK, byte))) {
+        match fcntl(&**file, FcntlArg::F_OFD_SETLK(&range(libc::F_RDLCK, byte))) {
             Ok(_) => {}
             // Some network file systems have no locks. QEMU's locking=auto goes on as well.
             Err(nix::Error::ENOLCK | nix::Error::EINVAL | nix::Error::EOPNOTSUPP) if locking == Locking::Auto => {
@@ -47,7 +78,9 @@ pub(super) fn lock(file: &File, read_only: bool, locking: Locking) -> Result<()>
     let speaks_against = wanted.iter().map(|what| FORBIDS + what).chain(forbidden.map(|what| DOES + what));
     for byte in speaks_against {
         let mut found = range(libc::F_WRLCK, byte);
-        fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)).map_err(io::Error::from).context("its locks can't be read")?;
+        fcntl(&**file, FcntlArg::F_OFD_GETLK(&mut found))
+            .map_err(io::Error::from)
+            .context("its locks can't be read")?;
         if i32::from(found.l_type) != libc::F_UNLCK {
             bail!("{IN_USE}");
         }

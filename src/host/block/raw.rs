@@ -1,6 +1,5 @@
 //! A raw image: the bytes of the medium in a file or on a block device.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use vm_memory::VolatileSlice;
 
 use super::direct::{Alignment, Edges};
 use super::file::{Opened, SECTOR};
+use super::lock::ImageFile;
 use super::node::{Node, RawAccess, check_transfer, fill_with_zeroes, part};
 use super::{device, probe};
 
@@ -26,7 +26,7 @@ pub(super) enum Guard {
 
 /// A raw image.
 pub(super) struct RawImage {
-    file: File,
+    file: ImageFile,
     len: AtomicU64,
     read_only: bool,
     /// It is a block device.
@@ -106,7 +106,7 @@ impl RawImage {
             return Ok(false);
         }
         loop {
-            match fallocate(&self.file, mode | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, size) {
+            match fallocate(&*self.file, mode | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, size) {
                 Ok(()) => return Ok(true),
                 Err(Errno::EINTR) => {}
                 // A range that does not suit the blocks of a device.

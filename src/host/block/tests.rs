@@ -300,3 +300,18 @@ fn a_medium_grows_and_what_is_new_can_be_used() {
     node::read_bytes(&*node, 2046, &mut end).unwrap();
     assert_eq!(end, [0, 7]);
 }
+
+#[test]
+fn the_locks_of_an_image_end_with_its_use_whoever_else_has_the_file_still_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    fs::write(&path, vec![0; 4096]).unwrap();
+    let image = Image { format: Some(ImageFormat::Raw), ..Image::new(&path) };
+    let node = open_node(&image).unwrap();
+    // As a process has it that is being started at this moment.
+    let inherited = node.raw().unwrap().file.try_clone_to_owned().unwrap();
+    assert!(format!("{:#}", open_node(&image).err().unwrap()).contains("another process uses it"));
+    drop(node);
+    open_node(&image).unwrap();
+    drop(inherited);
+}
