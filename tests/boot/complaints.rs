@@ -67,6 +67,8 @@ const ALSO_UNDER_QEMU: &[&str] = &[
     "APIC calibration not consistent with PM-Timer:",
     // How late a busy host runs the guest, which then is behind with the ticks that stand in for the RTC's interrupt.
     "hpet: Lost ",
+    // Likewise: the guest stood still for most of a second between two readings of its clocks.
+    "clocksource: Long readout interval, skipping watchdog check:",
     // What is on the command line for the sake of slow hosts.
     "FSGSBASE disabled via kernel command line",
     "Unknown kernel command line parameters \"noxsave\"",
