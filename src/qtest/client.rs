@@ -40,11 +40,14 @@ impl QtestMachine {
             let (piece, later) = rest.split_at(rest.len().min(monitor.can_receive()));
             monitor.receive(piece);
             rest = later;
-            // What follows a request waits until it has happened.
-            while !self.mailbox.is_empty() {
+            // What follows a request waits until it has happened, which may take no message to the machine.
+            loop {
                 self.settle();
                 control.set_status(self.status());
                 monitor.settle();
+                if self.mailbox.is_empty() && monitor.can_receive() > 0 {
+                    break;
+                }
             }
         }
         host.take_output()
@@ -76,5 +79,21 @@ mod tests {
         let status = |answer: &Value| answer["return"]["status"].clone();
         assert_eq!(answers.len(), 4);
         assert_eq!((status(&answers[1]), status(&answers[3])), (json!("paused"), json!("running")));
+    }
+
+    #[test]
+    fn a_change_that_needs_no_message_to_the_machine_is_answered() {
+        let options = ["-nodefaults", "-accel", "qtest", "-drive", "if=floppy,id=floppy0"].map(Into::into);
+        let Request::Run(config) = command_line::parse(options).unwrap().request else {
+            panic!("these options describe a machine")
+        };
+        let mut pc = QtestMachine::from_config(&config).unwrap();
+        let mut client = pc.qmp_client(&config);
+        let heard = pc.qmp(
+            &mut client,
+            br#"{"execute":"eject","arguments":{"device":"floppy0","force":true}} {"execute":"query-status"}"#,
+        );
+        assert!(heard.starts_with(b"{\"return\": {}}"), "{}", heard.escape_ascii());
+        assert_eq!(heard.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), 2);
     }
 }
