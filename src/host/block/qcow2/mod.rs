@@ -55,6 +55,7 @@ impl Qcow2 {
             (None, NodeStorage::of_image(file, header.cluster()), None)
         } else {
             let order = Arc::new(Order::new(&*file, header).context("its tables can't be read")?);
+            order.check_counted(&*file, header)?;
             let (metadata, data) = NodeStorage::ordered(&file, header.cluster(), &order);
             (Some(order), metadata, Some(data))
         };

@@ -13,12 +13,14 @@
 //! the file: it knows which clusters are links and which are counts, waits for the disk where one has to be there before the
 //! other, and counts a new table in the file before it lets the link to it through (imago writes the same count later).
 //!
-//! As it knows where the metadata is, it also refuses to write data there, which only the links of a damaged image ask for.
+//! As it knows where the metadata is, it also refuses to write data there, which only the links of a damaged image ask for, and
+//! images whose metadata is not counted: imago would take those clusters for something else, the header among them.
 
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use anyhow::{Context, Result, ensure};
 use devices::base::lock;
 use vm_memory::VolatileSlice;
 
@@ -111,6 +113,38 @@ impl Order {
             unconfirmed: Mutex::default(),
             metadata: Mutex::default(),
         })
+    }
+
+    /// Makes sure that no part of the metadata is where the next new cluster may be.
+    ///
+    /// # Errors
+    /// It is: says what to do. Or the tables can't be read.
+    pub fn check_counted(&self, file: &dyn Node, header: &Header) -> Result<()> {
+        let cluster = self.cluster();
+        let layout = self.layout();
+        let clusters_of = |start: u64, len: u64| (start..start + len).step_by(1 << self.cluster_bits);
+        let mut metadata: Vec<u64> = clusters_of(0, 1)
+            .chain(clusters_of(header.reftable_offset, header.reftable_len))
+            .chain(clusters_of(header.l1_offset, header.l1_entries * 8))
+            .chain(layout.block_set.iter().chain(&layout.table_set).copied())
+            .collect();
+        // Each block is read once.
+        metadata.sort_unstable();
+        let mut block = (0, Vec::new());
+        for offset in metadata {
+            let at = usize::try_from(self.block_index(offset)).ok().and_then(|index| layout.blocks.get(index));
+            let at = at.copied().unwrap_or(0);
+            if at != 0 && at != block.0 {
+                let counts = read_padded(file, at, cluster).context("its reference counts can't be read")?;
+                block = (at, counts);
+            }
+            ensure!(
+                at != 0 && offset.is_multiple_of(cluster) && self.place_of_count(offset).counted(&block.1),
+                "it is damaged: what is at byte {offset:#x} of its file is in use, and is marked as free; repair it with \
+                 'qemu-img check -r all', after a copy; it can be read with readonly=on"
+            );
+        }
+        Ok(())
     }
 
     /// Writes `from` at `offset` of `file` after what has to be there before, having called `make_room`.
@@ -290,21 +324,28 @@ impl Order {
         let Some(block) = block else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a new table of the image is not counted anywhere"));
         };
-        let index = (offset >> self.cluster_bits) & ((1 << self.block_bits()) - 1);
-        let bits = 1_u64 << self.refcount_order;
-        let (at, len) = (block + index * bits / 8, usize::try_from(bits / 8).unwrap_or(0).max(1));
+        let place = self.place_of_count(offset);
         let mut bytes = [0; 8];
-        let count = &mut bytes[..len];
+        let count = &mut bytes[..place.bytes.len()];
+        let at = block + place.bytes.start as u64;
         read_bytes(file, at, count).map_err(io_error)?;
-        let (shift, mask) = if bits < 8 { ((index * bits % 8) as u32, (1_u8 << bits) - 1) } else { (0, 0xff) };
-        let counted = if bits < 8 { (count[0] >> shift) & mask != 0 } else { count.iter().any(|byte| *byte != 0) };
-        if counted {
+        if place.is_counted(count) {
             return Ok(());
         }
         // Numbers have their last byte last; of several in a byte the first one is in the lowest bits.
-        count[len - 1] |= 1 << shift;
+        count[place.bytes.len() - 1] |= 1 << place.shift;
         lock(&self.unconfirmed).targets = true;
         write_bytes(file, at, count, false).map_err(io_error)
+    }
+
+    /// Where the count of the cluster at `offset` is in its block.
+    fn place_of_count(&self, offset: u64) -> Place {
+        // Less than the bits of a cluster.
+        let index = ((offset >> self.cluster_bits) & ((1 << self.block_bits()) - 1)) as usize;
+        let bits = 1_usize << self.refcount_order;
+        let start = index * bits / 8;
+        let (shift, mask) = if bits < 8 { (index * bits % 8, (1 << bits) - 1) } else { (0, 0xff) };
+        Place { bytes: start..start + (bits / 8).max(1), shift, mask }
     }
 
     /// Reads again where the refcount blocks are, as the table has moved.
@@ -323,13 +364,36 @@ impl Order {
     }
 }
 
+/// A count in a refcount block: its bytes, and of each those bits.
+struct Place {
+    bytes: std::ops::Range<usize>,
+    shift: usize,
+    mask: u8,
+}
+
+impl Place {
+    /// Whether the count, read from its place, is not 0.
+    fn is_counted(&self, count: &[u8]) -> bool {
+        count.iter().any(|byte| (byte >> self.shift) & self.mask != 0)
+    }
+
+    /// The same for the whole block.
+    fn counted(&self, block: &[u8]) -> bool {
+        self.is_counted(&block[self.bytes.clone()])
+    }
+}
+
 /// The offsets in a table of the image.
 fn read_table(file: &dyn Node, offset: u64, entries: u64) -> io::Result<Vec<u64>> {
-    // What is past the end of the file is zero; the header has been checked to begin with.
-    let there = file.len().saturating_sub(offset).min(entries * 8);
-    let mut bytes = vec![0; usize::try_from(entries * 8).map_err(io::Error::other)?];
+    Ok(offsets(&read_padded(file, offset, entries * 8)?))
+}
+
+/// Part of the file. What is past its end is zero; the header has been checked to begin with.
+fn read_padded(file: &dyn Node, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+    let there = file.len().saturating_sub(offset).min(len);
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     read_bytes(file, offset, &mut bytes[..usize::try_from(there).map_err(io::Error::other)?]).map_err(io_error)?;
-    Ok(offsets(&bytes))
+    Ok(bytes)
 }
 
 /// The offsets in the entries of a table that are written.

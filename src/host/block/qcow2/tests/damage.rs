@@ -57,3 +57,34 @@ fn damaged_images_give_errors() {
         }
     }
 }
+
+#[test]
+fn an_image_whose_own_clusters_are_marked_as_free_is_not_written() {
+    if !qemu_img_is_there() {
+        return;
+    }
+    let place = Workplace::new();
+    place.img("create -q -f qcow2 %/image 4M");
+    place.io("image", &["write -P 5 0 64k"]);
+    let good = place.load("image").contents();
+    let at = |at: usize| u64::from_be_bytes(good[at..at + 8].try_into().unwrap());
+    let address = |entry: u64| (entry & 0x00ff_ffff_ffff_fe00) as usize;
+    let (l1, reftable) = (at(40) as usize, at(48) as usize);
+    let (l2, block) = (address(at(l1)), address(at(reftable)));
+    let opened = |file: &[u8], read_only| open(Arc::new(Memory::new(file.to_vec())), None, read_only);
+    opened(&good, false).unwrap();
+    // A count has two bytes; without a block, which the table has 8 bytes for, there is none.
+    let counts = [0, l1, reftable, block, l2].map(|offset| (block + (offset >> 16) * 2, 2));
+    for place in counts.into_iter().chain([(reftable, 8)]) {
+        let mut file = good.clone();
+        file[place.0..place.0 + place.1].fill(0);
+        let refusal = opened(&file, false).err().map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(
+            refusal.contains("marked as free") && refusal.contains("qemu-img check -r all"),
+            "{place:?}: {refusal}"
+        );
+        let mut found = [0; 512];
+        read_bytes(&opened(&file, true).unwrap(), 0, &mut found).unwrap();
+        assert_eq!(found, [5; 512]);
+    }
+}
