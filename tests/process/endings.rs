@@ -41,9 +41,11 @@ fn random_signals_at_random_moments_leave_nothing_broken() {
         return;
     }
     use Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
-    // Under nohup(1) a SIGHUP would be lost that comes before natoma takes it over.
-    // SAFETY: no handler is set.
-    unsafe { nix::sys::signal::signal(SIGHUP, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
+    // What nohup(1) ignores, and a shell in its background jobs, would be lost if it came before natoma takes it over.
+    for signal in [SIGHUP, SIGINT] {
+        // SAFETY: no handler is set.
+        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (pid, socket) = (path("pid"), path("socket"));
