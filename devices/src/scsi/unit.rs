@@ -184,6 +184,8 @@ impl LogicalUnit {
                 }
                 match &mut self.kind {
                     Kind::Disk(disk) => disk.perform(command, out),
+                    // There is one initiator, whose reservation keeps off nobody.
+                    Kind::Cd(_) if is_reservation(code) => Outcome::Good,
                     Kind::Cd(cd) => cd.perform(command),
                 }
             }
@@ -393,6 +395,10 @@ impl LogicalUnit {
         out.number(format!("{place} commands"), self.tasks.len() as u64);
         out.number(format!("{place} attentions"), self.attentions.len() as u64);
     }
+}
+
+fn is_reservation(code: u8) -> bool {
+    matches!(code, opcode::RESERVE_6 | opcode::RESERVE_10 | opcode::RELEASE_6 | opcode::RELEASE_10)
 }
 
 /// As many as there are kinds of them.

@@ -35,6 +35,8 @@ impl CdDrive {
                 self.memory.locked = command.byte(4) & 1 != 0;
                 Good
             }
+            // A block is only named with PMI.
+            READ_CAPACITY_10 if command.dword(2) != 0 && command.byte(8) & 1 == 0 => Check(Sense::INVALID_FIELD),
             READ_CAPACITY_10 => {
                 let last = self.blocks().saturating_sub(1);
                 Outcome::data([last.to_be_bytes(), (BLOCK as u32).to_be_bytes()].concat(), 8_u32)
