@@ -10,6 +10,7 @@ mod grammar;
 mod help;
 mod ide;
 mod numa;
+mod scsi;
 mod tables;
 mod virtio;
 

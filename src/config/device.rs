@@ -1,6 +1,6 @@
 //! Devices that are added to those of the board.
 
-use super::{FloppyDevice, IdeDrive, IsaParallel, PciDevice, PlainDevice, Pvpanic};
+use super::{FloppyDevice, IdeDrive, IsaParallel, PciDevice, PlainDevice, Pvpanic, ScsiDrive};
 use serde::{Deserialize, Serialize};
 
 /// A device of `-device`, with every property resolved (command line, then `-global`, then the device's default).
@@ -19,6 +19,10 @@ pub enum DeviceConfig {
     IdeHd(IdeDrive),
     /// A CD drive at the board's IDE controller.
     IdeCd(IdeDrive),
+    /// A disk at a SCSI host.
+    ScsiHd(Box<ScsiDrive>),
+    /// A CD drive at a SCSI host.
+    ScsiCd(Box<ScsiDrive>),
     /// A parallel port.
     IsaParallel(IsaParallel),
     /// A port by which the guest reports a panic.

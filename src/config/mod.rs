@@ -22,6 +22,7 @@ mod pci;
 mod platform;
 mod rtc;
 mod run;
+mod scsi;
 mod tables;
 mod virtio;
 
@@ -50,6 +51,7 @@ pub use run::{
     Actions, Identity, LogConfig, LogItem, MonitorConfig, MonitorMode, PanicAction, QtestConfig, RebootAction,
     RunConfig, ShutdownAction, WatchdogAction,
 };
+pub use scsi::{ScsiDisk, ScsiDrive, VirtioScsi};
 pub use tables::{
     AcpiTableConfig, SmbiosBios, SmbiosBoard, SmbiosChassis, SmbiosConfig, SmbiosMemory, SmbiosOnboard, SmbiosPort,
     SmbiosProcessor, SmbiosSystem, SmbiosText,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::VirtioBlk;
+use super::{VirtioBlk, VirtioScsi};
 
 /// A PCI function of `-device`: where it sits, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,7 @@ impl PciDevice {
             PciFunction::I6300esb => "i6300esb",
             PciFunction::PciTestdev(_) => "pci-testdev",
             PciFunction::VirtioBlk(disk) => disk.driver(),
+            PciFunction::VirtioScsi(host) => host.driver(),
         }
     }
 }
@@ -61,7 +62,8 @@ impl PciDevice {
             | PciFunction::PvpanicPci(_)
             | PciFunction::I6300esb
             | PciFunction::PciTestdev(_)
-            | PciFunction::VirtioBlk(_) => &[],
+            | PciFunction::VirtioBlk(_)
+            | PciFunction::VirtioScsi(_) => &[],
         };
         chardevs.iter().filter_map(Option::as_deref)
     }
@@ -74,7 +76,8 @@ impl PciDevice {
             | PciFunction::PciSerial(_)
             | PciFunction::PvpanicPci(_)
             | PciFunction::PciTestdev(_)
-            | PciFunction::I6300esb => None,
+            | PciFunction::I6300esb
+            | PciFunction::VirtioScsi(_) => None,
         }
     }
 }
@@ -127,6 +130,8 @@ pub enum PciFunction {
     PciTestdev(PciTestdev),
     /// A virtio disk.
     VirtioBlk(Box<VirtioBlk>),
+    /// A virtio SCSI host.
+    VirtioScsi(Box<VirtioScsi>),
 }
 
 /// `pci-bridge`.

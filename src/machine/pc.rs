@@ -17,6 +17,7 @@ mod isa_devices;
 mod parallel;
 mod pci_devices;
 mod power;
+mod scsi;
 pub mod sleep;
 pub mod view;
 mod virtio;
@@ -345,6 +346,8 @@ impl Board {
             DeviceConfig::Pci(device) => self.add_pci_device(device, config, system, backends)?,
             // At controllers that are made before.
             DeviceConfig::Floppy(_) | DeviceConfig::IdeHd(_) | DeviceConfig::IdeCd(_) => {}
+            // By their hosts, with which they are made.
+            DeviceConfig::ScsiHd(_) | DeviceConfig::ScsiCd(_) => {}
             DeviceConfig::IsaParallel(lpt) => {
                 let mut char_port = backends.char_port(&lpt.chardev).context("-device isa-parallel")?;
                 self.add_parallel(lpt.index.into(), lpt.iobase, lpt.irq, char_port.as_mut());

@@ -112,6 +112,12 @@ fn describe(device: &DeviceConfig) -> Option<(String, Map<String, Value>)> {
     if let Some(kind) = fields.remove("kind") {
         fields.insert("drive-type".to_owned(), kind);
     }
+    // Of a SCSI unit, those that only a disk has are together.
+    if let Some(Value::Object(disk)) = fields.remove("disk")
+        && matches!(device, DeviceConfig::ScsiHd(_))
+    {
+        fields.extend(disk);
+    }
     Some((driver, fields))
 }
 
@@ -155,6 +161,7 @@ fn pci_properties(device: &PciDevice) -> Map<String, Value> {
         PciFunction::PciTestdev(PciTestdev { membar }) => add("membar", json!(membar.unwrap_or(0))),
         PciFunction::I6300esb => {}
         PciFunction::VirtioBlk(disk) => virtio::disk(disk, &mut add),
+        PciFunction::VirtioScsi(host) => virtio::scsi_host(host, &mut add),
     }
     properties
 }

@@ -11,6 +11,7 @@ mod devices;
 mod disks;
 mod guest;
 mod multiboot;
+mod scsi;
 mod sleep;
 mod test_kernel;
 

@@ -148,4 +148,5 @@ scripts! {
     smbus: crate::scripts::smbus::SCRIPT,
     uart: crate::scripts::uart::SCRIPT,
     virtio_blk: crate::scripts::virtio_blk::SCRIPT,
+    virtio_scsi: crate::scripts::virtio_scsi::SCRIPT,
 }

@@ -316,7 +316,11 @@ fn interface(list: &KeyValues, origin: &Origin) -> Result<Interface, UsageError>
         Some("floppy") => Ok(Interface::Floppy),
         Some("pflash") => Ok(Interface::Pflash),
         Some("none") => Ok(Interface::None),
-        Some(word @ ("scsi" | "sd" | "mtd" | "xen")) => {
+        Some("scsi") => Err(origin.error(
+            "if=scsi: this machine has no SCSI host of its own; use if=none,id=ID with -device virtio-scsi-pci and \
+             -device scsi-hd,drive=ID, or scsi-cd",
+        )),
+        Some(word @ ("sd" | "mtd" | "xen")) => {
             Err(origin.error(format_args!("if={word} is not supported yet; {NO_DISK}")))
         }
         Some(word) => Err(origin.error(format_args!(

@@ -3,6 +3,7 @@
 use super::block::Drives;
 use super::chardev::{self, ShortForm};
 use super::device::{self, Globals, Taken};
+use super::scsi;
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::settings::Settings;
 use crate::config::{
@@ -106,6 +107,7 @@ pub fn build(
         parallels: parallels.each_ref().map(Option::is_some),
         floppies: drives.floppy_units(),
         ide: drives.ide_places(),
+        scsi: scsi::Buses::default(),
     };
     let devices = device::build(settings, globals, taken)?;
     for (device, given) in devices.iter().zip(settings.all("device")) {
@@ -119,6 +121,9 @@ pub fn build(
             DeviceConfig::IsaParallel(lpt) => builder.reference(&lpt.chardev, "isa-parallel", &given.origin)?,
             DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) => {
                 drive.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
+            }
+            DeviceConfig::ScsiHd(unit) | DeviceConfig::ScsiCd(unit) => {
+                unit.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
             }
             DeviceConfig::Floppy(floppy) => {
                 floppy.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;

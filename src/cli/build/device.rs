@@ -1,7 +1,7 @@
 //! `-device` and `-global`: devices beside those of the board, and defaults of their properties.
 
 use super::ide::Media;
-use super::{block, check_id, ide, pci};
+use super::{block, check_id, ide, pci, scsi};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::{Entry, KeyValues, Support};
 use crate::cli::options::{self, BOARD_DRIVERS};
@@ -109,6 +109,8 @@ pub struct Taken {
     pub floppies: [bool; FLOPPY_DRIVES],
     /// Places of the IDE controller, by `-drive`.
     pub ide: ide::Places,
+    /// SCSI buses, by `-device`.
+    pub scsi: scsi::Buses,
 }
 
 impl Taken {
@@ -151,7 +153,8 @@ pub fn build(settings: &Settings, globals: &Globals, mut taken: Taken) -> Result
         }
     }
     for given in settings.all("device") {
-        let device = one(given, globals, &mut taken)?;
+        let mut device = one(given, globals, &mut taken)?;
+        taken.scsi.add(&mut device);
         if let Some(id) = given.list().and_then(|list| list.text("id")) {
             check_id(&given.origin, id)?;
             if ids.iter().any(|other| other == id) {
@@ -243,6 +246,8 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
         }
         "ide-hd" => ide::device(Media::Disk, id, &list, &mut taken.ide, &given.origin)?,
         "ide-cd" => ide::device(Media::Cdrom, id, &list, &mut taken.ide, &given.origin)?,
+        "scsi-hd" => taken.scsi.unit(Media::Disk, id, &list, &given.origin)?,
+        "scsi-cd" => taken.scsi.unit(Media::Cdrom, id, &list, &given.origin)?,
         "pvpanic" => {
             let default = Pvpanic::default();
             DeviceConfig::Pvpanic(Pvpanic {

@@ -15,6 +15,7 @@ mod numa;
 mod pci;
 mod rtc;
 mod run;
+mod scsi;
 mod smp;
 mod tables;
 mod virtio;

@@ -1,6 +1,6 @@
 //! `-device` for virtio devices.
 
-use super::check_id;
+use super::{check_id, scsi};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
@@ -25,6 +25,10 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
     Ok(match kind {
         "virtio-blk-pci" => {
             Some(PciFunction::VirtioBlk(Box::new(disk(given, list, options(given, interface, list)?)?)))
+        }
+        "virtio-scsi-pci" => {
+            let options = options(given, interface, list)?;
+            Some(PciFunction::VirtioScsi(Box::new(scsi::host(given, list, options)?)))
         }
         _ => None,
     })

@@ -4,7 +4,7 @@ use super::block::{FLOPPY, ISA_FDC};
 use super::chardev::ISA_PARALLEL;
 use super::machine::HPET;
 use super::{Argument, OptionSpec, Section};
-use super::{ide, isa, pci, virtio};
+use super::{ide, isa, pci, scsi, virtio};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 pub(super) const PORT: Kind = Kind::Number(0, 0xffff);
@@ -69,6 +69,11 @@ const DEVICE: Schema = Schema {
         virtio::VIRTIO_BLK,
         virtio::VIRTIO_BLK_TRANSITIONAL,
         virtio::VIRTIO_BLK_NON_TRANSITIONAL,
+        scsi::VIRTIO_SCSI,
+        scsi::VIRTIO_SCSI_TRANSITIONAL,
+        scsi::VIRTIO_SCSI_NON_TRANSITIONAL,
+        scsi::SCSI_HD,
+        scsi::SCSI_CD,
     ],
     variant_noun: "device",
     missing_variants: &[
@@ -99,11 +104,6 @@ const DEVICE: Schema = Schema {
                 "ide-cf",
                 "virtio-blk",
                 "virtio-scsi",
-                "virtio-scsi-pci",
-                "scsi-hd",
-                "scsi-cd",
-                "scsi-block",
-                "scsi-generic",
                 "nvme",
                 "nvme-ns",
                 "ahci",
@@ -126,6 +126,8 @@ const DEVICE: Schema = Schema {
             ],
             "it is not supported yet; disks can be ide-hd and CD drives ide-cd",
         ),
+        (&["scsi-disk"], "use scsi-hd for a disk, and scsi-cd for a CD drive"),
+        (&["scsi-block", "scsi-generic"], "devices of the host are not passed through: use scsi-hd or scsi-cd"),
         (
             &[
                 "VGA",

@@ -15,6 +15,7 @@ mod missing;
 mod numa;
 mod pci;
 mod process;
+mod scsi;
 mod tables;
 mod virtio;
 

@@ -38,6 +38,8 @@ macro_rules! virtio_keys {
     };
 }
 
+pub(super) use virtio_keys;
+
 const SECTORS: Kind = Kind::Number(1, 0x3f_ffff);
 
 const BLOCK_KEYS: &[Key] = virtio_keys![

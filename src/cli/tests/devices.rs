@@ -62,7 +62,7 @@ fn devices_take_their_properties_then_globals_then_defaults() {
         ("-device foo", "-device foo: there is no device 'foo'; natoma has isa-debug-exit, isa-debugcon, isa-serial"),
         (
             "-device isa_debug_exit",
-            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, isa-parallel, floppy, ide-hd, ide-cd, pvpanic, ib700, pc-testdev, pci-bridge, pci-serial, pci-serial-2x, pci-serial-4x, pvpanic-pci, i6300esb, pci-testdev, virtio-blk-pci, virtio-blk-pci-transitional, virtio-blk-pci-non-transitional; did you mean 'isa-debug-exit'?",
+            "-device isa_debug_exit: there is no device 'isa_debug_exit'; natoma has isa-debug-exit, isa-debugcon, isa-serial, isa-parallel, floppy, ide-hd, ide-cd, pvpanic, ib700, pc-testdev, pci-bridge, pci-serial, pci-serial-2x, pci-serial-4x, pvpanic-pci, i6300esb, pci-testdev, virtio-blk-pci, virtio-blk-pci-transitional, virtio-blk-pci-non-transitional, virtio-scsi-pci, virtio-scsi-pci-transitional, virtio-scsi-pci-non-transitional, scsi-hd, scsi-cd; did you mean 'isa-debug-exit'?",
         ),
         (
             "-device virtio-net-pci,netdev=n",

@@ -59,7 +59,7 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     assert_eq!(config.fdc, FdcConfig::default());
 
     check_errors(&[
-        ("-drive if=scsi,file=/i", "-drive if=scsi,file=/i: if=scsi is not supported yet"),
+        ("-drive if=scsi,file=/i", "-drive if=scsi,file=/i: if=scsi: this machine has no SCSI host of its own"),
         ("-drive if=flopy", "-drive if=flopy: there is no interface 'flopy'; did you mean 'floppy'?"),
         (
             "-drive if=floppy,format=qed,file=/i",

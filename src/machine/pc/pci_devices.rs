@@ -89,6 +89,7 @@ impl Board {
             }
             config::PciFunction::PciTestdev(testdev) => self.plug(&socket, shared(PciTestdev::new(testdev.membar))),
             config::PciFunction::VirtioBlk(disk) => self.add_virtio_blk(&socket, disk, config, system, backends),
+            config::PciFunction::VirtioScsi(host) => self.add_virtio_scsi(&socket, host, config, system, backends),
             config::PciFunction::I6300esb => {
                 let timers = self.queue.timers();
                 let owner = timers.owner();

@@ -16,7 +16,7 @@ use crate::host::Backends;
 use crate::host::block::node::{Node, read_bytes};
 
 /// The function as its options want it; `useful` is the number of vectors that it makes use of.
-fn function(options: &VirtioOptions, useful: u16) -> PciOptions {
+pub(super) fn function(options: &VirtioOptions, useful: u16) -> PciOptions {
     let VirtioOptions {
         interface: _,
         legacy,
@@ -35,7 +35,7 @@ fn function(options: &VirtioOptions, useful: u16) -> PciOptions {
 }
 
 impl Board {
-    fn wiring(&self, socket: &Socket<'_>) -> Wiring {
+    pub(super) fn wiring(&self, socket: &Socket<'_>) -> Wiring {
         let gate = socket.bus.bus_master();
         Wiring {
             ram: GuestRam::clone(&self.ram),

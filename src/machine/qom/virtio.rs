@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{VirtioBlk, VirtioOptions};
+use crate::config::{VirtioBlk, VirtioOptions, VirtioScsi};
 
 /// Properties of a virtio disk.
 pub fn disk(disk: &VirtioBlk, add: &mut dyn FnMut(&str, Value)) {
@@ -54,6 +54,29 @@ pub fn disk(disk: &VirtioBlk, add: &mut dyn FnMut(&str, Value)) {
     add("max-discard-sectors", json!(max_discard_sectors));
     add("write-zeroes", json!(write_zeroes));
     add("max-write-zeroes-sectors", json!(max_write_zeroes_sectors));
+}
+
+/// Properties of a SCSI host.
+pub fn scsi_host(host: &VirtioScsi, add: &mut dyn FnMut(&str, Value)) {
+    let VirtioScsi {
+        virtio,
+        scsi_bus: _,
+        queues,
+        queue_size,
+        seg_max_adjust,
+        max_sectors,
+        cmd_per_lun,
+        hotplug,
+        param_change,
+    } = host;
+    options(virtio, add);
+    add("num_queues", json!(queues.map_or(u32::MAX, u32::from)));
+    add("virtqueue_size", json!(queue_size));
+    add("seg_max_adjust", json!(seg_max_adjust));
+    add("max_sectors", json!(max_sectors));
+    add("cmd_per_lun", json!(cmd_per_lun));
+    add("hotplug", json!(hotplug));
+    add("param_change", json!(param_change));
 }
 
 /// What every virtio device has.

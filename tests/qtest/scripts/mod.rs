@@ -28,4 +28,5 @@ pub mod shpc;
 pub mod smbus;
 pub mod uart;
 pub mod virtio_blk;
+pub mod virtio_scsi;
 pub mod watchdog;

@@ -1,0 +1,208 @@
+//! SCSI hosts, and disks and CD drives at them: `-device virtio-scsi-pci`, `scsi-hd` and `scsi-cd`.
+
+use std::collections::BTreeMap;
+
+use super::check_id;
+use super::ide::Media;
+use crate::cli::error::{Origin, UsageError};
+use crate::cli::keyval::KeyValues;
+use crate::cli::settings::Occurrence;
+use crate::cli::suggest::did_you_mean;
+use crate::config::{DeviceConfig, PciDevice, PciFunction, ScsiDisk, ScsiDrive, VirtioOptions, VirtioScsi};
+
+/// Highest number of a target, and of a logical unit.
+const LAST_TARGET: u8 = 0xff;
+const LAST_LUN: u16 = 0x3fff;
+
+/// Reads a host. Its bus has no name yet: [`Buses::add`] gives it one.
+pub fn host(given: &Occurrence, list: &KeyValues, virtio: VirtioOptions) -> Result<VirtioScsi, UsageError> {
+    let usual = VirtioScsi::new("");
+    let queue_size = list.number("virtqueue_size").unwrap_or(usual.queue_size);
+    if !queue_size.is_power_of_two() {
+        return Err(given.origin.error("virtqueue_size has to be a power of two from 4 to 1024"));
+    }
+    // As in QEMU the largest number is the same as nothing.
+    let queues = list.number::<u32>("num_queues").filter(|queues| *queues != u32::MAX);
+    let queues = queues.map(|queues| u16::try_from(queues).ok().filter(|queues| *queues <= VirtioScsi::MOST_QUEUES));
+    if queues == Some(None) {
+        return Err(given.origin.error(format_args!("num_queues is at most {}", VirtioScsi::MOST_QUEUES)));
+    }
+    let flag = |key: &str, usual: bool| list.flag(key).unwrap_or(usual);
+    Ok(VirtioScsi {
+        virtio,
+        queues: queues.flatten(),
+        queue_size,
+        seg_max_adjust: flag("seg_max_adjust", usual.seg_max_adjust),
+        max_sectors: list.number("max_sectors").unwrap_or(usual.max_sectors),
+        cmd_per_lun: list.number("cmd_per_lun").unwrap_or(usual.cmd_per_lun),
+        hotplug: flag("hotplug", usual.hotplug),
+        param_change: flag("param_change", usual.param_change),
+        ..usual
+    })
+}
+
+/// The SCSI buses so far, and what is on them.
+#[derive(Default)]
+pub struct Buses {
+    buses: Vec<Bus>,
+    /// Names given to buses of hosts without one.
+    unnamed: usize,
+}
+
+struct Bus {
+    name: String,
+    /// What sits at which target and unit.
+    units: BTreeMap<(u8, u16), &'static str>,
+}
+
+impl Bus {
+    /// The place that a unit wishes for, or the first that is free, as QEMU finds it.
+    fn place(&self, target: Option<u8>, lun: Option<u16>, origin: &Origin) -> Result<(u8, u16), UsageError> {
+        let name = &self.name;
+        let free = |place: &(u8, u16)| !self.units.contains_key(place);
+        match (target, lun) {
+            (None, lun) => {
+                let lun = lun.unwrap_or(0);
+                (0..=LAST_TARGET).map(|target| (target, lun)).find(free).ok_or_else(|| {
+                    origin.error(format_args!("all {} targets on '{name}' have a unit {lun}", LAST_TARGET as u16 + 1))
+                })
+            }
+            (Some(target), None) => (0..=LAST_LUN)
+                .map(|lun| (target, lun))
+                .find(free)
+                .ok_or_else(|| origin.error(format_args!("all units of target {target} on '{name}' are taken"))),
+            (Some(target), Some(lun)) => match self.units.get(&(target, lun)) {
+                None => Ok((target, lun)),
+                Some(other) => Err(origin.error(format_args!(
+                    "there already is a {other} with scsi-id={target},lun={lun} on '{name}': choose others"
+                ))),
+            },
+        }
+    }
+}
+
+impl Buses {
+    /// Names the bus of a host, if `device` is one, and adds it.
+    pub fn add(&mut self, device: &mut DeviceConfig) {
+        let DeviceConfig::Pci(PciDevice { id, function: PciFunction::VirtioScsi(host), .. }) = device else { return };
+        host.scsi_bus = match id {
+            Some(id) => format!("{id}.0"),
+            None => {
+                self.unnamed += 1;
+                format!("scsi.{}", self.unnamed - 1)
+            }
+        };
+        self.buses.push(Bus { name: host.scsi_bus.clone(), units: BTreeMap::new() });
+    }
+
+    /// Reads a unit, which takes a place on a bus.
+    pub fn unit(
+        &mut self,
+        media: Media,
+        id: Option<String>,
+        list: &KeyValues,
+        origin: &Origin,
+    ) -> Result<DeviceConfig, UsageError> {
+        let names: Vec<_> = self.buses.iter().map(|bus| bus.name.clone()).collect();
+        let bus = match list.text("bus") {
+            None => self.buses.first_mut(),
+            Some(name) => match self.buses.iter_mut().find(|bus| bus.name == name) {
+                Some(bus) => Some(bus),
+                None if names.is_empty() => None,
+                None => {
+                    let meant = did_you_mean(name, names.iter().map(String::as_str));
+                    let names = names.join(", ");
+                    return Err(
+                        origin.error(format_args!("there is no SCSI bus '{name}' before it{meant}; there is {names}"))
+                    );
+                }
+            },
+        };
+        let Some(bus) = bus else {
+            return Err(origin.error("there is no SCSI host before it: give -device virtio-scsi-pci first"));
+        };
+        let (target, lun) = bus.place(list.number("scsi-id"), list.number("lun"), origin)?;
+        let text = |key: &str, most: usize| match list.text(key) {
+            Some(text) if text.chars().count() > most => {
+                Err(origin.error(format_args!("{key} has at most {most} characters")))
+            }
+            Some(text) if !text.is_ascii() => Err(origin.error(format_args!("{key} is of ASCII characters"))),
+            text => Ok(text.map(str::to_owned)),
+        };
+        let drive = list.text("drive").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
+        if media == Media::Disk && drive.is_none() {
+            return Err(origin.error("'drive' is missing: give drive=ID of a -drive if=none,id=ID,file=PATH"));
+        }
+        let name = |key: &str| list.number(key).filter(|name| *name != 0);
+        let unit = ScsiDrive {
+            id,
+            bootindex: list.number("bootindex"),
+            serial: text("serial", 36)?,
+            vendor: text("vendor", 8)?,
+            product: text("product", 16)?,
+            ver: text("ver", 4)?,
+            device_id: text("device_id", 247)?,
+            wwn: name("wwn"),
+            port_wwn: name("port_wwn"),
+            port_index: list.number("port_index").unwrap_or(0),
+            disk: if media == Media::Disk { disk(list, origin)? } else { ScsiDisk::default() },
+            ..ScsiDrive::new(&bus.name, target, lun, drive)
+        };
+        let (driver, device): (_, fn(_) -> _) = match media {
+            Media::Disk => ("scsi-hd", DeviceConfig::ScsiHd),
+            Media::Cdrom => ("scsi-cd", DeviceConfig::ScsiCd),
+        };
+        bus.units.insert((target, lun), driver);
+        Ok(device(Box::new(unit)))
+    }
+}
+
+fn disk(list: &KeyValues, origin: &Origin) -> Result<ScsiDisk, UsageError> {
+    let usual = ScsiDisk::default();
+    let block_size = |key: &str| match list.size(key).filter(|size| *size != 0) {
+        Some(size) if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) => {
+            Err(origin.error(format_args!("{key} has to be a power of two from 512 to 2M")))
+        }
+        size => Ok(size.map(|size| size as u32)),
+    };
+    let logical_block_size = block_size("logical_block_size")?.unwrap_or(usual.logical_block_size);
+    let physical_block_size = block_size("physical_block_size")?.unwrap_or(logical_block_size);
+    if physical_block_size < logical_block_size {
+        return Err(origin.error("logical_block_size can't be more than physical_block_size"));
+    }
+    let blocks = |key: &str, most: u64| match list.size(key) {
+        None => Ok(None),
+        Some(size) if size % u64::from(logical_block_size) == 0 && size / u64::from(logical_block_size) <= most => {
+            u32::try_from(size).map(Some).map_err(|_| origin.error(format_args!("{key} is less than 4G")))
+        }
+        Some(_) => Err(origin.error(format_args!(
+            "{key} is a multiple of logical_block_size ({logical_block_size}), at most {most} of it"
+        ))),
+    };
+    let geometry = ["cyls", "heads", "secs"].map(|key| list.number::<u16>(key).filter(|number| *number != 0));
+    let geometry = match geometry {
+        [None, None, None] => None,
+        [Some(cylinders), Some(heads), Some(sectors)] => Some((cylinders, heads as u8, sectors as u8)),
+        _ => return Err(origin.error("cyls, heads and secs have to be given together")),
+    };
+    Ok(ScsiDisk {
+        removable: list.flag("removable").unwrap_or(usual.removable),
+        dpofua: list.flag("dpofua").unwrap_or(usual.dpofua),
+        rotation_rate: list.number("rotation_rate").unwrap_or(usual.rotation_rate),
+        logical_block_size,
+        physical_block_size,
+        min_io_size: blocks("min_io_size", u16::MAX.into())?.unwrap_or(usual.min_io_size),
+        opt_io_size: blocks("opt_io_size", u32::MAX.into())?.unwrap_or(usual.opt_io_size),
+        // As in QEMU the largest number is the same as nothing.
+        discard_granularity: match list.size("discard_granularity") {
+            Some(size) if size == u64::from(u32::MAX) => None,
+            _ => blocks("discard_granularity", u32::MAX.into())?,
+        },
+        write_cache: match list.choice::<String>("write-cache").as_deref() {
+            Some("on") => Some(true),
+            Some("off") => Some(false),
+            _ => None,
+        },
+        geometry,
+    })
+}

@@ -1,0 +1,117 @@
+//! SCSI hosts, disks and CD drives.
+
+use super::pci::pci_keys;
+use super::virtio::virtio_keys;
+use crate::cli::keyval::{Key, Kind, Variant};
+
+const HOST_KEYS: &[Key] = virtio_keys![
+    Key::new(
+        "num_queues",
+        Kind::Number(1, 0xffff_ffff),
+        "number of request queues, up to 1021 (default: one for each processor)"
+    ),
+    Key::new("virtqueue_size", Kind::Number(3, 1024), "entries of each queue: a power of two (default 256)"),
+    Key::new("seg_max_adjust", Kind::Flag, "segments of a command follow from that: otherwise 126 (default on)"),
+    Key::new("max_sectors", Kind::Number(1, 0xffff_ffff), "most sectors of a command (default 65535)"),
+    Key::new(
+        "cmd_per_lun",
+        Kind::Number(1, 0xffff_ffff),
+        "most commands that the driver gives a unit at a time (default 128)"
+    ),
+    Key::new("hotplug", Kind::Flag, "the driver is told of units that come and go (default on)"),
+    Key::new("param_change", Kind::Flag, "the driver is told of units that change (default on)"),
+    Key::missing("iothread", &[], "its commands are taken by the processor that gives them: leave it out"),
+];
+
+/// A host.
+pub const VIRTIO_SCSI: Variant =
+    Variant { name: "virtio-scsi-pci", help: "a virtio SCSI host, for any driver", keys: HOST_KEYS };
+/// The same.
+pub const VIRTIO_SCSI_TRANSITIONAL: Variant =
+    Variant { name: "virtio-scsi-pci-transitional", help: "the same", keys: HOST_KEYS };
+/// A host for newer drivers.
+pub const VIRTIO_SCSI_NON_TRANSITIONAL: Variant = Variant {
+    name: "virtio-scsi-pci-non-transitional",
+    help: "a virtio SCSI host, for drivers of virtio 1",
+    keys: HOST_KEYS,
+};
+
+/// The keys of all units, and those of one kind.
+macro_rules! unit_keys {
+    ($($own:expr),* $(,)?) => {
+        &[
+            Key::new("bus", Kind::Text("BUS"), "the bus of a host given before, ID.0 for one with id=ID (default: the first)"),
+            Key::new("channel", Kind::Number(0, 0), "the channel: a host has one"),
+            Key::new("scsi-id", Kind::Number(0, 255), "the target (default: the first one where the unit is free)"),
+            Key::new("lun", Kind::Number(0, 16383), "the logical unit (default: the first free one of the target, or 0)"),
+            Key::new("bootindex", Kind::Number(0, i32::MAX as u64), "place in the boot order"),
+            Key::new("serial", Kind::Text("TEXT"), "serial number, up to 36 characters (default none)"),
+            Key::new("vendor", Kind::Text("TEXT"), "vendor, up to 8 characters (default QEMU)"),
+            Key::new("product", Kind::Text("TEXT"), "product, up to 16 characters (default that of QEMU)"),
+            Key::new("ver", Kind::Text("TEXT"), "revision, up to 4 characters (default 2.5+)"),
+            Key::new(
+                "device_id",
+                Kind::Text("TEXT"),
+                "name beside the vendor (default: the serial number, or the id of the drive)",
+            ),
+            Key::new("wwn", Kind::Number(0, u64::MAX), "world wide name (default none)"),
+            Key::new("port_wwn", Kind::Number(0, u64::MAX), "world wide name of its port (default none)"),
+            Key::new("port_index", Kind::Number(0, 0xffff), "number of its port (default none)"),
+            Key::missing("share-rw", &["off"], "use -drive file.locking=off"),
+            Key::missing("rerror", &["auto"], "give it to -drive"),
+            Key::missing("werror", &["auto"], "give it to -drive"),
+            Key::missing("scsi_version", &["5"], "units follow SPC-3: leave it out"),
+            Key::missing("max_unmap_size", &["1073741824"], "leave it out"),
+            Key::missing("max_io_size", &["2147483647"], "leave it out"),
+            $($own,)*
+        ]
+    };
+}
+
+/// A disk.
+pub const SCSI_HD: Variant = Variant {
+    name: "scsi-hd",
+    help: "a disk at a SCSI host",
+    keys: unit_keys![
+        Key::new("drive", Kind::Text("ID"), "the -drive that holds its contents: must be given"),
+        Key::new("removable", Kind::Flag, "the guest can eject it (default off)"),
+        Key::new("dpofua", Kind::Flag, "it tells that it knows forced access to the medium (default off)"),
+        Key::new(
+            "rotation_rate",
+            Kind::Number(0, 0xffff),
+            "revolutions per minute; 1: it does not rotate (default 0: not told)",
+        ),
+        Key::new(
+            "logical_block_size",
+            Kind::Size(1),
+            "bytes of a logical block: a power of two up to 2M (default 512)"
+        ),
+        Key::new("physical_block_size", Kind::Size(1), "the same of a physical block (default: a logical block)"),
+        Key::new("min_io_size", Kind::Size(1), "bytes of the smallest transfer that is not slow (default 0: not told)"),
+        Key::new("opt_io_size", Kind::Size(1), "bytes of the best transfer (default 0: not told)"),
+        Key::new(
+            "discard_granularity",
+            Kind::Size(1),
+            "bytes that are discarded together, 0: none can be (default 4096)"
+        ),
+        Key::new(
+            "write-cache",
+            Kind::Choice(&["on", "off", "auto"]),
+            "the write cache at the start (default auto: off with cache=writethrough of the drive)",
+        ),
+        Key::new("cyls", Kind::Number(0, 0xffff), "cylinders (default: as the partition table has them)"),
+        Key::new("heads", Kind::Number(0, 0xff), "heads: to be given with cyls"),
+        Key::new("secs", Kind::Number(0, 0xff), "sectors of a track: to be given with cyls"),
+    ],
+};
+
+/// A CD drive.
+pub const SCSI_CD: Variant = Variant {
+    name: "scsi-cd",
+    help: "a CD/DVD drive at a SCSI host",
+    keys: unit_keys![
+        Key::new("drive", Kind::Text("ID"), "the -drive that holds its medium (default: it is empty)"),
+        Key::missing("logical_block_size", &["0", "512", "2048"], "blocks of a CD have 2048 bytes: leave it out"),
+        Key::missing("physical_block_size", &["0", "512", "2048"], "leave it out"),
+    ],
+};

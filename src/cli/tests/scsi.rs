@@ -1,0 +1,100 @@
+//! SCSI hosts, disks and CD drives.
+
+use super::*;
+
+const DRIVES: &str = "-nodefaults -drive if=none,id=a,file=/a -drive if=none,id=b,file=/b -drive if=none,id=c,file=/c";
+
+fn host(function: VirtioScsi, id: Option<&str>) -> DeviceConfig {
+    let device = PciDevice::new(PciFunction::VirtioScsi(Box::new(function)));
+    DeviceConfig::Pci(PciDevice { id: id.map(str::to_owned), ..device })
+}
+
+#[test]
+fn units_find_their_places_as_in_qemu() {
+    let config = machine(&format!(
+        "{DRIVES} -device virtio-scsi-pci,id=h -device virtio-scsi-pci -device scsi-hd,drive=a -device scsi-hd,drive=b \
+         -device scsi-hd,drive=c,scsi-id=0 -device scsi-cd,lun=7 -device scsi-cd,bus=scsi.0,scsi-id=3,lun=300"
+    ));
+    let disk = |target, lun, drive: &str| {
+        DeviceConfig::ScsiHd(Box::new(ScsiDrive::new("h.0", target, lun, Some(drive.into()))))
+    };
+    let cd = |bus, target, lun| DeviceConfig::ScsiCd(Box::new(ScsiDrive::new(bus, target, lun, None)));
+    let hosts = [host(VirtioScsi::new("h.0"), Some("h")), host(VirtioScsi::new("scsi.0"), None)];
+    let units = [disk(0, 0, "a"), disk(1, 0, "b"), disk(0, 1, "c"), cd("h.0", 0, 7), cd("scsi.0", 3, 300)];
+    assert_eq!(config.devices, [&hosts[..], &units].concat());
+}
+
+#[test]
+fn units_and_hosts_have_qemus_properties() {
+    let config = machine(&format!(
+        "{DRIVES} -device virtio-scsi-pci-non-transitional,num_queues=4,virtqueue_size=64,seg_max_adjust=off,max_sectors=1024,\
+         cmd_per_lun=8,hotplug=off,param_change=off \
+         -device scsi-hd,drive=a,id=d,serial=S,vendor=V,product=P,ver=1,device_id=I,wwn=1,port_wwn=2,port_index=3,bootindex=4,\
+         removable=on,dpofua=on,rotation_rate=7200,logical_block_size=4k,physical_block_size=8k,min_io_size=8k,\
+         opt_io_size=64k,discard_granularity=0,write-cache=off,cyls=10,heads=4,secs=32"
+    ));
+    let function = VirtioScsi {
+        virtio: VirtioOptions {
+            interface: VirtioInterface::NonTransitional,
+            legacy: false,
+            ..VirtioOptions::default()
+        },
+        queues: Some(4),
+        queue_size: 64,
+        seg_max_adjust: false,
+        max_sectors: 1024,
+        cmd_per_lun: 8,
+        hotplug: false,
+        param_change: false,
+        ..VirtioScsi::new("scsi.0")
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let unit = ScsiDrive {
+        id: text("d"),
+        serial: text("S"),
+        vendor: text("V"),
+        product: text("P"),
+        ver: text("1"),
+        device_id: text("I"),
+        wwn: Some(1),
+        port_wwn: Some(2),
+        port_index: 3,
+        bootindex: Some(4),
+        disk: ScsiDisk {
+            removable: true,
+            dpofua: true,
+            rotation_rate: 7200,
+            logical_block_size: 4096,
+            physical_block_size: 8192,
+            min_io_size: 8192,
+            opt_io_size: 65536,
+            discard_granularity: Some(0),
+            write_cache: Some(false),
+            geometry: Some((10, 4, 32)),
+        },
+        ..ScsiDrive::new("scsi.0", 0, 0, text("a"))
+    };
+    assert_eq!(config.devices, [host(function, None), DeviceConfig::ScsiHd(Box::new(unit))]);
+}
+
+#[test]
+fn mistakes_are_told() {
+    let with_host = "-device virtio-scsi-pci,id=s -device scsi-cd,scsi-id=1,lun=2";
+    for (line, message) in [
+        ("-device scsi-cd", "there is no SCSI host before it: give -device virtio-scsi-pci first"),
+        ("-device virtio-scsi-pci -device scsi-hd", "'drive' is missing"),
+        ("HOST -device scsi-cd,bus=t.0", "there is no SCSI bus 't.0' before it"),
+        ("HOST -device scsi-cd,scsi-id=1,lun=2", "there already is a scsi-cd with scsi-id=1,lun=2 on 's.0'"),
+        ("HOST -device scsi-cd,serial=1234567890123456789012345678901234567", "serial has at most 36 characters"),
+        ("HOST -device scsi-hd,drive=a,logical_block_size=256", "logical_block_size has to be a power of two"),
+        ("HOST -device scsi-hd,drive=a,logical_block_size=4k,physical_block_size=512", "can't be more than physical"),
+        ("-device virtio-scsi-pci,num_queues=1022", "num_queues is at most 1021"),
+        ("-device virtio-scsi-pci,virtqueue_size=100", "virtqueue_size has to be a power of two"),
+        ("-device scsi-disk", "use scsi-hd for a disk, and scsi-cd for a CD drive"),
+        ("-drive if=scsi,file=/i", "this machine has no SCSI host of its own"),
+    ] {
+        let line = line.replace("HOST", with_host);
+        let error = error(&format!("{DRIVES} {line}"));
+        assert!(error.contains(message), "{line}: {error}");
+    }
+}
