@@ -12,6 +12,7 @@ mod catalogue;
 mod chardev;
 mod cpu;
 mod device;
+mod disk;
 mod floppy;
 mod ide;
 mod isa;
@@ -36,6 +37,7 @@ pub use catalogue::{Catalogue, CpuModel, DeviceProperty, DeviceType, OptionGroup
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
 pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
+pub use disk::DiskBlocks;
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use ide::{IDE_BUSES, IDE_PLACES, IdeDrive};
 pub use isa::{PlainDevice, Pvpanic};

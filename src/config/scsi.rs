@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::VirtioOptions;
+use super::{DiskBlocks, VirtioOptions};
 
 /// `virtio-scsi-pci`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ pub struct ScsiDrive {
 }
 
 /// What of a [`ScsiDrive`] only matters for disks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScsiDisk {
     /// It can be taken out.
@@ -104,38 +104,8 @@ pub struct ScsiDisk {
     pub dpofua: bool,
     /// Revolutions per minute; 1: a disk that does not rotate; 0: it does not say.
     pub rotation_rate: u16,
-    /// Bytes of a logical block: a power of two, 512 to 2 MiB.
-    pub logical_block_size: u32,
-    /// Bytes of a physical block: a power of two, no smaller.
-    pub physical_block_size: u32,
-    /// Bytes of the smallest transfer that is not slow; 0: not told.
-    pub min_io_size: u32,
-    /// Bytes of the best transfer; 0: not told.
-    pub opt_io_size: u32,
-    /// Bytes that are discarded together; 0: none can be; `None`: 4096, or a block.
-    pub discard_granularity: Option<u32>,
-    /// The write cache is on at the start; `None`: as `cache=` of the drive says.
-    #[serde(rename = "write-cache")]
-    pub write_cache: Option<bool>,
-    /// Cylinders, heads and sectors; `None`: as the partition table has them.
-    pub geometry: Option<(u16, u8, u8)>,
-}
-
-impl Default for ScsiDisk {
-    fn default() -> Self {
-        Self {
-            removable: false,
-            dpofua: false,
-            rotation_rate: 0,
-            logical_block_size: 512,
-            physical_block_size: 512,
-            min_io_size: 0,
-            opt_io_size: 0,
-            discard_granularity: None,
-            write_cache: None,
-            geometry: None,
-        }
-    }
+    /// What it tells of its blocks. 4096 bytes, or a block, are discarded together unless that says otherwise; 0: none can be.
+    pub blocks: DiskBlocks,
 }
 
 impl ScsiDrive {

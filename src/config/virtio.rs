@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::DiskBlocks;
+
 /// Which drivers a virtio function is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,24 +92,12 @@ pub struct VirtioBlk {
     pub queue_size: u16,
     /// The number of segments that the driver is told follows from that.
     pub seg_max_adjust: bool,
-    /// Bytes of a logical block: a power of two, 512 to 2 MiB.
-    pub logical_block_size: u32,
-    /// Bytes of a physical block: a power of two, no smaller.
-    pub physical_block_size: u32,
-    /// Bytes of the smallest transfer that is not slow; 0: not told.
-    pub min_io_size: u32,
-    /// Bytes of the best transfer; 0: not told.
-    pub opt_io_size: u32,
-    /// Cylinders, heads and sectors per track; `None`: as the partition table has them.
-    pub geometry: Option<(u16, u8, u8)>,
-    /// The write cache is on at the start; `None`: as `cache=` of the drive says.
-    pub write_cache: Option<bool>,
-    /// The guest can switch it.
+    /// What it tells of its blocks. Discarding is of use in logical blocks unless that says otherwise.
+    pub blocks: DiskBlocks,
+    /// The guest can switch the write cache.
     pub config_wce: bool,
     /// The guest can discard blocks.
     pub discard: bool,
-    /// Bytes of the unit in which that is of use; `None`: a logical block.
-    pub discard_granularity: Option<u32>,
     /// Most sectors of one discard.
     pub max_discard_sectors: u32,
     /// The guest can make blocks zeroes without data.
@@ -130,15 +120,9 @@ impl VirtioBlk {
             queues: None,
             queue_size: 256,
             seg_max_adjust: true,
-            logical_block_size: 512,
-            physical_block_size: 512,
-            min_io_size: 0,
-            opt_io_size: 0,
-            geometry: None,
-            write_cache: None,
+            blocks: DiskBlocks::default(),
             config_wce: true,
             discard: true,
-            discard_granularity: None,
             max_discard_sectors: Self::MOST_SECTORS,
             write_zeroes: true,
             max_write_zeroes_sectors: Self::MOST_SECTORS,

@@ -1,5 +1,7 @@
 //! The objects of a machine, as QMP and qtest name them.
 
+mod disk;
+mod scsi;
 mod virtio;
 
 use serde_json::{Map, Value, json};
@@ -103,20 +105,17 @@ impl Paths {
 
 /// The driver of a device and its properties, by QEMU's names; null stands for one that is not set.
 fn describe(device: &DeviceConfig) -> Option<(String, Map<String, Value>)> {
-    if let DeviceConfig::Pci(device) = device {
-        return Some((device.driver().to_owned(), pci_properties(device)));
+    match device {
+        DeviceConfig::Pci(device) => return Some((device.driver().to_owned(), pci_properties(device))),
+        DeviceConfig::ScsiHd(unit) => return Some(("scsi-hd".to_owned(), scsi::unit(unit, true))),
+        DeviceConfig::ScsiCd(unit) => return Some(("scsi-cd".to_owned(), scsi::unit(unit, false))),
+        _ => {}
     }
     // The name of the variant is that of the driver, and its fields are the properties.
     let Ok(Value::Object(description)) = serde_json::to_value(device) else { return None };
     let (driver, Value::Object(mut fields)) = description.into_iter().next()? else { return None };
     if let Some(kind) = fields.remove("kind") {
         fields.insert("drive-type".to_owned(), kind);
-    }
-    // Of a SCSI unit, those that only a disk has are together.
-    if let Some(Value::Object(disk)) = fields.remove("disk")
-        && matches!(device, DeviceConfig::ScsiHd(_))
-    {
-        fields.extend(disk);
     }
     Some((driver, fields))
 }
@@ -160,8 +159,8 @@ fn pci_properties(device: &PciDevice) -> Map<String, Value> {
         PciFunction::PvpanicPci(PvpanicPci { events }) => add("events", json!(events)),
         PciFunction::PciTestdev(PciTestdev { membar }) => add("membar", json!(membar.unwrap_or(0))),
         PciFunction::I6300esb => {}
-        PciFunction::VirtioBlk(disk) => virtio::disk(disk, &mut add),
-        PciFunction::VirtioScsi(host) => virtio::scsi_host(host, &mut add),
+        PciFunction::VirtioBlk(disk) => virtio::block(disk, &mut add),
+        PciFunction::VirtioScsi(host) => scsi::host(host, &mut add),
     }
     properties
 }

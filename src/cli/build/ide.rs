@@ -1,6 +1,6 @@
 //! Disks and CD drives at the IDE controller: `-hda` to `-hdd`, `-cdrom`, `-drive if=ide`, `-device ide-hd` and `ide-cd`.
 
-use super::check_id;
+use super::disk;
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::config::{DeviceConfig, IDE_BUSES, IDE_PLACES, IdeDrive};
@@ -100,23 +100,17 @@ pub fn device(
     };
     let place = wish.place(taken).map_err(|message| origin.error(message))?;
     taken[place] = true;
-    let text = |key: &str, most: usize| match list.text(key) {
-        Some(text) if text.chars().count() > most => {
-            Err(origin.error(format_args!("{key} has at most {most} characters")))
-        }
-        Some(text) if !text.is_ascii() => Err(origin.error(format_args!("{key} is of ASCII characters"))),
-        text => Ok(text.map(str::to_owned)),
+    let text = |key: &str, most: usize| disk::text(list, origin, key, most);
+    let drive = match media {
+        Media::Disk => Some(disk::contents(list, origin)?),
+        Media::Cdrom => disk::medium(list, origin)?,
     };
-    let drive = list.text("drive").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
-    if media == Media::Disk && drive.is_none() {
-        return Err(origin.error("'drive' is missing: give drive=ID of a -drive if=none,id=ID,file=PATH"));
-    }
     Ok(media.device(IdeDrive {
         id,
         serial: text("serial", 20)?,
         model: text("model", 40)?,
         version: text("ver", 8)?,
-        wwn: list.number("wwn").filter(|wwn| *wwn != 0),
+        wwn: disk::world_wide_name(list, "wwn"),
         bootindex: list.number("bootindex"),
         rotation_rate: list.number("rotation_rate").unwrap_or(0),
         ..IdeDrive::new(place, drive)

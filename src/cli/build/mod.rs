@@ -7,6 +7,7 @@ mod chardev;
 mod consoles;
 mod cpu;
 mod device;
+mod disk;
 mod ide;
 mod log;
 mod machine;

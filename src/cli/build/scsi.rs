@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check_id;
+use super::disk;
 use super::ide::Media;
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
@@ -122,18 +122,11 @@ impl Buses {
             return Err(origin.error("there is no SCSI host before it: give -device virtio-scsi-pci first"));
         };
         let (target, lun) = bus.place(list.number("scsi-id"), list.number("lun"), origin)?;
-        let text = |key: &str, most: usize| match list.text(key) {
-            Some(text) if text.chars().count() > most => {
-                Err(origin.error(format_args!("{key} has at most {most} characters")))
-            }
-            Some(text) if !text.is_ascii() => Err(origin.error(format_args!("{key} is of ASCII characters"))),
-            text => Ok(text.map(str::to_owned)),
+        let text = |key: &str, most: usize| disk::text(list, origin, key, most);
+        let (drive, disk) = match media {
+            Media::Disk => (Some(disk::contents(list, origin)?), of_disk(list, origin)?),
+            Media::Cdrom => (disk::medium(list, origin)?, ScsiDisk::default()),
         };
-        let drive = list.text("drive").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
-        if media == Media::Disk && drive.is_none() {
-            return Err(origin.error("'drive' is missing: give drive=ID of a -drive if=none,id=ID,file=PATH"));
-        }
-        let name = |key: &str| list.number(key).filter(|name| *name != 0);
         let unit = ScsiDrive {
             id,
             bootindex: list.number("bootindex"),
@@ -142,10 +135,10 @@ impl Buses {
             product: text("product", 16)?,
             ver: text("ver", 4)?,
             device_id: text("device_id", 247)?,
-            wwn: name("wwn"),
-            port_wwn: name("port_wwn"),
+            wwn: disk::world_wide_name(list, "wwn"),
+            port_wwn: disk::world_wide_name(list, "port_wwn"),
             port_index: list.number("port_index").unwrap_or(0),
-            disk: if media == Media::Disk { disk(list, origin)? } else { ScsiDisk::default() },
+            disk,
             ..ScsiDrive::new(&bus.name, target, lun, drive)
         };
         let (driver, device): (_, fn(_) -> _) = match media {
@@ -157,52 +150,12 @@ impl Buses {
     }
 }
 
-fn disk(list: &KeyValues, origin: &Origin) -> Result<ScsiDisk, UsageError> {
+fn of_disk(list: &KeyValues, origin: &Origin) -> Result<ScsiDisk, UsageError> {
     let usual = ScsiDisk::default();
-    let block_size = |key: &str| match list.size(key).filter(|size| *size != 0) {
-        Some(size) if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) => {
-            Err(origin.error(format_args!("{key} has to be a power of two from 512 to 2M")))
-        }
-        size => Ok(size.map(|size| size as u32)),
-    };
-    let logical_block_size = block_size("logical_block_size")?.unwrap_or(usual.logical_block_size);
-    let physical_block_size = block_size("physical_block_size")?.unwrap_or(logical_block_size);
-    if physical_block_size < logical_block_size {
-        return Err(origin.error("logical_block_size can't be more than physical_block_size"));
-    }
-    let blocks = |key: &str, most: u64| match list.size(key) {
-        None => Ok(None),
-        Some(size) if size % u64::from(logical_block_size) == 0 && size / u64::from(logical_block_size) <= most => {
-            u32::try_from(size).map(Some).map_err(|_| origin.error(format_args!("{key} is less than 4G")))
-        }
-        Some(_) => Err(origin.error(format_args!(
-            "{key} is a multiple of logical_block_size ({logical_block_size}), at most {most} of it"
-        ))),
-    };
-    let geometry = ["cyls", "heads", "secs"].map(|key| list.number::<u16>(key).filter(|number| *number != 0));
-    let geometry = match geometry {
-        [None, None, None] => None,
-        [Some(cylinders), Some(heads), Some(sectors)] => Some((cylinders, heads as u8, sectors as u8)),
-        _ => return Err(origin.error("cyls, heads and secs have to be given together")),
-    };
     Ok(ScsiDisk {
         removable: list.flag("removable").unwrap_or(usual.removable),
         dpofua: list.flag("dpofua").unwrap_or(usual.dpofua),
         rotation_rate: list.number("rotation_rate").unwrap_or(usual.rotation_rate),
-        logical_block_size,
-        physical_block_size,
-        min_io_size: blocks("min_io_size", u16::MAX.into())?.unwrap_or(usual.min_io_size),
-        opt_io_size: blocks("opt_io_size", u32::MAX.into())?.unwrap_or(usual.opt_io_size),
-        // As in QEMU the largest number is the same as nothing.
-        discard_granularity: match list.size("discard_granularity") {
-            Some(size) if size == u64::from(u32::MAX) => None,
-            _ => blocks("discard_granularity", u32::MAX.into())?,
-        },
-        write_cache: match list.choice::<String>("write-cache").as_deref() {
-            Some("on") => Some(true),
-            Some("off") => Some(false),
-            _ => None,
-        },
-        geometry,
+        blocks: disk::blocks(list, origin)?,
     })
 }

@@ -7,6 +7,7 @@ mod block;
 mod boot;
 mod chardev;
 mod device;
+mod disk;
 mod ide;
 mod isa;
 mod machine;

@@ -1,5 +1,6 @@
 //! SCSI hosts, disks and CD drives.
 
+use super::disk;
 use super::pci::pci_keys;
 use super::virtio::virtio_keys;
 use crate::cli::keyval::{Key, Kind, Variant};
@@ -44,7 +45,7 @@ macro_rules! unit_keys {
             Key::new("channel", Kind::Number(0, 0), "the channel: a host has one"),
             Key::new("scsi-id", Kind::Number(0, 255), "the target (default: the first one where the unit is free)"),
             Key::new("lun", Kind::Number(0, 16383), "the logical unit (default: the first free one of the target, or 0)"),
-            Key::new("bootindex", Kind::Number(0, i32::MAX as u64), "place in the boot order"),
+            disk::BOOTINDEX,
             Key::new("serial", Kind::Text("TEXT"), "serial number, up to 36 characters (default none)"),
             Key::new("vendor", Kind::Text("TEXT"), "vendor, up to 8 characters (default QEMU)"),
             Key::new("product", Kind::Text("TEXT"), "product, up to 16 characters (default that of QEMU)"),
@@ -54,12 +55,12 @@ macro_rules! unit_keys {
                 Kind::Text("TEXT"),
                 "name beside the vendor (default: the serial number, or the id of the drive)",
             ),
-            Key::new("wwn", Kind::Number(0, u64::MAX), "world wide name (default none)"),
+            disk::WWN,
             Key::new("port_wwn", Kind::Number(0, u64::MAX), "world wide name of its port (default none)"),
             Key::new("port_index", Kind::Number(0, 0xffff), "number of its port (default none)"),
-            Key::missing("share-rw", &["off"], "use -drive file.locking=off"),
-            Key::missing("rerror", &["auto"], "give it to -drive"),
-            Key::missing("werror", &["auto"], "give it to -drive"),
+            disk::SHARED,
+            disk::RERROR,
+            disk::WERROR,
             Key::missing("scsi_version", &["5"], "units follow SPC-3: leave it out"),
             Key::missing("max_unmap_size", &["1073741824"], "leave it out"),
             Key::missing("max_io_size", &["2147483647"], "leave it out"),
@@ -73,35 +74,23 @@ pub const SCSI_HD: Variant = Variant {
     name: "scsi-hd",
     help: "a disk at a SCSI host",
     keys: unit_keys![
-        Key::new("drive", Kind::Text("ID"), "the -drive that holds its contents: must be given"),
+        disk::DRIVE_OF_DISK,
         Key::new("removable", Kind::Flag, "the guest can eject it (default off)"),
         Key::new("dpofua", Kind::Flag, "it tells that it knows forced access to the medium (default off)"),
-        Key::new(
-            "rotation_rate",
-            Kind::Number(0, 0xffff),
-            "revolutions per minute; 1: it does not rotate (default 0: not told)",
-        ),
-        Key::new(
-            "logical_block_size",
-            Kind::Size(1),
-            "bytes of a logical block: a power of two up to 2M (default 512)"
-        ),
-        Key::new("physical_block_size", Kind::Size(1), "the same of a physical block (default: a logical block)"),
-        Key::new("min_io_size", Kind::Size(1), "bytes of the smallest transfer that is not slow (default 0: not told)"),
-        Key::new("opt_io_size", Kind::Size(1), "bytes of the best transfer (default 0: not told)"),
+        disk::ROTATION_RATE,
+        disk::LOGICAL_BLOCK_SIZE,
+        disk::PHYSICAL_BLOCK_SIZE,
+        disk::MIN_IO_SIZE,
+        disk::OPT_IO_SIZE,
         Key::new(
             "discard_granularity",
             Kind::Size(1),
             "bytes that are discarded together, 0: none can be (default 4096)"
         ),
-        Key::new(
-            "write-cache",
-            Kind::Choice(&["on", "off", "auto"]),
-            "the write cache at the start (default auto: off with cache=writethrough of the drive)",
-        ),
-        Key::new("cyls", Kind::Number(0, 0xffff), "cylinders (default: as the partition table has them)"),
-        Key::new("heads", Kind::Number(0, 0xff), "heads: to be given with cyls"),
-        Key::new("secs", Kind::Number(0, 0xff), "sectors of a track: to be given with cyls"),
+        disk::WRITE_CACHE,
+        disk::CYLINDERS,
+        disk::HEADS,
+        disk::SECTORS,
     ],
 };
 
@@ -110,7 +99,7 @@ pub const SCSI_CD: Variant = Variant {
     name: "scsi-cd",
     help: "a CD/DVD drive at a SCSI host",
     keys: unit_keys![
-        Key::new("drive", Kind::Text("ID"), "the -drive that holds its medium (default: it is empty)"),
+        disk::DRIVE_OF_CD,
         Key::missing("logical_block_size", &["0", "512", "2048"], "blocks of a CD have 2048 bytes: leave it out"),
         Key::missing("physical_block_size", &["0", "512", "2048"], "leave it out"),
     ],

@@ -1,5 +1,6 @@
 //! virtio devices.
 
+use super::disk;
 use super::pci::pci_keys;
 use crate::cli::keyval::{Key, Kind, Variant};
 
@@ -43,33 +44,29 @@ pub(super) use virtio_keys;
 const SECTORS: Kind = Kind::Number(1, 0x3f_ffff);
 
 const BLOCK_KEYS: &[Key] = virtio_keys![
-    Key::new("drive", Kind::Text("ID"), "the -drive that holds its contents: must be given"),
+    disk::DRIVE_OF_DISK,
     Key::new("serial", Kind::Text("TEXT"), "serial number, up to 20 characters (default: none)"),
-    Key::new("bootindex", Kind::Number(0, i32::MAX as u64), "place in the boot order"),
+    disk::BOOTINDEX,
     Key::new("num-queues", Kind::Number(1, 0xffff), "number of queues, up to 1024 (default: one for each processor)"),
     Key::new("queue-size", Kind::Number(3, 1024), "entries of each queue: a power of two (default 256)"),
     Key::new("seg-max-adjust", Kind::Flag, "segments of a request follow from that: otherwise 126 (default on)"),
-    Key::new("logical_block_size", Kind::Size(1), "bytes of a logical block: a power of two up to 2M (default 512)"),
-    Key::new("physical_block_size", Kind::Size(1), "the same of a physical block (default 512, or a logical block)"),
-    Key::new("min_io_size", Kind::Size(1), "bytes of the smallest transfer that is not slow (default 0: not told)"),
-    Key::new("opt_io_size", Kind::Size(1), "bytes of the best transfer (default 0: not told)"),
-    Key::new(
-        "write-cache",
-        Kind::Choice(&["on", "off", "auto"]),
-        "the write cache at the start (default auto: off with cache=writethrough of the drive)",
-    ),
+    disk::LOGICAL_BLOCK_SIZE,
+    disk::PHYSICAL_BLOCK_SIZE,
+    disk::MIN_IO_SIZE,
+    disk::OPT_IO_SIZE,
+    disk::WRITE_CACHE,
     Key::new("config-wce", Kind::Flag, "the guest can switch the write cache (default on)"),
     Key::new("discard", Kind::Flag, "the guest can discard blocks (default on)"),
     Key::new("discard_granularity", Kind::Size(1), "unit in which that is of use (default: a logical block)"),
     Key::new("max-discard-sectors", SECTORS, "most sectors of one discard (default 4194303)"),
     Key::new("write-zeroes", Kind::Flag, "the guest can make blocks zeroes without data (default on)"),
     Key::new("max-write-zeroes-sectors", SECTORS, "most sectors of one such request (default 4194303)"),
-    Key::new("cyls", Kind::Number(0, 0xffff), "cylinders (default: as the partition table has them)"),
-    Key::new("heads", Kind::Number(0, 0xff), "heads: to be given with cyls"),
-    Key::new("secs", Kind::Number(0, 0xff), "sectors of a track: to be given with cyls"),
-    Key::missing("share-rw", &["off"], "use -drive file.locking=off"),
-    Key::missing("rerror", &["auto"], "give it to -drive"),
-    Key::missing("werror", &["auto"], "give it to -drive"),
+    disk::CYLINDERS,
+    disk::HEADS,
+    disk::SECTORS,
+    disk::SHARED,
+    disk::RERROR,
+    disk::WERROR,
     Key::missing("scsi", &["off"], "SCSI commands on a virtio disk are long gone: use virtio-scsi"),
     Key::missing("class", &["0"], "leave it out"),
     Key::missing("report-discard-granularity", &["on"], "leave it out"),

@@ -64,13 +64,15 @@ fn units_and_hosts_have_qemus_properties() {
             removable: true,
             dpofua: true,
             rotation_rate: 7200,
-            logical_block_size: 4096,
-            physical_block_size: 8192,
-            min_io_size: 8192,
-            opt_io_size: 65536,
-            discard_granularity: Some(0),
-            write_cache: Some(false),
-            geometry: Some((10, 4, 32)),
+            blocks: DiskBlocks {
+                logical_block_size: 4096,
+                physical_block_size: 8192,
+                min_io_size: 8192,
+                opt_io_size: 65536,
+                discard_granularity: Some(0),
+                write_cache: Some(false),
+                geometry: Some((10, 4, 32)),
+            },
         },
         ..ScsiDrive::new("scsi.0", 0, 0, text("a"))
     };

@@ -52,15 +52,17 @@ fn a_disk_has_qemus_properties() {
         queues: Some(4),
         queue_size: 128,
         seg_max_adjust: false,
-        logical_block_size: 4096,
-        physical_block_size: 8192,
-        min_io_size: 16384,
-        opt_io_size: 65536,
-        geometry: Some((10, 4, 32)),
-        write_cache: Some(false),
+        blocks: DiskBlocks {
+            logical_block_size: 4096,
+            physical_block_size: 8192,
+            min_io_size: 16384,
+            opt_io_size: 65536,
+            discard_granularity: Some(65536),
+            write_cache: Some(false),
+            geometry: Some((10, 4, 32)),
+        },
         config_wce: false,
         discard: false,
-        discard_granularity: Some(65536),
         max_discard_sectors: 100,
         write_zeroes: false,
         max_write_zeroes_sectors: 200,
@@ -69,7 +71,7 @@ fn a_disk_has_qemus_properties() {
     // The largest numbers mean the defaults, as in QEMU.
     let defaults = "vectors=4294967295,num-queues=65535,discard_granularity=4294967295,iommu_platform=off,ats=off";
     assert_eq!(disk(&format!("-device virtio-blk-pci,drive=d,{defaults}")), VirtioBlk::new("d"));
-    assert_eq!(disk("-device virtio-blk-pci,drive=d,logical_block_size=4k").physical_block_size, 4096);
+    assert_eq!(disk("-device virtio-blk-pci,drive=d,logical_block_size=4k").blocks.physical_block_size, 4096);
     assert_eq!(disk("-global virtio-blk-pci.queue-size=64 -device virtio-blk-pci,drive=d").queue_size, 64);
 }
 

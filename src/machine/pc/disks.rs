@@ -1,19 +1,20 @@
-//! What all disks and CD drives have in common: their ends of the host's drives, the bells of these, and what errors of the
-//! host lead to.
+//! What all disks and CD drives have in common: their ends of the host's drives, the bells of these, what errors of the
+//! host lead to, and what of a disk follows from its drive.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use devices::backend::disk::{DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError};
 use devices::base::{SystemControl, SystemRequest, lock};
+use devices::ide::{Geometry, SECTOR, Translation};
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
 use super::Board;
-use crate::config::{self, MachineConfig};
+use crate::config::{self, DiskBlocks, MachineConfig};
 use crate::host::Backends;
 use crate::host::block::engine::Bell;
-use crate::host::block::node::Node;
+use crate::host::block::node::{Node, read_bytes};
 use crate::tell::tell;
 
 /// The devices of a board that have disks.
@@ -53,6 +54,37 @@ impl DiskEnd {
         let port = DiskPort::new(backend, policy(config, id), Arc::new(errors));
         Ok(Self { port, bell, node: medium.map(|medium| Arc::clone(medium.node())) })
     }
+}
+
+/// The geometry of a disk with these contents, which its partition table may tell, and how firmware is to translate it.
+///
+/// # Errors
+/// They can't be read.
+pub(super) fn geometry(contents: &dyn Node) -> Result<(Geometry, Translation)> {
+    let mut first = [0; SECTOR];
+    let readable = first.len().min(usize::try_from(contents.len()).unwrap_or(usize::MAX));
+    read_bytes(contents, 0, &mut first[..readable]).context("its first sector can't be read")?;
+    Ok(Geometry::guess(contents.len() / SECTOR as u64, &first))
+}
+
+/// The geometry of a disk, and whether its write cache is on at the start: as its options say, or its drive and what is in it.
+///
+/// # Errors
+/// As for [`geometry`].
+pub(super) fn resolve(
+    blocks: &DiskBlocks,
+    config: &MachineConfig,
+    drive: Option<&str>,
+    contents: &dyn Node,
+) -> Result<(Geometry, bool)> {
+    let geometry = match blocks.geometry {
+        Some((cylinders, heads, sectors)) => Geometry { cylinders, heads, sectors },
+        None => geometry(contents)?.0,
+    };
+    let known = config.drives.iter().find(|known| Some(known.id.as_str()) == drive);
+    let cache = known.and_then(|drive| drive.image.as_ref()).map(|image| image.cache);
+    let write_cache = blocks.write_cache.unwrap_or(cache.is_none_or(|cache| cache.writeback));
+    Ok((geometry, write_cache))
 }
 
 /// Tells the user of errors, and stops the machine where that is wanted.

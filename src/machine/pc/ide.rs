@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use devices::base::{Clock, GuestRam, Priority, SystemControl, SystemRequest, shared};
-use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, SECTOR, Translation};
+use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Translation};
 use devices::scsi::TrayWatcher;
 
-use super::disks::DiskEnd;
+use super::disks::{self, DiskEnd};
 use super::{Board, place};
 use crate::config::{DeviceConfig, IDE_PLACES, IdeDrive, MachineConfig};
 use crate::host::Backends;
 use crate::host::block::engine::Bell;
-use crate::host::block::node::{Node, read_bytes};
+use crate::host::block::node::Node;
 use crate::machine::board::{irq, pci, port};
 use crate::machine::boot_order::BootOrder;
 
@@ -86,7 +86,7 @@ pub(super) fn drives(
     Ok(drives)
 }
 
-/// The geometry of a disk with these contents, which its partition table may tell.
+/// The geometry of a disk with these contents.
 fn geometry(contents: Option<&dyn Node>) -> Result<(Geometry, Translation)> {
     let contents = contents.context("a disk needs contents: give its -drive a file=PATH")?;
     if contents.is_read_only() {
@@ -94,9 +94,7 @@ fn geometry(contents: Option<&dyn Node>) -> Result<(Geometry, Translation)> {
             "an IDE disk can't be write protected: its file can't be written, or has readonly=on; snapshot=on does without"
         );
     }
-    let mut first = [0; SECTOR];
-    read_bytes(contents, 0, &mut first).context("its first sector can't be read")?;
-    Ok(Geometry::guess(contents.len() / SECTOR as u64, &first))
+    disks::geometry(contents)
 }
 
 fn identity(drive: &IdeDrive, model: &str, geometry: Geometry) -> Identity {

@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use devices::base::{SystemControl, shared};
-use devices::ide::{Geometry, SECTOR};
 use devices::scsi::{DiskOptions, Identity, LogicalUnit, Targets, UnitPlace};
 use devices::virtio::VirtioPci;
 use devices::virtio::scsi::{ScsiOptions, VirtioScsi};
 
 use super::Board;
-use super::disks::DiskEnd;
+use super::disks::{self, DiskEnd};
 use super::pci_devices::Socket;
 use super::virtio::function;
-use crate::config::{self, DeviceConfig, MachineConfig, ScsiDisk, ScsiDrive};
+use crate::config::{self, DeviceConfig, DiskBlocks, MachineConfig, ScsiDisk, ScsiDrive};
 use crate::host::Backends;
 use crate::host::block::engine::Bell;
-use crate::host::block::node::{Node, read_bytes};
+use crate::host::block::node::Node;
 
 /// Names of QEMU's units, which guests know.
 const VENDOR: &str = "QEMU";
@@ -120,29 +119,10 @@ fn identity(drive: &ScsiDrive, product: &str) -> Identity {
 }
 
 fn disk_options(drive: &ScsiDrive, config: &MachineConfig, contents: &dyn Node) -> Result<DiskOptions> {
-    let ScsiDisk {
-        removable,
-        dpofua,
-        rotation_rate,
-        logical_block_size,
-        physical_block_size,
-        min_io_size,
-        opt_io_size,
-        discard_granularity,
-        write_cache,
-        geometry,
-    } = drive.disk;
-    let known = config.drives.iter().find(|known| Some(&known.id) == drive.drive.as_ref());
-    let cache = known.and_then(|drive| drive.image.as_ref()).map(|image| image.cache);
-    let geometry = match geometry {
-        Some((cylinders, heads, sectors)) => Geometry { cylinders, heads, sectors },
-        None => {
-            let mut first = [0; SECTOR];
-            let readable = first.len().min(usize::try_from(contents.len()).unwrap_or(usize::MAX));
-            read_bytes(contents, 0, &mut first[..readable]).context("its first sector can't be read")?;
-            Geometry::guess(contents.len() / SECTOR as u64, &first).0
-        }
-    };
+    let ScsiDisk { removable, dpofua, rotation_rate, ref blocks } = drive.disk;
+    let (geometry, write_cache) = disks::resolve(blocks, config, drive.drive.as_deref(), contents)?;
+    let DiskBlocks { logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity, .. } =
+        *blocks;
     Ok(DiskOptions {
         block: logical_block_size,
         physical_block: physical_block_size,
@@ -152,7 +132,7 @@ fn disk_options(drive: &ScsiDrive, config: &MachineConfig, contents: &dyn Node) 
         rotation_rate,
         removable,
         dpofua,
-        write_cache: write_cache.unwrap_or(cache.is_none_or(|cache| cache.writeback)),
+        write_cache,
         geometry,
     })
 }

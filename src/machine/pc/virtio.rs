@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use devices::base::{GuestRam, SystemControl, shared};
-use devices::ide::{Geometry, SECTOR};
 use devices::virtio::block::{BlockOptions, VirtioBlock};
 use devices::virtio::{PciOptions, RingOptions, VirtioPci, Wiring};
 
 use super::Board;
-use super::disks::DiskEnd;
+use super::disks::{self, DiskEnd};
 use super::pci_devices::Socket;
-use crate::config::{MachineConfig, VirtioBlk, VirtioOptions};
+use crate::config::{DiskBlocks, MachineConfig, VirtioBlk, VirtioOptions};
 use crate::host::Backends;
-use crate::host::block::node::{Node, read_bytes};
+use crate::host::block::node::Node;
 
 /// The function as its options want it; `useful` is the number of vectors that it makes use of.
 pub(super) fn function(options: &VirtioOptions, useful: u16) -> PciOptions {
@@ -70,33 +69,24 @@ impl Board {
 }
 
 fn block_options(disk: &VirtioBlk, config: &MachineConfig, contents: &dyn Node) -> Result<BlockOptions> {
-    let drive = config.drives.iter().find(|drive| drive.id == disk.drive);
-    let cache = drive.and_then(|drive| drive.image.as_ref()).map(|image| image.cache);
-    let geometry = match disk.geometry {
-        Some(geometry) => geometry,
-        None => {
-            let mut first = [0; SECTOR];
-            let readable = first.len().min(usize::try_from(contents.len()).unwrap_or(usize::MAX));
-            read_bytes(contents, 0, &mut first[..readable]).context("its first sector can't be read")?;
-            let (geometry, _) = Geometry::guess(contents.len() / SECTOR as u64, &first);
-            (geometry.cylinders, geometry.heads, geometry.sectors)
-        }
-    };
+    let (geometry, write_cache) = disks::resolve(&disk.blocks, config, Some(&disk.drive), contents)?;
+    let DiskBlocks { logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity, .. } =
+        disk.blocks;
     Ok(BlockOptions {
         // As QEMU: each processor has a queue of its own.
         queues: disk.queues.unwrap_or_else(|| u16::try_from(config.smp.cpus).unwrap_or(u16::MAX)),
         queue_size: disk.queue_size,
         seg_max_adjust: disk.seg_max_adjust,
         serial: disk.serial.clone(),
-        logical_block_size: disk.logical_block_size,
-        physical_block_size: disk.physical_block_size,
-        min_io_size: disk.min_io_size,
-        opt_io_size: disk.opt_io_size,
-        geometry,
-        write_cache: disk.write_cache.unwrap_or(cache.is_none_or(|cache| cache.writeback)),
+        logical_block_size,
+        physical_block_size,
+        min_io_size,
+        opt_io_size,
+        geometry: (geometry.cylinders, geometry.heads, geometry.sectors),
+        write_cache,
         config_wce: disk.config_wce,
         discard: disk.discard,
-        discard_granularity: disk.discard_granularity.unwrap_or(disk.logical_block_size),
+        discard_granularity: discard_granularity.unwrap_or(logical_block_size),
         max_discard_sectors: disk.max_discard_sectors,
         write_zeroes: disk.write_zeroes,
         max_write_zeroes_sectors: disk.max_write_zeroes_sectors,
