@@ -64,7 +64,8 @@ impl Bus {
             (None, lun) => {
                 let lun = lun.unwrap_or(0);
                 (0..=LAST_TARGET).map(|target| (target, lun)).find(free).ok_or_else(|| {
-                    origin.error(format_args!("all {} targets on '{name}' have a unit {lun}", LAST_TARGET as u16 + 1))
+                    origin
+                        .error(format_args!("all {} targets on '{name}' have a unit {lun}", u16::from(LAST_TARGET) + 1))
                 })
             }
             (Some(target), None) => (0..=LAST_LUN)
