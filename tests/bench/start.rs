@@ -78,10 +78,11 @@ fn measure_firmware(monitors: &Monitors, options: &Options, report: &mut Report)
     let (natoma, qemu) = (Monitor::Natoma.name(), Monitor::Qemu.name());
     let mut measurement = Measurement::new(BOOT_ATTEMPT, "ms");
     let pcs: Vec<_> = monitors.all().into_iter().filter(|it| *it != Monitor::Bare).collect();
+    // Where ring 0 is emulated the two differ by a few percent, as runs of the same do: this takes all the rounds.
     for_each(
         &pcs,
         options.runs,
-        |_| true,
+        |_| false,
         |monitor| {
             let mut command = monitors.command(monitor);
             command.args(["-machine", "graphics=off", "-serial", "stdio", "-boot", "order=c"]);
