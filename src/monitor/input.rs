@@ -212,6 +212,15 @@ mod tests {
         assert_eq!(error, "invalid parameter: delet; did you mean 'delete'?");
     }
 
+    /// Names of keys, longer than any, were copied into a buffer for the longest one (CVE-2015-8619).
+    #[test]
+    fn cve_2015_8619_names_longer_than_any_key() {
+        for name in ["x".repeat(4000), "ctrl".repeat(1000), "ctrl-".repeat(800), format!("0x{}", "1".repeat(4000))] {
+            assert!(parse_keys(&[&name]).is_err(), "{name}");
+        }
+        assert_eq!(parse_keys(&[&["a"; 2000].join("-")]).unwrap().0.len(), 2000);
+    }
+
     #[test]
     fn the_wheel_counts_upwards() {
         let movement = |text: &str| parse_movement(&text.split(' ').collect::<Vec<_>>()).unwrap();

@@ -1,9 +1,14 @@
 //! Publicly known flaws of other models of these devices, tried on the whole board. Those that are tried on a device alone are
 //! beside the device; `docs/security.md` lists all of them.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use devices::base::{State, StateError, lock};
+use devices::input::KeyCode;
 use serde_json::json;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -117,6 +122,82 @@ fn cve_2014_5388_pci_hotplug_of_buses_that_are_not_there() {
     }
 }
 
+/// The number of a slot was asked for on a bus that is not there, by way of a null pointer.
+#[test]
+fn cve_2021_4158_slot_numbers_of_buses_that_are_not_there() {
+    let mut pc = machine(&[]);
+    for bus in [1, 31, 255, 256, 0x7fff_ffff, u32::MAX] {
+        pc.outl(0xae10, bus);
+        for slot in 0..32 {
+            pc.outl(0xae14, 1 << slot);
+            assert_eq!(pc.inl(0xae14), 0, "slot {slot} of bus {bus:#x}");
+        }
+    }
+}
+
+/// General purpose events of a saved state were read into an array that was too short for them.
+#[test]
+fn cve_2015_8666_saved_events_of_any_size() {
+    let pc = machine(&[]);
+    let changes = ["/gpe_status", "/gpe_enable"].map(|path| [(path, json!(vec![0; 64])), (path, json!(0x1_0000))]);
+    check_refused(&pc, "PIIX4_PM", changes.as_flattened());
+}
+
+/// An access near the end of configuration space read what lies behind it.
+#[test]
+fn cve_2020_13791_the_end_of_configuration_space() {
+    let mut pc = machine(&["-device", "pci-bridge,chassis_nr=1", "-device", "pci-testdev"]);
+    for function in [0, 1 << 11, 1 << 11 | 1 << 8, 1 << 11 | 3 << 8, 2 << 11, 3 << 11] {
+        let address = 1 << 31 | function;
+        pc.outl(0xcf8, address);
+        let ids = pc.inl(0xcfc);
+        for register in [0xfc, 0xff] {
+            pc.outl(0xcf8, address | register);
+            for port in 0xcfc..=0xcff {
+                // What is behind the window reads as ones.
+                let beyond = u32::MAX.checked_shl(8 * (0xd00 - u32::from(port))).unwrap_or(0);
+                assert_eq!(pc.inl(port), beyond, "register {register:#x} by port {port:#x}");
+                pc.outl(port, u32::MAX);
+                pc.outw(port, u16::MAX);
+                pc.outl(0xcfc, 0);
+            }
+        }
+        pc.outl(0xcf8, address);
+        assert_eq!(pc.inl(0xcfc), ids, "the access does not begin anew");
+    }
+}
+
+/// A port that needs to know which processor accesses it was accessed by the monitor, which is none.
+#[test]
+fn cve_2016_1922_ports_of_processors_without_a_processor() {
+    let mut pc = machine(&[]);
+    for port in [0x7e, 0x5658, 0x5659] {
+        pc.outl(port, 0x564d_5868);
+        pc.outw(port, 0xffff);
+        pc.outb(port, 0x00);
+        assert_eq!((pc.inl(port), pc.inw(port), pc.inb(port)), (u32::MAX, u16::MAX, u8::MAX), "port {port:#x}");
+    }
+}
+
+/// Keys that came quicker than the guest took them were kept without bound.
+#[test]
+fn cve_2017_8379_keys_that_the_guest_does_not_take() {
+    let mut pc = machine(&[]);
+    let typist = pc.board().typist().unwrap();
+    let mut typist = lock(&typist);
+    for _ in 0..100_000 {
+        typist.stroke(KeyCode::Pause, true);
+    }
+    let kept = pc.save("i8042").unwrap().data.to_string().len();
+    assert!(kept < 10_000, "{kept} bytes of state");
+    let taken = (0..100_000).take_while(|_| typist.type_together(&[KeyCode::A; 16], Duration::from_secs(1)).is_ok());
+    assert!(taken.count() <= 1024);
+    // The buffer of a keyboard has 16 bytes, the last of which says that there were more.
+    drop(typist);
+    let codes: Vec<_> = (0..32).map(|_| pc.inb(0x60)).collect();
+    assert!(codes[16..].iter().all(|code| *code == codes[16]), "{codes:x?}");
+}
+
 /// The guest could eject devices that can't go, and timers of the ISA bridge's devices were used after it was freed.
 #[test]
 fn cve_2011_1751_the_isa_bridge_stays() {
@@ -168,4 +249,29 @@ fn cve_2017_14167_and_cve_2018_7550_multiboot_addresses() {
     ] {
         assert!(!start(load, load_end, bss_end), "{load:#x} {load_end:#x} {bss_end:#x}");
     }
+}
+
+/// The names of the tests for known flaws below a directory.
+fn tests_below(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn cve_")?.split('(').next());
+            found.extend(names.map(|name| format!("cve_{name}")));
+        }
+    }
+}
+
+#[test]
+fn all_tests_of_known_flaws_are_listed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = BTreeSet::new();
+    tests_below(&root.join("src"), &mut tests);
+    tests_below(&root.join("devices/src"), &mut tests);
+    let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let listed: BTreeSet<_> = page.split('`').filter(|name| name.starts_with("cve_")).map(str::to_owned).collect();
+    assert_eq!(listed, tests, "docs/security.md, and the tests that there are");
 }

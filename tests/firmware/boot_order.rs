@@ -32,6 +32,30 @@ impl Mix {
     }
 }
 
+/// An old qemu-kvm booted the first IDE disk of such a mix, whatever the order said.
+#[test]
+fn a_mix_of_all_that_boots_is_tried_in_the_order_given() {
+    for (indexes, order) in
+        [([5, 1, 2, 4, 3], "<virtio><CD><ROM><floppy>"), ([2, 5, 4, 1, 3], "<floppy><IDE><ROM><CD>")]
+    {
+        let mut mix = Mix::new();
+        let then = Then::Next;
+        let [ide_index, virtio_index, cd_index, floppy_index, rom_index] = indexes;
+        let [ide, virtio] = ["IDE", "virtio"].map(|name| mix.media.disk(name, then));
+        let (cd, floppy) = (mix.media.cd("CD", then), mix.media.floppy("floppy", then));
+        let rom = format!("{},bootindex={rom_index}", mix.media.rom("ROM"));
+        mix.add("ide-hd", &ide, &format!("bus=ide.0,unit=0,bootindex={ide_index}"));
+        mix.add("virtio-blk-pci", &virtio, &format!("bootindex={virtio_index}"));
+        mix.add("ide-cd", &cd, &format!("bus=ide.1,unit=0,bootindex={cd_index}"));
+        mix.add("floppy", &floppy, "");
+        let floppy = format!("isa-fdc.bootindexA={floppy_index}");
+        let Some(mut natoma) = start(&mix.options(&["-global", &floppy, "-option-rom", &rom])) else { return };
+        natoma.expect(NOTHING_BOOTS, FIRMWARE);
+        quit(natoma);
+        assert_eq!(mix.media.told(), order);
+    }
+}
+
 #[test]
 fn only_what_has_a_bootindex_boots_where_the_order_is_strict() {
     let mut mix = Mix::new();

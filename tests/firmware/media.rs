@@ -26,14 +26,11 @@ pub enum Then {
     Exit(u8),
 }
 
-/// A boot sector that writes its name to port E9h.
-fn boot_sector(name: &str, then: Then) -> Vec<u8> {
-    const MESSAGE_AT: usize = 0x40;
-    let [low, high] = (LOADED + MESSAGE_AT as u16).to_le_bytes();
+/// What writes a name to port E9h: code that leaves the text at `message` in its data segment there.
+fn tell(message: u16) -> Vec<u8> {
+    let [low, high] = message.to_le_bytes();
     #[rustfmt::skip]
-    let mut code = vec![
-        0x31, 0xc0, // xor ax, ax
-        0x8e, 0xd8, // mov ds, ax
+    let code = vec![
         0xfc, // cld
         0xbe, low, high, // mov si, message
         0xac, // lodsb
@@ -42,6 +39,15 @@ fn boot_sector(name: &str, then: Then) -> Vec<u8> {
         0xe6, 0xe9, // out e9h, al
         0xeb, 0xf7, // jmp -9
     ];
+    code
+}
+
+/// A boot sector that writes its name to port E9h.
+fn boot_sector(name: &str, then: Then) -> Vec<u8> {
+    const MESSAGE_AT: usize = 0x40;
+    // xor ax, ax; mov ds, ax
+    let mut code = vec![0x31, 0xc0, 0x8e, 0xd8];
+    code.extend(tell(LOADED + MESSAGE_AT as u16));
     match then {
         Then::Next => code.extend([0xcd, 0x18]), // int 18h
         // mov dx, cf9h; mov al, 6; out dx, al
@@ -97,6 +103,28 @@ impl Media {
     /// A floppy.
     pub fn floppy(&self, name: &str, then: Then) -> String {
         self.sectors(name, then, FLOPPY_SECTORS)
+    }
+
+    /// An option ROM that boots, as those of network cards do (BIOS Boot Specification 1.01, appendix A), and lets firmware
+    /// try the next device then.
+    pub fn rom(&self, name: &str) -> String {
+        const HEADER_AT: usize = 0x20;
+        const BOOT_AT: usize = 0x40;
+        const MESSAGE_AT: usize = 0x80;
+        // One sector long; initialisation is `retf`.
+        let mut rom = vec![0x55, 0xaa, 1, 0xcb];
+        rom.resize(SECTOR, 0);
+        let mut put = |at: usize, data: &[u8]| rom[at..at + data.len()].copy_from_slice(data);
+        put(0x1a, &[HEADER_AT as u8]);
+        // The expansion header: revision 1, two times 16 bytes, and its bootstrap entry vector.
+        put(HEADER_AT, b"$PnP\x01\x02");
+        put(HEADER_AT + 0x1a, &[BOOT_AT as u8]);
+        // push cs; pop ds; and at the end retf.
+        put(BOOT_AT, &[&[0x0e, 0x1f], &tell(MESSAGE_AT as u16)[..], &[0xcb]].concat());
+        put(MESSAGE_AT, format!("<{name}>\0").as_bytes());
+        let sum = rom.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        rom[SECTOR - 1] = sum.wrapping_neg();
+        self.image(name, &rom)
     }
 
     /// A CD ("El Torito" 1.0, without emulation of another medium).

@@ -75,6 +75,37 @@ fn elf_files_that_cannot_be_booted_say_why() {
     assert!(refusal(overlapping.build(), 64).contains("segments overlap"));
 }
 
+/// CVE-2020-13765: where a segment went was computed from where another one was, and lay outside of what was allocated.
+#[test]
+fn cve_2020_13765_segments_in_any_order_and_at_any_distance() {
+    const KERNEL: u64 = 0x20_0000;
+    let kernel = |phys, memsz| {
+        let strange = Load { virt: KERNEL, phys, bytes: vec![2; 64], memsz };
+        let loads = vec![strange, Load::flat(KERNEL, [1; 64])];
+        Elf::new64(KERNEL, loads).with_pvh_note(KERNEL as u32).build()
+    };
+    let machine = Machine::new(64);
+    for phys in [0x30_0001, 0x1f_ffc0, 0x10_0000, 64 * MIB - TABLES - 64] {
+        machine.boot(kernel(phys, 64), None, "").unwrap();
+        assert_eq!((machine.bytes(KERNEL, 64), machine.bytes(phys, 64)), (vec![1; 64], vec![2; 64]), "{phys:#x}");
+    }
+    for (phys, memsz) in [
+        (KERNEL - 1, 64),
+        (KERNEL + 63, 64),
+        (64 * MIB - 32, 64),
+        (64 * MIB, 64),
+        (0x1_0000_0000, 64),
+        (u64::MAX - 63, 64),
+        (u64::MAX, 64),
+        (0x30_0000, 63),
+        (0x30_0000, u64::MAX),
+        (0x30_0000, u64::MAX - 0x30_0000),
+        (0x10_0000, 0x10_0001),
+    ] {
+        assert!(!refusal(kernel(phys, memsz), 64).is_empty(), "{phys:#x} {memsz:#x}");
+    }
+}
+
 #[test]
 fn truncated_files_say_how_much_is_missing() {
     let bzimage = BzImage::default().build();

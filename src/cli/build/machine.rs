@@ -68,6 +68,10 @@ fn check_type(machine: &Merged) -> Result<(), UsageError> {
     match machine.text("type") {
         None | Some("") => Ok(()),
         Some(name) if names().any(|known| known == name) => Ok(()),
+        Some("none") => Err(machine.error(
+            "type",
+            "natoma has no machine without a board; to ask what natoma can do, start pc with -S and ask by -qmp",
+        )),
         Some(name) => Err(machine
             .error("type", format_args!("there is no machine '{name}'; natoma has pc{}", did_you_mean(name, names())))),
     }

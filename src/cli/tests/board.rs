@@ -43,6 +43,10 @@ fn the_board_is_configured_by_machine_accel_and_their_sugar() {
     );
     check_errors(&[
         ("-machine q35", "-machine q35: there is no machine 'q35'; natoma has pc"),
+        (
+            "-machine none,accel=kvm",
+            "-machine none,accel=kvm: natoma has no machine without a board; to ask what natoma can do",
+        ),
         ("-M pc,hpte=on", "-machine pc,hpte=on: there is no parameter 'hpte' here; did you mean 'hpet'?"),
         ("-M pc,hpet=1", "-machine pc,hpet=1: hpet=1: expected on or off"),
         ("-M pc,usb=on", "-machine pc,usb=on: usb=on is not supported yet; natoma has no USB yet, or use usb=off"),

@@ -191,6 +191,23 @@ fn changing_to_edge_clears_remote_irr() {
     assert_eq!(rig.count(), 2, "Linux resets a stuck pin this way");
 }
 
+/// CVE-2020-27152: KVM's model sent an interrupt whose input stayed high again and again from within its own end, once the
+/// pin had been changed to edges meanwhile.
+#[test]
+fn cve_2020_27152_the_end_of_an_interrupt_that_does_not_end() {
+    let mut rig = rig();
+    rig.program(10, 0x5a | LEVEL, 0);
+    rig.chip.set_input(10, true);
+    for _ in 0..3 {
+        assert_eq!(rig.take().len(), 1, "once for each end");
+        rig.chip.end_of_interrupt(0x5a);
+    }
+    rig.take();
+    rig.program(10, 0x5a, 0);
+    rig.chip.end_of_interrupt(0x5a);
+    assert_eq!(rig.count(), 0, "edges have no end, and there was none");
+}
+
 #[test]
 fn the_eoi_register_ends_an_interrupt() {
     let mut rig = rig();

@@ -51,6 +51,20 @@ fn cve_2015_6855_commands_of_disks_for_a_cd_drive() {
     }
 }
 
+/// The caches of a CD drive were flushed to a medium that was not there, by way of a null pointer.
+#[test]
+fn cve_2017_12809_flush_without_a_medium() {
+    let driver = Driver::new();
+    lock(&driver.ide).eject(Place { channel: 1, unit: 0 }, true).unwrap();
+    for opcode in [0xe7, 0xea] {
+        driver.outb(SECONDARY, 6, 0xa0);
+        driver.outb(SECONDARY, 7, opcode);
+        driver.completed();
+        assert_eq!(driver.status(SECONDARY) & 0x88, 0, "{opcode:#x} ends");
+    }
+    assert_eq!(driver.refusal(&[0x35]), [5, 0x20, 0], "SYNCHRONIZE CACHE is for drives that write");
+}
+
 /// A read of block FFFFFFFFh was taken for an answer that is not read from the medium, and ran out of its buffer.
 #[test]
 fn cve_2020_29443_the_block_minus_1() {

@@ -131,3 +131,22 @@ fn a_saved_table_is_one_of_this_function() {
     odd.vectors[0].address |= 1;
     assert!(other.msix.check(&odd).is_err());
 }
+
+/// Addresses behind the table were used as places in it (CVE-2020-13754), and writes to the pending bits, which can't be
+/// written, called a function that was not there (CVE-2015-7549).
+#[test]
+fn cve_2020_13754_and_cve_2015_7549_accesses_behind_the_table() {
+    for vectors in [1, 2, 129, Msix::MOST_VECTORS] {
+        let mut rig = Rig::new(vectors);
+        rig.control(ENABLE);
+        let table = u64::from(vectors) * 16;
+        for offset in (table..rig.msix.region().len).step_by(4) {
+            rig.write(offset, u32::MAX);
+            assert_eq!(rig.msix.read(offset), 0, "{offset:#x} with {vectors} vectors");
+        }
+        for vector in 0..u64::from(vectors) {
+            assert_eq!([0, 4, 8, 12].map(|word| rig.msix.read(16 * vector + word)), [0, 0, 0, 1], "vector {vector}");
+        }
+        assert_eq!(rig.take(), []);
+    }
+}
