@@ -30,6 +30,10 @@ pub struct Driver {
     pub(super) ready: bool,
     /// It has broken a rule, and has to reset the device.
     pub(super) failed: bool,
+    /// It need not tell of chains: somebody looks all the time.
+    pub(super) quiet: bool,
+    /// Chains taken and given back.
+    pub(super) moved: u64,
     /// Queues on which something was given back and not shown yet.
     used: Vec<u16>,
     configuration_changed: bool,
@@ -46,6 +50,8 @@ impl Driver {
             features: 0,
             ready: false,
             failed: false,
+            quiet: false,
+            moved: 0,
             used: Vec::new(),
             configuration_changed: false,
             log: GuestLog::default(),
@@ -71,6 +77,8 @@ impl Driver {
             features,
             ready: false,
             failed,
+            quiet: self.quiet,
+            moved: self.moved,
             used: Vec::new(),
             configuration_changed: false,
             log: GuestLog::default(),
@@ -119,8 +127,11 @@ impl Driver {
         if !self.is_live(queue) || !self.dma.is_enabled() {
             return None;
         }
-        match self.queues[usize::from(queue)].pop(queue, &self.dma, self.features) {
-            Ok(chain) => chain,
+        match self.queues[usize::from(queue)].pop(queue, &self.dma, self.features, self.quiet) {
+            Ok(chain) => {
+                self.moved += u64::from(chain.is_some());
+                chain
+            }
             Err(error) => {
                 self.fail(format_args!("queue {queue}: {error}"));
                 None
@@ -141,6 +152,7 @@ impl Driver {
         if !self.is_live(chain.queue) || !self.dma.is_enabled() {
             return;
         }
+        self.moved += 1;
         match self.queues[usize::from(chain.queue)].complete(&self.dma, chain, written) {
             Ok(()) if self.used.contains(&chain.queue) => {}
             Ok(()) => self.used.push(chain.queue),

@@ -15,7 +15,7 @@ pub mod scsi;
 mod tests;
 
 pub use driver::Driver;
-pub use pci::{Doorbell, DoorbellWatch, PciOptions, RingOptions, VirtioPci, Wiring};
+pub use pci::{Doorbell, DoorbellWatch, PciOptions, QueueClient, RingOptions, VirtioPci, Wiring};
 pub use ring::{Chain, ChainId, LARGEST_QUEUE, MOST_DESCRIPTORS};
 
 use crate::base::{Inspector, ResetKind, State, StateError};

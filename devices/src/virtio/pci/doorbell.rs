@@ -2,7 +2,7 @@
 
 use super::VirtioPci;
 use super::layout::{LEGACY_BAR, MODERN_BAR, NOTIFY_AT, doorbell_step};
-use super::registers::legacy;
+use super::registers::{legacy, status};
 use crate::base::Space;
 use crate::virtio::VirtioDevice;
 
@@ -19,10 +19,42 @@ pub struct Doorbell {
     pub value: Option<u16>,
 }
 
-/// Who wants to know where doorbells are. Called with the function's lock held: a leaf.
+/// Who wants to know where doorbells are that a driver uses. Called with the function's lock held: a leaf.
 pub trait DoorbellWatch: Send + Sync {
     /// These are all that there are from now on.
     fn doorbells_moved(&self, doorbells: &[Doorbell]);
+}
+
+/// A device with queues, as the loops of the host see it.
+///
+/// A loop may also look by itself ([`Self::look`]), again and again, and lets the driver know that it need not tell. Before it
+/// waits it has to [`Self::listen`].
+pub trait QueueClient: Send {
+    /// The driver has rung the doorbell of a queue, and the board has heard it.
+    fn ring(&mut self, queue: u16);
+
+    /// Sees to what the driver has made available and to what has been done, without having been told of it. False: there was
+    /// nothing.
+    fn look(&mut self) -> bool;
+
+    /// The driver has to tell again; and the last [`Self::look`] before it does.
+    fn listen(&mut self) -> bool;
+}
+
+impl<D: VirtioDevice> QueueClient for VirtioPci<D> {
+    fn ring(&mut self, queue: u16) {
+        self.notified(queue);
+    }
+
+    fn look(&mut self) -> bool {
+        self.driver.quiet = true;
+        self.ring_all()
+    }
+
+    fn listen(&mut self) -> bool {
+        self.driver.quiet = false;
+        self.ring_all()
+    }
 }
 
 impl<D: VirtioDevice> VirtioPci<D> {
@@ -47,10 +79,28 @@ impl<D: VirtioDevice> VirtioPci<D> {
         ports.chain(memory).collect()
     }
 
-    /// Tells who wants to know if doorbells have moved.
+    /// Looks at all queues as if the driver had told of them; false: nothing was there to be done.
+    pub(super) fn ring_all(&mut self) -> bool {
+        let before = self.driver.moved;
+        for queue in 0..self.driver.queue_count() {
+            if self.driver.is_live(queue) {
+                self.device.queue_notified(queue, &mut self.driver);
+            }
+        }
+        self.settle();
+        self.driver.moved != before
+    }
+
+    /// Tells who wants to know if doorbells have moved, or are used by a driver now or no longer.
     pub(super) fn follow_doorbells(&mut self) {
         let Some(watch) = &self.watch else { return };
-        let now = self.doorbells();
+        let mut now = Vec::new();
+        if self.status & status::DRIVER_OK != 0 {
+            // Those of the other interface it does not use: should it do so, they are registers like others.
+            let space = if self.driver.is_modern() { Space::Memory } else { Space::Port };
+            now = self.doorbells();
+            now.retain(|doorbell| doorbell.space == space);
+        }
         if now != self.rung {
             watch.doorbells_moved(&now);
             self.rung = now;

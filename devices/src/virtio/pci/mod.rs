@@ -14,7 +14,7 @@ mod registers;
 mod state;
 mod window;
 
-pub use doorbell::{Doorbell, DoorbellWatch};
+pub use doorbell::{Doorbell, DoorbellWatch, QueueClient};
 
 use std::sync::Arc;
 
@@ -151,11 +151,6 @@ impl<D: VirtioDevice> VirtioPci<D> {
         result
     }
 
-    /// The driver has rung the doorbell of a queue, and the board has heard it.
-    pub fn ring(&mut self, queue: u16) {
-        self.notified(queue);
-    }
-
     fn notified(&mut self, queue: u16) {
         if self.driver.is_live(queue) {
             self.device.queue_notified(queue, &mut self.driver);
@@ -194,6 +189,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
         self.driver.features = self.accepted & self.offered;
         // Old drivers use queues before they say that they are ready, and QEMU goes along.
         self.driver.ready = self.status & status::DRIVER_OK != 0 || !self.driver.is_modern();
+        self.follow_doorbells();
     }
 
     fn set_status(&mut self, value: u8) {
@@ -202,11 +198,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
         self.follow_status();
         if started {
             self.device.started(&mut self.driver);
-            for queue in 0..self.driver.queue_count() {
-                if self.driver.is_live(queue) {
-                    self.device.queue_notified(queue, &mut self.driver);
-                }
-            }
+            self.ring_all();
         }
         self.settle();
     }
@@ -368,9 +360,17 @@ impl<D: VirtioStorage> DiskClient for VirtioPci<D> {
 
     fn resume_requests(&mut self) {
         self.with_device(VirtioStorage::resume_requests);
+        if self.watch.is_some() {
+            // The state may be one of a moment when the driver did not need to tell.
+            self.listen();
+        }
     }
 
     fn drain_requests(&mut self) {
+        if self.watch.is_some() {
+            // The loop may not have heard the last doorbell yet. Once it does, it finds nothing.
+            self.listen();
+        }
         self.with_device(VirtioStorage::drain_requests);
     }
 }
@@ -386,7 +386,6 @@ impl<D: VirtioDevice> crate::base::Device for VirtioPci<D> {
             msix.reset();
         }
         self.reset_virtio(Some(kind));
-        self.follow_doorbells();
     }
 
     fn save(&self) -> State {

@@ -95,7 +95,6 @@ impl<D: VirtioDevice> VirtioPci<D> {
         self.queue_select = state.queue_select;
         self.follow_status();
         self.drive_pin();
-        self.follow_doorbells();
         Ok(())
     }
 

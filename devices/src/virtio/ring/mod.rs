@@ -156,11 +156,11 @@ impl Queue {
     }
 
     /// Takes the next chain that the driver has made available. `number` is the queue's own. Without one the driver
-    /// is asked to tell when there is.
-    pub fn pop(&mut self, number: u16, dma: &Dma, features: u64) -> Result<Option<Chain>, RingError> {
+    /// is asked to tell when there is, or (`quiet`) not to.
+    pub fn pop(&mut self, number: u16, dma: &Dma, features: u64, quiet: bool) -> Result<Option<Chain>, RingError> {
         match &mut self.ring {
-            Ring::Split(ring) => ring.pop(&self.area, number, dma, features),
-            Ring::Packed(ring) => ring.pop(&self.area, number, dma, features),
+            Ring::Split(ring) => ring.pop(&self.area, number, dma, features, quiet),
+            Ring::Packed(ring) => ring.pop(&self.area, number, dma, features, quiet),
         }
     }
 

@@ -66,11 +66,14 @@ pub struct Packed {
     /// Entries that were used since the driver was last told, or not. None between two calls of the device.
     #[serde(skip)]
     fresh: u16,
+    /// The driver has been told to say nothing.
+    #[serde(skip)]
+    hushed: bool,
 }
 
 impl Default for Packed {
     fn default() -> Self {
-        Self { next: Place::START, used: Place::START, in_use: 0, fresh: 0 }
+        Self { next: Place::START, used: Place::START, in_use: 0, fresh: 0, hushed: false }
     }
 }
 
@@ -82,7 +85,7 @@ impl Packed {
 
     /// A saved state, if it can be.
     pub fn restored(self, area: &Area) -> Result<Self, String> {
-        let Self { next, used, in_use, fresh: _ } = &self;
+        let Self { next, used, in_use, fresh: _, hushed: _ } = &self;
         if next.index >= area.size || used.index >= area.size {
             return Err("a place is behind the end of the ring".into());
         }
@@ -98,14 +101,18 @@ impl Packed {
         Ok((flags & AVAIL != 0) == self.next.wrap && (flags & USED != 0) != self.next.wrap)
     }
 
-    pub fn pop(&mut self, area: &Area, queue: u16, dma: &Dma, features: u64) -> Result<Option<Chain>, RingError> {
+    pub fn pop(
+        &mut self,
+        area: &Area,
+        queue: u16,
+        dma: &Dma,
+        features: u64,
+        quiet: bool,
+    ) -> Result<Option<Chain>, RingError> {
         if !self.is_available(area, dma)? {
-            if features & feature::EVENT_IDX != 0 {
-                let wrap = if self.next.wrap { event::WRAP } else { 0 };
-                dma.store(area.device, self.next.index | wrap, Ordering::Relaxed)?;
-                dma.store(area.device.wrapping_add(event::FLAGS), event::PLACE, Ordering::Release)?;
-            } else {
-                dma.store(area.device.wrapping_add(event::FLAGS), event::ENABLE, Ordering::Relaxed)?;
+            self.ask(area, dma, features, quiet)?;
+            if quiet {
+                return Ok(None);
             }
             // The driver writes a descriptor and looks at this; here it is the other way round.
             barrier();
@@ -121,6 +128,24 @@ impl Packed {
         self.next = self.next.after(entries, area.size);
         self.in_use += 1;
         Ok(Some(chain))
+    }
+
+    /// Asks the driver to tell of what it makes available next, or not to (`quiet`).
+    fn ask(&mut self, area: &Area, dma: &Dma, features: u64, quiet: bool) -> Result<(), RingError> {
+        let flags = area.device.wrapping_add(event::FLAGS);
+        if quiet {
+            if !self.hushed {
+                dma.store(flags, event::DISABLE, Ordering::Relaxed)?;
+            }
+        } else if features & feature::EVENT_IDX != 0 {
+            let wrap = if self.next.wrap { event::WRAP } else { 0 };
+            dma.store(area.device, self.next.index | wrap, Ordering::Relaxed)?;
+            dma.store(flags, event::PLACE, Ordering::Release)?;
+        } else {
+            dma.store(flags, event::ENABLE, Ordering::Relaxed)?;
+        }
+        self.hushed = quiet;
+        Ok(())
     }
 
     /// The chain that begins at the next place: what is in it, the id of its buffer, and the entries it takes.

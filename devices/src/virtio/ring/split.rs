@@ -11,6 +11,8 @@ use crate::base::Dma;
 
 /// The driver needs no interrupt: a flag of the available ring.
 const NO_INTERRUPT: u16 = 1;
+/// The device needs no notification: a flag of the used ring.
+const NO_NOTIFY: u16 = 1;
 
 /// Offsets in both rings.
 const INDEX: u64 = 2;
@@ -30,6 +32,9 @@ pub struct Split {
     /// Entries up to this one were available when last looked at.
     #[serde(skip)]
     seen: u16,
+    /// The driver may have been told to say nothing, by a flag: it is to be told otherwise.
+    #[serde(skip)]
+    hushed: bool,
 }
 
 impl Area {
@@ -63,15 +68,23 @@ impl Split {
         if self.in_use() > area.size {
             return Err(format!("{} chains are under way in a ring of {}", self.in_use(), area.size));
         }
-        Ok(Self { published: self.used, seen: self.next, ..self })
+        // What the flag was is in RAM only.
+        Ok(Self { published: self.used, seen: self.next, hushed: true, ..self })
     }
 
     fn available_index(area: &Area, dma: &Dma) -> Result<u16, RingError> {
         Ok(dma.load(area.driver.wrapping_add(INDEX), Ordering::Acquire)?)
     }
 
-    pub fn pop(&mut self, area: &Area, queue: u16, dma: &Dma, features: u64) -> Result<Option<Chain>, RingError> {
-        if !self.look(area, dma, features)? {
+    pub fn pop(
+        &mut self,
+        area: &Area,
+        queue: u16,
+        dma: &Dma,
+        features: u64,
+        quiet: bool,
+    ) -> Result<Option<Chain>, RingError> {
+        if !self.look(area, dma, features, quiet)? {
             return Ok(None);
         }
         if self.in_use() >= area.size {
@@ -84,14 +97,13 @@ impl Split {
         Ok(Some(chain))
     }
 
-    /// Whether something is available. If not, the driver is asked to tell.
-    fn look(&mut self, area: &Area, dma: &Dma, features: u64) -> Result<bool, RingError> {
+    /// Whether something is available. If not, the driver is asked to tell, or not to (`quiet`).
+    fn look(&mut self, area: &Area, dma: &Dma, features: u64, quiet: bool) -> Result<bool, RingError> {
         if self.seen != self.next {
             return Ok(true);
         }
         let mut index = Self::available_index(area, dma)?;
-        if index == self.next && features & feature::EVENT_IDX != 0 {
-            dma.store(area.available_event(), self.next, Ordering::Relaxed)?;
+        if index == self.next && self.ask(area, dma, features, quiet)? {
             // The driver writes its index and looks at ours; here it is the other way round.
             barrier();
             index = Self::available_index(area, dma)?;
@@ -102,6 +114,23 @@ impl Split {
         }
         self.seen = index;
         Ok(available != 0)
+    }
+
+    /// Says whether the driver is to tell of what it makes available next. True: it may not have known.
+    fn ask(&mut self, area: &Area, dma: &Dma, features: u64, quiet: bool) -> Result<bool, RingError> {
+        if features & feature::EVENT_IDX != 0 {
+            // It has passed the place of the last time, and tells at none until it is given another.
+            if !quiet {
+                dma.store(area.available_event(), self.next, Ordering::Relaxed)?;
+            }
+            return Ok(!quiet);
+        }
+        if self.hushed != quiet {
+            dma.store(area.device, if quiet { NO_NOTIFY } else { 0 }, Ordering::Relaxed)?;
+            self.hushed = quiet;
+            return Ok(!quiet);
+        }
+        Ok(false)
     }
 
     pub fn unpop(&mut self) {

@@ -3,6 +3,7 @@
 
 mod block;
 mod contract;
+mod doorbells;
 mod flaws;
 mod interrupts;
 mod negotiation;
@@ -13,11 +14,11 @@ use std::sync::{Arc, Mutex};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::block::{BlockOptions, VirtioBlock};
-use super::{PciOptions, RingOptions, VirtioPci, Wiring};
+use super::{Doorbell, DoorbellWatch, PciOptions, QueueClient, RingOptions, VirtioPci, Wiring};
 use crate::backend::block::MemoryBlock;
 use crate::backend::disk::{DiskPort, ErrorPolicy, ErrorReport, ErrorReporter, ScriptedDisk};
 use crate::base::msi::{Msi, MsiSink};
-use crate::base::{BusMaster, Delivery, GuestRam, IoDevice, IrqLine, IrqProbe, Region, lock};
+use crate::base::{BusMaster, Delivery, Device, GuestRam, IoDevice, IrqLine, IrqProbe, Region, Space, lock};
 use crate::pci::{MessagePort, PciFunction};
 
 /// Bytes of RAM. Queue n is at n * 1_0000h + 1_0000h; data from 10_0000h on.
@@ -86,7 +87,19 @@ pub struct Driver {
     pub ram: GuestRam,
     pub pin: IrqProbe,
     pub apics: Arc<Apics>,
+    /// Where doorbells are heard.
+    pub heard: Arc<Heard>,
     pub packed: bool,
+}
+
+/// Takes note of the doorbells that are to be heard.
+#[derive(Default)]
+pub struct Heard(Mutex<Vec<Doorbell>>);
+
+impl DoorbellWatch for Heard {
+    fn doorbells_moved(&self, doorbells: &[Doorbell]) {
+        *lock(&self.0) = doorbells.to_vec();
+    }
 }
 
 pub const PLAIN: PciOptions = PciOptions {
@@ -113,9 +126,10 @@ impl Driver {
         let ram: GuestRam = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM as usize)]).unwrap());
         let (gate, (intx, pin), apics) = (BusMaster::closed(), IrqLine::probed(), Arc::<Apics>::default());
         let messages = MessagePort::new(Arc::clone(&apics) as _, Arc::clone(&ram), gate.clone());
-        let wiring = Wiring { ram: Arc::clone(&ram), gate, intx, messages, watch: None };
+        let heard = Arc::<Heard>::default();
+        let wiring = Wiring { ram: Arc::clone(&ram), gate, intx, messages, watch: Some(Arc::clone(&heard) as _) };
         let function = VirtioPci::new(VirtioBlock::new(port, block), options, wiring);
-        let mut driver = Self { function, medium, disk, ram, pin, apics, packed: false };
+        let mut driver = Self { function, medium, disk, ram, pin, apics, heard, packed: false };
         driver.config_write(0x04, 2, 0x0007);
         driver
     }

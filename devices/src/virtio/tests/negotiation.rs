@@ -2,7 +2,6 @@
 
 use super::rings::legacy_ring;
 use super::*;
-use crate::virtio::Doorbell;
 
 #[test]
 fn drivers_are_offered_what_their_interface_has() {
@@ -203,30 +202,4 @@ fn without_bus_master_enable_the_device_stops() {
     driver.config_write(0x04, 2, 0x0007);
     driver.status(0xf);
     assert_eq!(driver.take_used(&mut ring, 3), Some((0, 513)));
-}
-
-#[test]
-fn doorbells_are_where_the_bars_are() {
-    let mut driver = Driver::new();
-    assert_eq!(driver.function.doorbells(), []);
-    driver.config_write(0x10, 4, 0xc000);
-    driver.config_write(0x20, 4, 0xfe00_0000);
-    let bell = |queue, space, address, value| Doorbell { queue, space, address, value };
-    use crate::base::Space::{Memory, Port};
-    assert_eq!(
-        driver.function.doorbells(),
-        [
-            bell(0, Port, 0xc010, Some(0)),
-            bell(1, Port, 0xc010, Some(1)),
-            bell(0, Memory, 0xfe00_3000, None),
-            bell(1, Memory, 0xfe00_3004, None),
-        ]
-    );
-    driver.config_write(0x04, 2, 0x0005);
-    assert_eq!(driver.function.doorbells().len(), 2);
-    let [mut ring, _] = driver.start(0, 8);
-    driver.request(&mut ring, 0, DATA, 0, 1);
-    driver.function.ring(0);
-    assert_eq!(driver.take_used(&mut ring, 3), Some((0, 513)), "rung by the board");
-    driver.function.ring(7);
 }
