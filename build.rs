@@ -21,8 +21,11 @@ const SOURCE: &str = "tests/guest";
 const ROM_SOURCE: &str = "src/boot/roms";
 
 /// The programs, and the root file of each.
-const PROGRAMS: [(&str, &str); 2] =
-    [("tour", "tests/guest/src/bin/tour/main.rs"), ("bench", "tests/guest/src/bin/bench.rs")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("tour", "tests/guest/src/bin/tour/main.rs"),
+    ("bench", "tests/guest/src/bin/bench.rs"),
+    ("disk", "tests/guest/src/bin/disk/main.rs"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for part in ["src", "guest.ld"] {

@@ -10,6 +10,8 @@ pub struct Options {
     pub runs: usize,
     /// Whether the boots of Linux are measured, in this many rounds.
     pub linux: Option<usize>,
+    /// Whether disks are measured, in this many rounds.
+    pub disks: Option<usize>,
     /// Names, or parts of them; empty for all.
     only: Vec<String>,
     /// Where the samples go.
@@ -42,6 +44,12 @@ impl Options {
                     .help(
                         "Measure boots of Linux, in so many rounds (needs resources/test-kernel/build.sh to have run)",
                     ),
+                Arg::new("disks")
+                    .long("disks")
+                    .num_args(0..=1)
+                    .value_parser(value_parser!(u16).range(1..))
+                    .default_missing_value("3")
+                    .help("Measure disks, in so many rounds, beside fio if it is installed"),
                 Arg::new("json")
                     .long("json")
                     .value_parser(value_parser!(PathBuf))
@@ -53,6 +61,7 @@ impl Options {
         Self {
             runs: matches.get_one::<u16>("runs").copied().unwrap_or(1).into(),
             linux: matches.get_one::<u16>("linux").copied().map(usize::from),
+            disks: matches.get_one::<u16>("disks").copied().map(usize::from),
             only: matches.get_many("only").into_iter().flatten().cloned().collect(),
             json: matches.get_one::<PathBuf>("json").cloned().unwrap_or_default(),
             check: matches.get_flag("check"),

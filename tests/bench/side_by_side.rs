@@ -1,12 +1,13 @@
 //! Benchmarks: natoma beside QEMU, and beside a program that makes the same KVM calls and does nothing else.
 //!
-//! `cargo bench --bench side-by-side` builds natoma for release, runs everything but the boots of Linux, prints a table
+//! `cargo bench --bench side-by-side` builds natoma for release, runs everything but disks and boots of Linux, prints a table
 //! and writes it with all samples to `target/bench/side-by-side.json`; `-- --help` shows what can be chosen.
 //! `docs/benchmarks.md` says what is measured and how, and what came out.
 //!
 //! The three are run in turn, round after round, so that what else the host does meets all of them.
 
 mod bare;
+mod disks;
 mod exits;
 mod linux;
 mod memory;
@@ -57,7 +58,7 @@ fn measure() -> Result<bool> {
     }
     let monitors = Monitors::find()?;
     let mut report = Report::new(&monitors);
-    for group in [start::measure, exits::measure, memory::measure, linux::measure] {
+    for group in [start::measure, exits::measure, memory::measure, linux::measure, disks::measure] {
         group(&monitors, &options, &mut report)?;
     }
     report.write(&options.json)?;
