@@ -15,6 +15,7 @@ mod device;
 mod disk;
 mod floppy;
 mod ide;
+mod io_thread;
 mod isa;
 mod memory;
 mod numa;
@@ -40,6 +41,7 @@ pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use disk::DiskBlocks;
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
 pub use ide::{IDE_BUSES, IDE_PLACES, IdeDrive};
+pub use io_thread::IoThread;
 pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};
 pub use numa::NumaConfig;
@@ -94,6 +96,8 @@ pub struct MachineConfig {
     pub chardevs: Vec<Chardev>,
     /// Drives of the host, in the order in which they were defined. Ids are unique, and each has at most one user.
     pub drives: Vec<Drive>,
+    /// Threads that serve the queues of devices, in the order in which they were defined. Ids are unique.
+    pub io_threads: Vec<IoThread>,
     /// The floppy controller and its drives.
     pub fdc: FdcConfig,
     /// The disks and CD drives of the IDE controller that no `-device` makes: [`DeviceConfig::IdeHd`] and

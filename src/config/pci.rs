@@ -68,6 +68,19 @@ impl PciDevice {
         chardevs.iter().filter_map(Option::as_deref)
     }
 
+    /// Id of the thread that serves its queues.
+    pub fn io_thread(&self) -> Option<&str> {
+        match &self.function {
+            PciFunction::VirtioBlk(disk) => disk.io_thread.as_deref(),
+            PciFunction::VirtioScsi(host) => host.io_thread.as_deref(),
+            PciFunction::PciBridge(_)
+            | PciFunction::PciSerial(_)
+            | PciFunction::PvpanicPci(_)
+            | PciFunction::PciTestdev(_)
+            | PciFunction::I6300esb => None,
+        }
+    }
+
     /// Id of the drive of the host that it uses.
     pub fn drive(&self) -> Option<&str> {
         match &self.function {

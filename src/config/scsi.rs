@@ -12,6 +12,8 @@ pub struct VirtioScsi {
     pub virtio: VirtioOptions,
     /// Name of its SCSI bus, by which devices refer to it.
     pub scsi_bus: String,
+    /// Id of the thread that serves its queues; `None`: the main loop does.
+    pub io_thread: Option<String>,
     /// Number of request queues, 1 to 1021; `None`: one for each processor.
     pub queues: Option<u16>,
     /// Entries of each queue: a power of two, 4 to 1024.
@@ -37,6 +39,7 @@ impl VirtioScsi {
         Self {
             virtio: VirtioOptions::default(),
             scsi_bus: scsi_bus.into(),
+            io_thread: None,
             queues: None,
             queue_size: 256,
             seg_max_adjust: true,

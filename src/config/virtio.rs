@@ -54,6 +54,8 @@ pub struct VirtioOptions {
     pub packed: bool,
     /// The reset of a single queue is offered.
     pub queue_reset: bool,
+    /// Its doorbells are heard without an exit of the processor that rings, where the accelerator can.
+    pub ioeventfd: bool,
 }
 
 impl Default for VirtioOptions {
@@ -70,6 +72,7 @@ impl Default for VirtioOptions {
             notify_on_empty: true,
             packed: false,
             queue_reset: true,
+            ioeventfd: true,
         }
     }
 }
@@ -82,6 +85,8 @@ pub struct VirtioBlk {
     pub virtio: VirtioOptions,
     /// Id of the drive of the host with its contents.
     pub drive: String,
+    /// Id of the thread that serves its queues; `None`: the main loop does.
+    pub io_thread: Option<String>,
     /// Serial number, up to 20 bytes.
     pub serial: String,
     /// Place in the boot order.
@@ -115,6 +120,7 @@ impl VirtioBlk {
         Self {
             virtio: VirtioOptions::default(),
             drive: drive.into(),
+            io_thread: None,
             serial: String::new(),
             bootindex: None,
             queues: None,

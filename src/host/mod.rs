@@ -3,6 +3,7 @@
 pub mod block;
 pub mod channel;
 pub mod chardev;
+pub mod io_thread;
 pub mod process;
 pub mod terminal;
 

@@ -5,6 +5,7 @@ pub mod chips;
 pub mod control;
 pub mod cpuid;
 pub mod disassembly;
+pub mod doorbell;
 pub mod fallback;
 pub mod inspect;
 pub mod irq;

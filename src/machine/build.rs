@@ -123,7 +123,7 @@ fn assemble(
     mailbox: &Arc<Mailbox>,
     backends: &dyn Backends,
 ) -> Result<Assembly> {
-    let Ground { layout, ram, reserved, slots, shadow, flash, clockwork, irqs, chips, messages } = ground;
+    let Ground { layout, ram, reserved, slots, shadow, flash, clockwork, irqs, chips, messages, doorbells } = ground;
     let queue = clockwork.queue();
     let (rtc_queue, epoch, rtc_is_own) = rtc_time::source(&config.rtc, &queue);
     let topology = Topology::new(&config.smp)?;
@@ -135,6 +135,7 @@ fn assemble(
         system: Arc::clone(mailbox) as _,
         chips,
         messages,
+        doorbells,
         queue: queue.clone(),
         rtc: (rtc_queue.clone(), epoch),
         cmos: cmos::Inputs {

@@ -15,6 +15,7 @@ use crate::config::{
     OptionGroup, Smp,
 };
 use crate::host::chardev::{Breaks, Chardevs, Ringbufs};
+use crate::host::io_thread::IoThread;
 use crate::host::process;
 use crate::kvm::control::VcpuThread;
 use crate::kvm::cpuid::{self, HostCpu};
@@ -23,7 +24,7 @@ use crate::monitor::drives::DriveInfo;
 use crate::monitor::input::Input;
 use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::qom::Qom;
-use crate::monitor::{Command, Control, Cpu, MediumChange, View};
+use crate::monitor::{Command, Control, Cpu, IoThreadInfo, MediumChange, View};
 
 /// What monitors may know, and how they reach the main loop.
 pub struct MonitorControl {
@@ -35,6 +36,7 @@ pub struct MonitorControl {
     uses_kvm: bool,
     memory_size: u64,
     memory_backends: Vec<MemoryBackend>,
+    io_threads: OnceLock<Vec<IoThreadInfo>>,
     numa: NumaConfig,
     breaks: Breaks,
     qom: OnceLock<Qom>,
@@ -60,6 +62,7 @@ impl MonitorControl {
             uses_kvm: config.platform.accel == Accel::Kvm,
             memory_size: config.memory.size(),
             memory_backends: config.memory.ram.iter().chain(&config.memory.spare).cloned().collect(),
+            io_threads: OnceLock::new(),
             numa: config.numa.clone(),
             breaks: chardevs.breaks(),
             qom: OnceLock::new(),
@@ -81,6 +84,12 @@ impl MonitorControl {
         if let Some(host) = machine.host_cpu() {
             self.host_cpu.get_or_init(|| host);
         }
+    }
+
+    /// The threads that serve queues.
+    pub fn set_io_threads(&self, threads: &[IoThread]) {
+        let describe = |thread: &IoThread| IoThreadInfo { config: thread.config().clone(), thread_id: thread.id() };
+        self.io_threads.get_or_init(|| threads.iter().map(describe).collect());
     }
 
     fn inspection(&self) -> Result<&Inspection> {
@@ -176,6 +185,10 @@ impl Control for MonitorControl {
 
     fn memory_backends(&self) -> &[MemoryBackend] {
         &self.memory_backends
+    }
+
+    fn io_threads(&self) -> &[IoThreadInfo] {
+        self.io_threads.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     fn numa(&self) -> &NumaConfig {

@@ -10,10 +10,11 @@ use super::guest_time::GuestTime;
 use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
-use super::pc::{Board, DiskWatch};
+use super::pc::Board;
 use super::qom::Paths;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
+use crate::host::io_thread::LoopWork;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::VcpuThread;
 use crate::kvm::cpuid::HostCpu;
@@ -177,9 +178,9 @@ impl Machine {
         self.time.runner().into_iter().chain(self.rtc_timers.clone())
     }
 
-    /// The disks that the main loop has to listen to.
-    pub(super) fn disks(&self) -> impl Iterator<Item = Arc<Mutex<DiskWatch>>> {
-        self.board.disk_watches().map(|watch| Arc::new(Mutex::new(watch)))
+    /// What the thread `io_thread`, or the main loop, does for devices.
+    pub(super) fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
+        self.board.loop_work(io_thread)
     }
 
     /// Stops the processors and guest time.

@@ -15,6 +15,7 @@ use crate::config::{Accel, Catalogue, MachineConfig};
 use crate::host::Opened;
 use crate::host::block::Blocks;
 use crate::host::chardev::{Chardevs, Quit, Subscriber};
+use crate::host::io_thread::IoThread;
 use crate::host::process::Process;
 use crate::logging;
 
@@ -55,9 +56,13 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     for timers in machine.timers() {
         events.add_subscriber(timers);
     }
-    for disk in machine.disks() {
-        events.add_subscriber(disk);
+    for subscriber in machine.loop_work(None).subscribers {
+        events.add_subscriber(subscriber);
     }
+    let start = |thread| IoThread::start(thread, machine.loop_work(Some(&thread.id)), config.identity.debug_threads);
+    // They end before the machine.
+    let io_threads = config.io_threads.iter().map(start).collect::<Result<Vec<_>>>()?;
+    control.set_io_threads(&io_threads);
     events.add_subscriber(Arc::new(Mutex::new(signals)));
     events.add_subscriber(Arc::new(Mutex::new(Bell(Arc::clone(&mailbox)))));
     for subscriber in chardevs.subscribers() {

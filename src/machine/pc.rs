@@ -6,6 +6,7 @@
 pub mod chips;
 mod disks;
 mod dma;
+pub mod doorbells;
 mod flash;
 mod floppy;
 mod fw_cfg;
@@ -50,9 +51,9 @@ use devices::serial::{PortEnd, Uart};
 use devices::vmware::VmPort;
 
 use self::chips::{Chips, InterruptControllers};
-pub use self::disks::DiskWatch;
 use self::disks::Disks;
 use self::dma::IsaDma;
+use self::doorbells::DoorbellHost;
 use self::fw_cfg::LastingOrder;
 pub use self::ide::DiskGeometries;
 use self::power::Power;
@@ -87,6 +88,8 @@ pub struct Foundation<'a> {
     pub chips: Chips,
     /// Takes the messages of PCI functions.
     pub messages: Arc<dyn MsiSink>,
+    /// Hears doorbells of functions, if there is something that does.
+    pub doorbells: Option<Arc<dyn DoorbellHost>>,
     /// Guest-virtual time.
     pub queue: TimerQueue,
     /// The clock of the RTC, and the date in nanoseconds since 1970 when it shows 0.
@@ -141,6 +144,8 @@ pub struct Board {
     ram: GuestRam,
     /// Where their messages go.
     messages: Arc<dyn MsiSink>,
+    /// Hears their doorbells.
+    doorbells: Option<Arc<dyn DoorbellHost>>,
     /// Bridges, and the buses behind them, whose slots they want to know.
     bridges: Vec<(Shared<PciBridge>, Arc<PciBus>)>,
     /// Ports of serial cards, which timers know only as long as somebody has them.
@@ -159,7 +164,7 @@ impl Board {
     /// # Errors
     /// A character device can't be had, or a place on a bus is taken.
     pub fn new(foundation: Foundation<'_>, config: &MachineConfig, backends: &dyn Backends) -> Result<Self> {
-        let Foundation { ram, irqs, shadow, system, chips, messages, queue, rtc, cmos, cpus } = foundation;
+        let Foundation { ram, irqs, shadow, system, chips, messages, doorbells, queue, rtc, cmos, cpus } = foundation;
         let (ports, memory) = (Arc::new(Bus::new(Space::Port)), Arc::new(Bus::new(Space::Memory)));
         let gsis: Vec<_> = (0..GSIS).map(|gsi| IrqInput::new(Arc::clone(&irqs), gsi)).collect();
         let router = PirqRouter::new(std::array::from_fn(|irq| gsis.get(irq).cloned()));
@@ -187,6 +192,7 @@ impl Board {
             dma: IsaDma::new(&ram),
             ram,
             messages,
+            doorbells,
             bridges: Vec::new(),
             port_ends: Vec::new(),
             acpi: acpi::Devices::default(),

@@ -49,6 +49,9 @@ pub fn objects(config: &MachineConfig, board: &Board) -> Qom {
         let properties = properties.into_iter().filter(|(_, value)| !value.is_null());
         qom.add(&path, &driver, realized().into_iter().chain(properties));
     }
+    for thread in &config.io_threads {
+        qom.add(&format!("/objects/{}", thread.id), "iothread", virtio::io_thread(thread));
+    }
     for chardev in &config.chardevs {
         qom.add(&format!("/chardevs/{}", chardev.id), "chardev", []);
     }

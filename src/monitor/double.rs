@@ -12,8 +12,10 @@ use super::drives::{DriveInfo, Removable, TrayInfo};
 use super::input::{Input, InputEvent, Mouse};
 use super::pci::{BarInfo, BridgeInfo, MemoryBar, PciFunctionInfo};
 use super::qom::Qom;
-use super::{Command, Control, Cpu, MediumChange, View};
-use crate::config::{CpuModel, CpuProperty, DeviceProperty, DeviceType, MemoryBackend, NumaConfig, OptionGroup};
+use super::{Command, Control, Cpu, IoThreadInfo, MediumChange, View};
+use crate::config::{
+    CpuModel, CpuProperty, DeviceProperty, DeviceType, IoThread, MemoryBackend, NumaConfig, OptionGroup,
+};
 
 pub struct Machine {
     pub requests: Mutex<Vec<Command>>,
@@ -25,6 +27,7 @@ pub struct Machine {
     devices: Vec<DeviceType>,
     options: Vec<OptionGroup>,
     memory: Vec<MemoryBackend>,
+    io_threads: Vec<IoThreadInfo>,
     numa: NumaConfig,
 }
 
@@ -43,6 +46,10 @@ impl Default for Machine {
             options: vec![OptionGroup { name: "machine", parameters: vec![property.clone()] }],
             devices: vec![DeviceType { name: "isa-debug-exit", properties: vec![property] }],
             memory: vec![MemoryBackend::anonymous("pc.ram", 1 << 20)],
+            io_threads: vec![IoThreadInfo {
+                config: IoThread { poll_grow: 3, ..IoThread::new("iothread0") },
+                thread_id: 1234,
+            }],
             numa: NumaConfig { memory: vec![512 << 10; 2], cpus: vec![0, 1], distances: Vec::new() },
         }
     }
@@ -123,6 +130,10 @@ impl Control for Machine {
 
     fn memory_backends(&self) -> &[MemoryBackend] {
         &self.memory
+    }
+
+    fn io_threads(&self) -> &[IoThreadInfo] {
+        &self.io_threads
     }
 
     fn numa(&self) -> &NumaConfig {

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::commands::{Context, unknown};
 use super::drives::DriveInfo;
-use super::{View, hardware, input, missing, objects, pci};
-use crate::config::MemoryBackend;
+use super::{IoThreadInfo, View, hardware, input, missing, objects, pci};
+use crate::config::{IoThread, MemoryBackend};
 
 /// One item.
 struct Item {
@@ -20,6 +20,7 @@ const ITEMS: &[Item] = &[
     Item { name: "block", help: "the drives and what is in them", tell: drives },
     Item { name: "chardev", help: "the character devices", tell: chardevs },
     Item { name: "cpus", help: "the virtual CPUs", tell: |context, _| Ok(hardware::cpus(context)) },
+    Item { name: "iothreads", help: "the threads that serve queues of devices", tell: io_threads },
     Item {
         name: "irq",
         help: "how often interrupts came",
@@ -133,6 +134,18 @@ fn memory_backends(context: &mut Context<'_>, _: &[&str]) -> Result<String> {
         )
     };
     Ok(context.machine.memory_backends().iter().map(describe).collect())
+}
+
+fn io_threads(context: &mut Context<'_>, _: &[&str]) -> Result<String> {
+    let describe = |thread: &IoThreadInfo| {
+        let IoThreadInfo { config: IoThread { id, poll_max_ns, poll_grow, poll_shrink, aio_max_batch }, thread_id } =
+            thread;
+        format!(
+            "{id}:\n  thread_id={thread_id}\n  poll-max-ns={poll_max_ns}\n  poll-grow={poll_grow}\n  \
+             poll-shrink={poll_shrink}\n  aio-max-batch={aio_max_batch}\n"
+        )
+    };
+    Ok(context.machine.io_threads().iter().map(describe).collect())
 }
 
 fn numa(context: &mut Context<'_>, _: &[&str]) -> Result<String> {

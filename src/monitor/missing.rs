@@ -74,7 +74,6 @@ const ITEMS: &[(&str, &str)] = &[
     ("capture", SOUND),
     ("dump", "natoma can't write crash dumps yet: use pmemsave"),
     ("hotpluggable-cpus", "machine does not support hot-plugging CPUs"),
-    ("iothreads", "natoma has no I/O threads"),
     ("jit", "the processors are the host's own: nothing is translated"),
     ("mem", "natoma does not walk page tables: use gva2gpa for an address"),
     ("migrate", MIGRATION),

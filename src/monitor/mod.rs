@@ -32,8 +32,8 @@ use self::input::Input;
 use self::pci::PciFunctionInfo;
 use self::qom::Qom;
 use crate::config::{
-    Actions, CpuModel, CpuProperty, DeviceType, MemoryBackend, NumaConfig, OptionGroup, PanicAction, RebootAction,
-    ShutdownAction, WatchdogAction,
+    Actions, CpuModel, CpuProperty, DeviceType, IoThread, MemoryBackend, NumaConfig, OptionGroup, PanicAction,
+    RebootAction, ShutdownAction, WatchdogAction,
 };
 
 /// What a monitor can ask of the machine.
@@ -193,6 +193,15 @@ pub struct Cpu {
     pub thread: u32,
 }
 
+/// A thread that serves queues of devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoThreadInfo {
+    /// What it was made from.
+    pub config: IoThread,
+    /// The kernel's number of the thread.
+    pub thread_id: i32,
+}
+
 /// The machine, as a monitor sees it.
 pub trait Control: Send + Sync {
     /// Asks for something. The main loop sees to it, and then calls [`HumanMonitor::settle`].
@@ -263,6 +272,9 @@ pub trait Control: Send + Sync {
 
     /// What RAM consists of, and backends that nothing uses.
     fn memory_backends(&self) -> &[MemoryBackend];
+
+    /// The threads that serve queues of devices.
+    fn io_threads(&self) -> &[IoThreadInfo];
 
     /// The NUMA nodes.
     fn numa(&self) -> &NumaConfig;

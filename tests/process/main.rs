@@ -2,6 +2,7 @@
 //! runs the program. The guest is never started (`-S`) or is the built-in one, so no kernel is needed.
 
 mod chardevs;
+mod disks;
 mod endings;
 mod monitor;
 mod qmp;

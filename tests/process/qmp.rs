@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::tools::{Guard, LIMIT, has_kvm, natoma, wait_until};
 
 /// A line-wise conversation.
-struct Client(BufReader<UnixStream>);
+pub struct Client(BufReader<UnixStream>);
 
 impl Client {
     fn new(stream: UnixStream) -> Self {
@@ -18,7 +18,7 @@ impl Client {
     }
 
     /// Connects once there is a server.
-    fn connect(path: &Path) -> Self {
+    pub fn connect(path: &Path) -> Self {
         let mut stream = None;
         wait_until("a server", || {
             stream = UnixStream::connect(path).ok();
@@ -38,7 +38,7 @@ impl Client {
         Self::new(stream.unwrap().0)
     }
 
-    fn say(&mut self, text: &str) {
+    pub fn say(&mut self, text: &str) {
         writeln!(self.0.get_mut(), "{text}").unwrap();
     }
 
@@ -48,7 +48,7 @@ impl Client {
         line.trim_end().to_owned()
     }
 
-    fn message(&mut self) -> Value {
+    pub fn message(&mut self) -> Value {
         let line = self.hear();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// The greeting and the negotiation.
-    fn negotiate(&mut self) {
+    pub fn negotiate(&mut self) {
         assert!(self.message()["QMP"]["version"]["qemu"]["major"].is_u64());
         assert_eq!(self.execute("qmp_capabilities"), json!({ "return": {} }));
     }

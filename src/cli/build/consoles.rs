@@ -3,6 +3,7 @@
 use super::block::Drives;
 use super::chardev::{self, ShortForm};
 use super::device::{self, Globals, Taken};
+use super::io_threads;
 use super::scsi;
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::settings::Settings;
@@ -132,6 +133,7 @@ pub fn build(
                 let mut chardevs = device.chardevs();
                 chardevs.try_for_each(|id| builder.reference(id, device.driver(), &given.origin))?;
                 device.drive().iter().try_for_each(|id| drives.reference(id, &given.origin))?;
+                device.io_thread().iter().try_for_each(|id| io_threads::reference(settings, id, &given.origin))?;
             }
         }
     }

@@ -33,12 +33,11 @@ pub fn build(settings: &Settings, smp: &Smp) -> Result<MemoryConfig, UsageError>
     };
 
     let mut spare: Vec<MemoryBackend> = Vec::new();
-    for object in settings.all("object") {
-        let backend = backend(object, &defaults)?;
-        if spare.iter().any(|other| other.id == backend.id) {
-            return Err(object.origin.error(format_args!("there are two objects with the id '{}'", backend.id)));
-        }
-        spare.push(backend);
+    let is_backend = |object: &&Occurrence| {
+        object.list().and_then(|list| list.variant).is_none_or(|variant| variant.starts_with("memory-backend-"))
+    };
+    for object in settings.all("object").filter(is_backend) {
+        spare.push(backend(object, &defaults)?);
     }
 
     let m = settings.merged("m");

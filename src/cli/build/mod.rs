@@ -9,6 +9,7 @@ mod cpu;
 mod device;
 mod disk;
 mod ide;
+mod io_threads;
 mod log;
 mod machine;
 mod memory;
@@ -69,6 +70,7 @@ pub fn machine(
             named.map(|(device, index)| format!("-device {device},acpi-index={index}: not used, as there is no ACPI")),
         );
     }
+    check_objects(settings)?;
     let mut memory = memory::build(settings, &smp)?;
     let numa = numa::build(settings, &smp, &mut memory)?;
     Ok(MachineConfig {
@@ -82,6 +84,7 @@ pub fn machine(
         rtc: rtc::build(settings, &globals)?,
         chardevs: consoles.chardevs,
         drives: drives.drives,
+        io_threads: io_threads::build(settings)?,
         fdc: drives.fdc,
         ide: drives.ide,
         pflash: drives.pflash,
@@ -95,6 +98,19 @@ pub fn machine(
         run,
         log: log::build(settings, environment.read_file)?,
     })
+}
+
+/// Checks that no two objects have the same name.
+fn check_objects(settings: &Settings) -> Result<(), UsageError> {
+    let mut ids = Vec::new();
+    for object in settings.all("object") {
+        let Some(id) = object.list().and_then(|list| list.text("id")) else { continue };
+        if ids.contains(&id) {
+            return Err(object.origin.error(format_args!("there are two objects with the id '{id}'")));
+        }
+        ids.push(id);
+    }
+    Ok(())
 }
 
 /// Checks a name that other options refer to: QEMU's rule is letters, digits, `-`, `.` and `_`, beginning with a letter.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::disk;
 use super::ide::Media;
+use super::{disk, virtio};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
@@ -15,7 +15,7 @@ const LAST_TARGET: u8 = 0xff;
 const LAST_LUN: u16 = 0x3fff;
 
 /// Reads a host. Its bus has no name yet: [`Buses::add`] gives it one.
-pub fn host(given: &Occurrence, list: &KeyValues, virtio: VirtioOptions) -> Result<VirtioScsi, UsageError> {
+pub fn host(given: &Occurrence, list: &KeyValues, options: VirtioOptions) -> Result<VirtioScsi, UsageError> {
     let usual = VirtioScsi::new("");
     let queue_size = list.number("virtqueue_size").unwrap_or(usual.queue_size);
     if !queue_size.is_power_of_two() {
@@ -29,7 +29,8 @@ pub fn host(given: &Occurrence, list: &KeyValues, virtio: VirtioOptions) -> Resu
     }
     let flag = |key: &str, usual: bool| list.flag(key).unwrap_or(usual);
     Ok(VirtioScsi {
-        virtio,
+        io_thread: virtio::io_thread(given, list, &options)?,
+        virtio: options,
         queues: queues.flatten(),
         queue_size,
         seg_max_adjust: flag("seg_max_adjust", usual.seg_max_adjust),

@@ -1,6 +1,6 @@
 //! `-device` for virtio devices.
 
-use super::{disk, scsi};
+use super::{check_id, disk, scsi};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
@@ -73,12 +73,27 @@ pub fn options(given: &Occurrence, interface: VirtioInterface, list: &KeyValues)
         notify_on_empty: flag("notify_on_empty", usual.notify_on_empty),
         packed: flag("packed", usual.packed),
         queue_reset: flag("queue_reset", usual.queue_reset),
+        ioeventfd: flag("ioeventfd", usual.ioeventfd),
     })
+}
+
+/// The thread that is to serve a device's queues.
+///
+/// # Errors
+/// It would not hear of them.
+pub fn io_thread(given: &Occurrence, list: &KeyValues, virtio: &VirtioOptions) -> Result<Option<String>, UsageError> {
+    match list.text("iothread") {
+        Some(_) if !virtio.ioeventfd => {
+            Err(given.origin.error("a thread hears of a queue by ioeventfd: leave ioeventfd=off out, or iothread"))
+        }
+        id => id.map(|id| check_id(&given.origin, id).map(str::to_owned)).transpose(),
+    }
 }
 
 fn block(given: &Occurrence, list: &KeyValues, virtio: VirtioOptions) -> Result<VirtioBlk, UsageError> {
     let error = |message: &str| given.origin.error(message);
     let usual = VirtioBlk::new(disk::contents(list, &given.origin)?);
+    let io_thread = io_thread(given, list, &virtio)?;
     let queue_size = list.number("queue-size").unwrap_or(usual.queue_size);
     if !queue_size.is_power_of_two() {
         return Err(error("queue-size has to be a power of two from 4 to 1024"));
@@ -89,6 +104,7 @@ fn block(given: &Occurrence, list: &KeyValues, virtio: VirtioOptions) -> Result<
     }
     Ok(VirtioBlk {
         virtio,
+        io_thread,
         serial: disk::text(list, &given.origin, "serial", 20)?.unwrap_or_default(),
         bootindex: list.number("bootindex"),
         queues,

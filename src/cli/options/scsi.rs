@@ -2,7 +2,7 @@
 
 use super::disk;
 use super::pci::pci_keys;
-use super::virtio::virtio_keys;
+use super::virtio::{IOTHREAD_OF_DEVICE, virtio_keys};
 use crate::cli::keyval::{Key, Kind, Variant};
 
 const HOST_KEYS: &[Key] = virtio_keys![
@@ -21,7 +21,7 @@ const HOST_KEYS: &[Key] = virtio_keys![
     ),
     Key::new("hotplug", Kind::Flag, "the driver is told of units that come and go (default on)"),
     Key::new("param_change", Kind::Flag, "the driver is told of units that change (default on)"),
-    Key::missing("iothread", &[], "its commands are taken by the processor that gives them: leave it out"),
+    IOTHREAD_OF_DEVICE,
 ];
 
 /// A host.

@@ -27,6 +27,7 @@ macro_rules! virtio_keys {
             Key::new("any_layout", Kind::Flag, "offer legacy drivers any split into descriptors (default on)"),
             Key::new("notify_on_empty", Kind::Flag, "offer legacy drivers an interrupt when a queue is empty (default on)"),
             Key::new("page-per-vq", Kind::Flag, "give the doorbell of each queue a page of its own (default off)"),
+            Key::new("ioeventfd", Kind::Flag, "hear doorbells without an exit of the processor that rings (default on)"),
             Key::missing("iommu_platform", &["off"], "natoma has no IOMMU, so that a device can't be behind one: leave it out"),
             Key::missing("ats", &["off"], "natoma has no IOMMU whose translations a device could ask for: leave it out"),
             Key::missing("aer", &["off"], "error reporting is of PCI Express, which this machine does not have: leave it out"),
@@ -43,8 +44,13 @@ pub(super) use virtio_keys;
 
 const SECTORS: Kind = Kind::Number(1, 0x3f_ffff);
 
+/// Who serves the queues of a device.
+pub const IOTHREAD_OF_DEVICE: Key =
+    Key::new("iothread", Kind::Text("ID"), "the -object iothread that serves its queues (default: the main loop does)");
+
 const BLOCK_KEYS: &[Key] = virtio_keys![
     disk::DRIVE_OF_DISK,
+    IOTHREAD_OF_DEVICE,
     Key::new("serial", Kind::Text("TEXT"), "serial number, up to 20 characters (default: none)"),
     disk::BOOTINDEX,
     Key::new("num-queues", Kind::Number(1, 0xffff), "number of queues, up to 1024 (default: one for each processor)"),
@@ -83,4 +89,34 @@ pub const VIRTIO_BLK_NON_TRANSITIONAL: Variant = Variant {
     name: "virtio-blk-pci-non-transitional",
     help: "a virtio disk, for drivers of virtio 1",
     keys: BLOCK_KEYS,
+};
+
+/// A thread that serves queues.
+pub const IOTHREAD: Variant = Variant {
+    name: "iothread",
+    help: "a thread that serves the queues of virtio devices",
+    keys: &[
+        Key::new(
+            "poll-max-ns",
+            Kind::Number(0, i64::MAX as u64),
+            "longest time for which it looks for more to do before it sleeps; 0: it does not (default 32768)",
+        ),
+        Key::new(
+            "poll-grow",
+            Kind::Number(0, i64::MAX as u64),
+            "by what that time grows when it was too short (default 0: by 2)",
+        ),
+        Key::new(
+            "poll-shrink",
+            Kind::Number(0, i64::MAX as u64),
+            "by what it shrinks when the longest was too short (default 0: to nothing)",
+        ),
+        Key::new(
+            "aio-max-batch",
+            Kind::Number(0, i64::MAX as u64),
+            "told by monitors, and without effect: all that a device makes together goes to the host together (default 0)",
+        ),
+        Key::missing("thread-pool-min", &["0"], "a drive starts workers when it needs them: leave it out"),
+        Key::missing("thread-pool-max", &["64"], "a drive has 64 workers at most: leave it out"),
+    ],
 };

@@ -26,7 +26,7 @@ fn a_disk_has_qemus_properties() {
     assert_eq!(disk("-device virtio-blk-pci,drive=d"), VirtioBlk::new("d"));
     let full = disk(
         "-device virtio-blk-pci,drive=d,serial=S1,bootindex=2,num-queues=4,queue-size=128,vectors=0,packed=on,\
-         event_idx=off,indirect_desc=off,any_layout=off,notify_on_empty=off,queue_reset=off,page-per-vq=on,\
+         event_idx=off,ioeventfd=off,indirect_desc=off,any_layout=off,notify_on_empty=off,queue_reset=off,page-per-vq=on,\
          disable-legacy=on,logical_block_size=4k,physical_block_size=8k,min_io_size=16k,opt_io_size=64k,write-cache=off,\
          config-wce=off,discard=off,discard_granularity=64k,max-discard-sectors=100,write-zeroes=off,\
          max-write-zeroes-sectors=200,cyls=10,heads=4,secs=32,seg-max-adjust=off",
@@ -43,10 +43,12 @@ fn a_disk_has_qemus_properties() {
         notify_on_empty: false,
         packed: true,
         queue_reset: false,
+        ioeventfd: false,
     };
     let expected = VirtioBlk {
         virtio,
         drive: "d".into(),
+        io_thread: None,
         serial: "S1".into(),
         bootindex: Some(2),
         queues: Some(4),
@@ -124,6 +126,35 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
     ] {
         let error = error(line);
+        assert!(error.contains(why), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_thread_serves_a_disk() {
+    let line = "-nodefaults -object iothread,id=t -object iothread,id=u,poll-max-ns=0,poll-grow=3,poll-shrink=4,aio-max-batch=5 \
+                -object memory-backend-ram,id=m,size=1M -drive if=none,id=d,file=/i -device virtio-blk-pci,drive=d,iothread=u";
+    let config = machine(line);
+    let [DeviceConfig::Pci(device)] = &config.devices[..] else { panic!("{:?}", config.devices) };
+    assert_eq!(device.io_thread(), Some("u"));
+    let u = IoThread { id: "u".into(), poll_max_ns: 0, poll_grow: 3, poll_shrink: 4, aio_max_batch: 5 };
+    assert_eq!(config.io_threads, [IoThread::new("t"), u]);
+    assert_eq!(config.memory.spare.len(), 1);
+
+    const DISK: &str = "-drive if=none,id=d,file=/i -device virtio-blk-pci,drive=d";
+    for (line, why) in [
+        (format!("{DISK},iothread=t"), "iothread=t: there is no such thread: define it with -object iothread,id=t"),
+        (format!("-object memory-backend-ram,id=t,size=1M {DISK},iothread=t"), "iothread=t: there is no such thread"),
+        (format!("-object iothread,id=t {DISK},iothread=t,ioeventfd=off"), "a thread hears of a queue by ioeventfd"),
+        ("-object iothread".into(), "'id' is missing"),
+        ("-object iothread,id=t,size=1M".into(), "size"),
+        (
+            "-object iothread,id=t -object memory-backend-ram,id=t,size=1M".into(),
+            "there are two objects with the id 't'",
+        ),
+        ("-object iothread,id=t,thread-pool-max=3".into(), "a drive has 64 workers at most"),
+    ] {
+        let error = error(&line);
         assert!(error.contains(why), "{line}: {error}");
     }
 }

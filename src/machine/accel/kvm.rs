@@ -1,5 +1,6 @@
 //! The processors in KVM, with the interrupt controllers and the PIT that are in the kernel.
 
+use std::io;
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -7,8 +8,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use devices::virtio::Doorbell;
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use vmm_sys_util::eventfd::EventFd;
 
 use super::first_cpu::{FirstCpu, Made, Memory, Model};
 use super::irqchip::Irqchip;
@@ -21,6 +24,7 @@ use crate::kvm::address_space::AddressSpace;
 use crate::kvm::chips;
 use crate::kvm::control::{VcpuHandle, VcpuParker, VcpuThread};
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
+use crate::kvm::doorbell;
 use crate::kvm::inspect::Processors;
 use crate::kvm::msr::Msr;
 use crate::kvm::open;
@@ -38,6 +42,7 @@ use crate::machine::interrupt_report::{InterruptReport, ReadInterrupts};
 use crate::machine::layout::{KVM_RESERVED, MemoryLayout};
 use crate::machine::mailbox::Mailbox;
 use crate::machine::pc::Board;
+use crate::machine::pc::doorbells::DoorbellHost;
 use crate::machine::{flash, ram};
 use crate::tell::tell;
 
@@ -82,6 +87,19 @@ impl Underway {
         let vm = vm::create(&kvm, &quirks).context("-accel kvm")?;
         first.prepare(Arc::clone(&vm));
         Ok(Self { kvm, quirks, topology, first, vm })
+    }
+}
+
+/// The kernel hears doorbells.
+struct KernelDoorbells(Arc<VmFd>);
+
+impl DoorbellHost for KernelDoorbells {
+    fn connect(&self, bell: &Doorbell, event: &EventFd) -> io::Result<()> {
+        doorbell::connect(&self.0, bell, event)
+    }
+
+    fn disconnect(&self, bell: &Doorbell, event: &EventFd) -> io::Result<()> {
+        doorbell::disconnect(&self.0, bell, event)
     }
 }
 
@@ -153,6 +171,7 @@ impl Furnished {
             irqs,
             chips,
             messages: Arc::new(KernelMessages::new(Arc::clone(&vm))),
+            doorbells: Some(Arc::new(KernelDoorbells(Arc::clone(&vm)))),
         };
         Ok((Prepared { kvm, quirks, topology, image, vm, irqchip, first }, ground))
     }

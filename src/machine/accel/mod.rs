@@ -22,6 +22,7 @@ use super::interrupt_report::ReadInterrupts;
 use super::layout::{MemoryLayout, Rules};
 use super::pc::Board;
 use super::pc::chips::Chips;
+use super::pc::doorbells::DoorbellHost;
 use super::shadow::ShadowSlots;
 use crate::boot::e820::E820Entry;
 use crate::config::MachineConfig;
@@ -52,6 +53,8 @@ pub struct Ground {
     pub chips: Chips,
     /// Takes the messages of PCI functions to local APICs.
     pub messages: Arc<dyn MsiSink>,
+    /// Hears doorbells of functions, if there is something that does.
+    pub doorbells: Option<Arc<dyn DoorbellHost>>,
 }
 
 /// The processors of a machine and all that comes with them. Called by the main loop only.

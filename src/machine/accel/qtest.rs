@@ -75,6 +75,7 @@ pub fn prepare(config: &MachineConfig, drives: &dyn Drives) -> Result<(Prepared,
         // No processor takes any.
         chips: Chips::Board(controllers, LostTicks::Discard),
         messages: Arc::new(NoApics),
+        doorbells: None,
     };
     Ok((Prepared { tap }, ground))
 }

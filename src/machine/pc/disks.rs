@@ -1,6 +1,7 @@
-//! What all disks and CD drives have in common: their ends of the host's drives, the bells of these, what errors of the
-//! host lead to, and what of a disk follows from its drive.
+//! What all disks and CD drives have in common: their ends of the host's drives, the bells of these, the loops that listen to
+//! them, what errors of the host lead to, and what of a disk follows from its drive.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -8,20 +9,37 @@ use anyhow::{Context, Result};
 use devices::backend::disk::{DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError};
 use devices::base::{SystemControl, SystemRequest, lock};
 use devices::ide::{Geometry, SECTOR, Translation};
+use devices::virtio::QueueClient;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
 use super::Board;
+use super::doorbells::{DoorbellSubscriber, Doorbells};
 use crate::config::{self, DiskBlocks, MachineConfig};
 use crate::host::Backends;
 use crate::host::block::engine::Bell;
 use crate::host::block::node::{Node, read_bytes};
+use crate::host::io_thread::LoopWork;
 use crate::tell::tell;
 
 /// The devices of a board that have disks.
 #[derive(Default)]
 pub(super) struct Disks {
     clients: Vec<Arc<Mutex<dyn DiskClient>>>,
-    watches: Vec<(Bell, Arc<Mutex<dyn DiskClient>>)>,
+    /// What the main loop (`None`) and I/O threads do for them.
+    work: BTreeMap<Option<String>, LoopWork>,
+}
+
+impl Disks {
+    fn add<C>(&mut self, client: &Arc<Mutex<C>>, bells: Vec<Bell>, io_thread: Option<&str>) -> &mut LoopWork
+    where
+        C: DiskClient + 'static,
+    {
+        self.clients.push(client.clone());
+        let work = self.work.entry(io_thread.map(str::to_owned)).or_default();
+        let subscriber = |bell| Arc::new(Mutex::new(BellSubscriber { bell, client: client.clone() })) as _;
+        work.subscribers.extend(bells.into_iter().map(subscriber));
+        work
+    }
 }
 
 /// A device's end of a drive.
@@ -137,39 +155,49 @@ fn on_error(configured: config::OnError) -> OnError {
 }
 
 /// Tells a device of completions.
-pub struct DiskWatch {
+struct BellSubscriber {
     bell: Bell,
     client: Arc<Mutex<dyn DiskClient>>,
 }
 
-impl MutEventSubscriber for DiskWatch {
+impl MutEventSubscriber for BellSubscriber {
     fn process(&mut self, _events: Events, _ops: &mut EventOps) {
-        self.bell.silence();
         lock(&self.client).requests_completed();
     }
 
     fn init(&mut self, ops: &mut EventOps) {
-        if let Err(error) = ops.add(Events::new(&self.bell, EventSet::IN)) {
+        if let Err(error) = ops.add(Events::new(&self.bell, EventSet::IN | EventSet::EDGE_TRIGGERED)) {
             log::error!("a disk can't be watched: {error}");
         }
     }
 }
 
 impl Board {
-    /// Takes note of a device with disks, and lets the main loop listen to the bells in `bells`.
-    pub(super) fn add_disks(&mut self, client: Arc<Mutex<dyn DiskClient>>, bells: impl IntoIterator<Item = Bell>) {
-        let Disks { clients, watches } = &mut self.disks;
-        watches.extend(bells.into_iter().map(|bell| (bell, Arc::clone(&client))));
-        clients.push(client);
+    /// Takes note of a device with disks, whose bells are for the main loop.
+    pub(super) fn add_disks<C: DiskClient + 'static>(&mut self, client: &Arc<Mutex<C>>, bells: Vec<Bell>) {
+        self.disks.add(client, bells, None);
     }
 
-    /// What the main loop has to listen to for devices with disks.
-    pub fn disk_watches(&self) -> impl Iterator<Item = DiskWatch> {
-        let watch = |(bell, client): &(Bell, Arc<Mutex<dyn DiskClient>>)| DiskWatch {
-            bell: bell.clone(),
-            client: Arc::clone(client),
-        };
-        self.disks.watches.iter().map(watch)
+    /// Takes note of a device with disks and queues, whose bells and doorbells are for the thread `io_thread`, or for the main
+    /// loop.
+    pub(super) fn add_queues<C: DiskClient + QueueClient + 'static>(
+        &mut self,
+        client: &Arc<Mutex<C>>,
+        bells: Vec<Bell>,
+        doorbells: Option<Arc<Doorbells>>,
+        io_thread: Option<&str>,
+    ) {
+        let LoopWork { subscribers, queues } = self.disks.add(client, bells, io_thread);
+        if let Some(doorbells) = doorbells {
+            subscribers.push(Arc::new(Mutex::new(DoorbellSubscriber { doorbells, client: client.clone() })));
+            queues.push(client.clone());
+        }
+    }
+
+    /// What the thread `io_thread`, or the main loop, does for devices.
+    #[must_use]
+    pub fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
+        self.disks.work.get(&io_thread.map(str::to_owned)).cloned().unwrap_or_default()
     }
 
     /// The machine goes on: requests that were kept because of an error are made again.

@@ -122,7 +122,7 @@ impl Board {
             }
         }
         self.add_pci(place(pci::IDE), &ide)?;
-        self.add_disks(ide.clone(), drives.bells);
+        self.add_disks(&ide, drives.bells);
         self.ide = Some(ide);
         Ok(())
     }

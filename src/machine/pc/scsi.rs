@@ -71,11 +71,13 @@ impl Board {
             hotplug: host.hotplug,
             param_change: host.param_change,
         };
+        // Two more for control and events.
+        let doorbells = self.doorbells(&host.virtio, options.queues + 2)?;
         // One for each queue, and one for changes of the configuration.
         let options_of_function = function(&host.virtio, options.queues + 3);
         let device = VirtioScsi::new(targets, options);
-        let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket)));
-        self.add_disks(function.clone(), bells);
+        let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket, doorbells.clone())));
+        self.add_queues(&function, bells, doorbells, host.io_thread.as_deref());
         self.plug(socket, function)
     }
 }

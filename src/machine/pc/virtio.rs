@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use devices::base::{GuestRam, SystemControl, shared};
 use devices::virtio::block::{BlockOptions, VirtioBlock};
-use devices::virtio::{PciOptions, RingOptions, VirtioPci, Wiring};
+use devices::virtio::{DoorbellWatch, PciOptions, RingOptions, VirtioPci, Wiring};
 
 use super::Board;
 use super::disks::{self, DiskEnd};
+use super::doorbells::Doorbells;
 use super::pci_devices::Socket;
 use crate::config::{DiskBlocks, MachineConfig, VirtioBlk, VirtioOptions};
 use crate::host::Backends;
@@ -28,20 +29,27 @@ pub(super) fn function(options: &VirtioOptions, useful: u16) -> PciOptions {
         notify_on_empty,
         packed,
         queue_reset,
+        ioeventfd: _,
     } = *options;
     let rings = RingOptions { indirect_desc, event_idx, any_layout, notify_on_empty, packed, queue_reset };
     PciOptions { legacy, modern, vectors: vectors.unwrap_or(useful), page_per_vq, rings }
 }
 
 impl Board {
-    pub(super) fn wiring(&self, socket: &Socket<'_>) -> Wiring {
+    /// The doorbells of a function with `queues` queues, if it wants them heard and there is something that does.
+    pub(super) fn doorbells(&self, options: &VirtioOptions, queues: u16) -> Result<Option<Arc<Doorbells>>> {
+        let host = self.doorbells.as_ref().filter(|_| options.ioeventfd);
+        host.map(|host| Ok(Arc::new(Doorbells::new(Arc::clone(host), queues)?))).transpose()
+    }
+
+    pub(super) fn wiring(&self, socket: &Socket<'_>, doorbells: Option<Arc<Doorbells>>) -> Wiring {
         let gate = socket.bus.bus_master();
         Wiring {
             ram: GuestRam::clone(&self.ram),
             intx: socket.interrupt(),
             messages: self.message_port(&gate),
             gate,
-            watch: None,
+            watch: doorbells.map(|doorbells| doorbells as Arc<dyn DoorbellWatch>),
         }
     }
 
@@ -61,9 +69,10 @@ impl Board {
         let contents = node.context("a disk needs contents: give its -drive a file=PATH").with_context(drive)?;
         let options = block_options(disk, config, &*contents).with_context(drive)?;
         let options_of_function = function(&disk.virtio, options.queues.saturating_add(1));
+        let doorbells = self.doorbells(&disk.virtio, options.queues)?;
         let device = VirtioBlock::new(port, options);
-        let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket)));
-        self.add_disks(function.clone(), bell);
+        let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket, doorbells.clone())));
+        self.add_queues(&function, Vec::from_iter(bell), doorbells, disk.io_thread.as_deref());
         self.plug(socket, function)
     }
 }

@@ -10,6 +10,7 @@ pub fn host(host: &VirtioScsi, add: &mut dyn FnMut(&str, Value)) {
     let VirtioScsi {
         virtio,
         scsi_bus: _,
+        io_thread,
         queues,
         queue_size,
         seg_max_adjust,
@@ -19,6 +20,7 @@ pub fn host(host: &VirtioScsi, add: &mut dyn FnMut(&str, Value)) {
         param_change,
     } = host;
     virtio::options(virtio, add);
+    virtio::served_by(io_thread.as_deref(), add);
     add("num_queues", json!(queues.map_or(u32::MAX, u32::from)));
     add("virtqueue_size", json!(queue_size));
     add("seg_max_adjust", json!(seg_max_adjust));

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::disk;
-use crate::config::{VirtioBlk, VirtioOptions};
+use crate::config::{IoThread, VirtioBlk, VirtioOptions};
 
 /// Properties of a virtio disk.
 pub fn block(disk: &VirtioBlk, add: &mut dyn FnMut(&str, Value)) {
     let VirtioBlk {
         virtio,
         drive,
+        io_thread,
         serial,
         bootindex,
         queues,
@@ -24,6 +25,7 @@ pub fn block(disk: &VirtioBlk, add: &mut dyn FnMut(&str, Value)) {
     } = disk;
     options(virtio, add);
     add("drive", json!(drive));
+    served_by(io_thread.as_deref(), add);
     add("serial", json!(serial));
     add("bootindex", json!(bootindex.unwrap_or(-1)));
     add("num-queues", json!(queues.unwrap_or(u16::MAX)));
@@ -35,6 +37,25 @@ pub fn block(disk: &VirtioBlk, add: &mut dyn FnMut(&str, Value)) {
     add("max-discard-sectors", json!(max_discard_sectors));
     add("write-zeroes", json!(write_zeroes));
     add("max-write-zeroes-sectors", json!(max_write_zeroes_sectors));
+}
+
+/// Properties of a thread that serves queues.
+pub fn io_thread(thread: &IoThread) -> Vec<(String, Value)> {
+    let IoThread { id: _, poll_max_ns, poll_grow, poll_shrink, aio_max_batch } = *thread;
+    let properties = [
+        ("poll-max-ns", poll_max_ns),
+        ("poll-grow", poll_grow),
+        ("poll-shrink", poll_shrink),
+        ("aio-max-batch", aio_max_batch),
+    ];
+    properties.map(|(name, value)| (name.to_owned(), json!(value))).into()
+}
+
+/// The thread that serves the queues of a device.
+pub fn served_by(io_thread: Option<&str>, add: &mut dyn FnMut(&str, Value)) {
+    if let Some(id) = io_thread {
+        add("iothread", json!(format!("/objects/{id}")));
+    }
 }
 
 /// What every virtio device has.
@@ -51,6 +72,7 @@ pub fn options(options: &VirtioOptions, add: &mut dyn FnMut(&str, Value)) {
         notify_on_empty,
         packed,
         queue_reset,
+        ioeventfd,
     } = options;
     add("disable-legacy", json!(if *legacy { "off" } else { "on" }));
     add("disable-modern", json!(!modern));
@@ -62,4 +84,5 @@ pub fn options(options: &VirtioOptions, add: &mut dyn FnMut(&str, Value)) {
     add("notify_on_empty", json!(notify_on_empty));
     add("packed", json!(packed));
     add("queue_reset", json!(queue_reset));
+    add("ioeventfd", json!(ioeventfd));
 }

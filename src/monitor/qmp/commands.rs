@@ -85,7 +85,7 @@ const COMMANDS: &[Entry] = &[
     // It can be woken from suspend to RAM.
     ("query-current-machine", &[], |_, _| now(json!({ "wakeup-suspend-support": true }))),
     ("query-hotpluggable-cpus", &[], |_, _| Err(QmpError::generic("machine does not support hot-plugging CPUs"))),
-    ("query-iothreads", &[], |_, _| now(json!([]))),
+    ("query-iothreads", &[], |machine, _| of_machine::query_io_threads(machine)),
     ("query-jobs", &[], |_, _| now(json!([]))),
     ("query-kvm", &[], |machine, _| now(json!({ "enabled": machine.uses_kvm(), "present": true }))),
     ("query-machines", &[], |_, _| now(query_machines())),

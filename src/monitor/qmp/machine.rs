@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::commands::{Result, cpu_index, now, request};
 use super::error::QmpError;
 use super::request::{Arguments, not_accepted};
-use crate::config::MemoryBackend;
-use crate::monitor::{ActionChanges, Command, Control, access};
+use crate::config::{IoThread, MemoryBackend};
+use crate::monitor::{ActionChanges, Command, Control, IoThreadInfo, access};
 
 /// `query-memdev`.
 pub fn query_memory_backends(machine: &dyn Control) -> Result {
@@ -19,6 +19,19 @@ pub fn query_memory_backends(machine: &dyn Control) -> Result {
         })
     };
     now(machine.memory_backends().iter().map(describe).collect())
+}
+
+/// `query-iothreads`.
+pub fn query_io_threads(machine: &dyn Control) -> Result {
+    let describe = |thread: &IoThreadInfo| -> Value {
+        let IoThreadInfo { config: IoThread { id, poll_max_ns, poll_grow, poll_shrink, aio_max_batch }, thread_id } =
+            thread;
+        json!({
+            "id": id, "thread-id": thread_id, "poll-max-ns": poll_max_ns, "poll-grow": poll_grow,
+            "poll-shrink": poll_shrink, "aio-max-batch": aio_max_batch,
+        })
+    };
+    now(machine.io_threads().iter().map(describe).collect())
 }
 
 /// An action by the name that the command line has for it.

@@ -494,6 +494,19 @@ fn the_hardware_is_described() {
         }])
     );
     assert_eq!(
+        fixture.returned("query-iothreads"),
+        json!([{
+            "id": "iothread0", "thread-id": 1234, "poll-max-ns": 32768, "poll-grow": 3, "poll-shrink": 0, "aio-max-batch": 0,
+        }])
+    );
+    assert_eq!(
+        fixture.ask(r#"{"execute":"human-monitor-command","arguments":{"command-line":"info iothreads"}}"#),
+        json!({ "return":
+            "iothread0:\r\n  thread_id=1234\r\n  poll-max-ns=32768\r\n  poll-grow=3\r\n  poll-shrink=0\r\n  \
+             aio-max-batch=0\r\n"
+        })
+    );
+    assert_eq!(
         fixture.ask(r#"{"execute":"query-hotpluggable-cpus"}"#),
         generic("machine does not support hot-plugging CPUs")
     );

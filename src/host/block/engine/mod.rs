@@ -38,18 +38,12 @@ pub struct EngineOptions {
     pub discard: bool,
 }
 
-/// Rings when there are completions, for a loop to hear. It rings at least once for those that came since the device had taken
-/// all.
+/// Rings when there are completions, for a loop to hear: an event descriptor, of which each signal is an edge and which nobody has
+/// to read. It rings at least once for those that came since the device had taken all.
 #[derive(Clone)]
 pub struct Bell(Arc<EventFd>);
 
 impl Bell {
-    /// Stops the ringing. Call it before the device is told.
-    pub fn silence(&self) {
-        // It may not ring.
-        let _ = self.0.read();
-    }
-
     fn ring(&self) {
         // The counter overflows after 2^64 - 2 completions that nobody sees.
         let _ = self.0.write(1);
