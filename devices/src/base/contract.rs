@@ -39,6 +39,7 @@ pub struct Subject<D> {
 /// The device breaks the contract.
 pub fn check<D: IoDevice + 'static>(make: impl Fn() -> Subject<D>, reset_values: &[ResetValue]) {
     let subject = make();
+    assert!(!lock(&subject.device).name().is_empty(), "people have to be told which device it is");
     check_reset_values(&subject, reset_values, "when new");
     hammer(&subject);
     let saved = lock(&subject.device).save();

@@ -228,6 +228,39 @@ mod tests {
         }
     }
 
+    /// QEMU, docs/specs/pci-testdev. The test with index 0 of a window counts; the others are for event descriptors, which
+    /// take what is written there.
+    #[test]
+    fn a_test_tells_of_itself_and_counts_what_reaches_the_device() {
+        for (region, number, index, at, data, name) in [
+            (0, 0, 0, 0x800_u32, 0xfa_u8, "mmio-no-eventfd"),
+            (0, 1, 1, 0x801, 0xce, "mmio-wildcard-eventfd"),
+            (0, 2, 2, 0x802, 0xfa, "mmio-datamatch-eventfd"),
+            (1, 0, 3, 0x83, 0xfa, "portio-no-eventfd"),
+            (1, 1, 4, 0x84, 0xce, "portio-wildcard-eventfd"),
+            (1, 2, 5, 0x85, 0xfa, "portio-datamatch-eventfd"),
+        ] {
+            let mut device = PciTestdev::new(Some(1 << 20));
+            device.write(region, 0, 1, number);
+            let mut read =
+                |at: u64, len: u64| (at..at + len).map(|at| device.read(region, at, 1) as u8).collect::<Vec<_>>();
+            assert_eq!(read(0, 2), [index, 1], "{name}");
+            assert_eq!(read(4, 4), at.to_le_bytes(), "{name}");
+            assert_eq!(read(8, 1), [data], "{name}");
+            assert_eq!(read(16, name.len() as u64 + 1), [name.as_bytes(), &[0]].concat());
+            // Two writes that it waits for; another value, another place, and the memory that is not there.
+            for (region, at, value) in
+                [(region, at, data), (region, at, data), (region, at, data ^ 1), (region, at + 1, data), (2, at, data)]
+            {
+                device.write(region, at.into(), 1, value.into());
+            }
+            assert_eq!(device.read(region, 12, 1), if number == 0 { 2 } else { 0 }, "{name}");
+            assert_eq!(device.read(2, 12, 1) as u8, 0xff, "nothing is there");
+            device.write(region, 0, 1, 3);
+            assert_eq!((device.read(region, 12, 1), device.read(region, 16, 1)), (0, 0), "no such test");
+        }
+    }
+
     #[test]
     fn a_state_that_no_guest_makes_is_refused() {
         let mut device = PciTestdev::new(None);

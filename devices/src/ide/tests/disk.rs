@@ -310,3 +310,46 @@ fn the_buffer_keeps_what_was_written() {
     driver.command(0xe4, 0, 0, 0);
     assert_eq!(driver.read_data(PRIMARY, 512), sector(77));
 }
+
+/// ATA/ATAPI-7, 6.54: the subcommands that change something or tell of more than health, and what is none.
+#[test]
+fn smart_does_as_it_is_told_and_refuses_the_rest() {
+    const KEY: u32 = 0x00c2_4f00;
+    let driver = Driver::new();
+    let smart = |feature: u8, count: u8, low: u32| {
+        driver.command(0xb0, feature, count, KEY | low);
+        driver.status(PRIMARY)
+    };
+    let sector = |feature, low| {
+        assert_eq!(smart(feature, 1, low), 0x58, "{feature:#x} {low:#x}");
+        driver.read_data(PRIMARY, 512)
+    };
+    let sum = |data: &[u8]| data.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    // Attributes are saved by themselves, or not.
+    for (count, autosave) in [(0x00, 0x00), (0xf1, 0x80)] {
+        assert_eq!(smart(0xd2, count, 0), 0x50);
+        assert_eq!(sector(0xd0, 0)[362] & 0x80, autosave);
+    }
+    assert_eq!(smart(0xd3, 0, 0), 0x50, "they can be saved now");
+    // Thresholds are those of the same attributes.
+    let (values, thresholds) = (sector(0xd0, 0), sector(0xd1, 0));
+    assert_eq!((sum(&values), sum(&thresholds)), (0, 0));
+    for at in (2..362).step_by(12) {
+        assert_eq!(values[at], thresholds[at], "attribute at {at}");
+        assert!(values[at] == 0 || values[at + 3] > thresholds[at + 1], "attribute {} is well", values[at]);
+    }
+    // Logs: the directory, with a sector each of the two that there are; no errors; a short test that has ended well.
+    let directory = sector(0xd5, 0x00);
+    let listed: Vec<_> = (1..256).filter(|log| directory[2 * log] != 0).collect();
+    assert_eq!((directory[0], listed), (1, vec![1, 6]));
+    assert_eq!(sector(0xd5, 0x01)[1], 0, "no entry of an error");
+    for kind in [0x00, 0x7f, 0x81] {
+        assert_eq!(smart(0xd4, 0, kind), 0x50, "test {kind:#x}");
+    }
+    let tests = sector(0xd5, 0x06);
+    assert_eq!((tests[2], tests[3], tests[508], sum(&tests)), (0x81, 0, 1, 0), "one of them is a test");
+    for (feature, count, low) in [(0xd2, 0x01, 0), (0xd4, 0, 0x03), (0xd5, 1, 0x55), (0xd5, 2, 0x01), (0xdf, 0, 0)] {
+        smart(feature, count, low);
+        assert_eq!(driver.error(), 0x04, "{feature:#x} {count:#x} {low:#x}");
+    }
+}

@@ -167,3 +167,26 @@ fn packets_transfer_data_and_answers_by_dma() {
     assert_eq!((driver.status(SECONDARY), driver.master_read(SECONDARY, 2)), (0x50, 0x04));
     assert_eq!(driver.ram(DATA + 2352 + 16, 2048), sectors(84..88));
 }
+
+#[test]
+fn parameters_of_packets_come_by_dma() {
+    let driver = Driver::new();
+    // MODE SELECT with the page of error recovery: nine times.
+    let list = [0, 0, 0, 0, 0, 0, 0, 0, 1, 6, 0x20, 9, 0, 0, 0, 0];
+    driver.ram.write_slice(&list, GuestAddress(DATA)).unwrap();
+    let retries = || driver.answer(&[0x5a, 0, 0x01, 0, 0, 0, 0, 0, 60])[11];
+    driver.packet(0, true, &[0x55, 0x10, 0, 0, 0, 0, 0, 0, 16]);
+    assert_eq!((driver.status(SECONDARY), driver.inb(SECONDARY, 2)), (0x58, 0x00), "data from the host");
+    driver.start_master(SECONDARY, &[(AT, 16 | EOT)], false);
+    assert_eq!((driver.status(SECONDARY), driver.master_read(SECONDARY, 2), retries()), (0x50, 0x04, 9));
+    // The other direction, and too few bytes: nothing is taken.
+    for (size, to_memory) in [(16, true), (8, false)] {
+        let driver = Driver::new();
+        driver.packet(0, true, &[0x55, 0x10, 0, 0, 0, 0, 0, 0, 16]);
+        driver.start_master(SECONDARY, &[(AT, size | EOT)], to_memory);
+        assert_ne!(driver.status(SECONDARY), 0x50, "{size} bytes, to memory: {to_memory}");
+        driver.control(SECONDARY, 0x04);
+        driver.control(SECONDARY, 0x00);
+        assert_eq!(driver.answer(&[0x5a, 0, 0x01, 0, 0, 0, 0, 0, 60])[11], 5, "the default");
+    }
+}
