@@ -3,6 +3,7 @@
 //! Dependencies run one way: `main -> cli -> config`, `main -> machine -> {boot, kvm, host, monitor} -> devices`. `qtest` is
 //! beside `main`: it makes a machine for tests.
 
+mod blockdev;
 pub mod boot;
 pub mod cli;
 pub mod command_line;
@@ -13,5 +14,6 @@ pub mod logging;
 pub mod machine;
 pub mod monitor;
 pub mod qtest;
+mod scalar;
 mod suggest;
 pub mod tell;

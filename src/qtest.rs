@@ -36,6 +36,7 @@ pub struct QtestMachine {
     bench: Bench,
     mailbox: Arc<Mailbox>,
     chars: BTreeMap<String, MemoryPort>,
+    blocks: Arc<Blocks>,
     ended: Option<ExitStatus>,
     /// Dropped last: the machine uses it.
     _ram: OwnRam,
@@ -74,7 +75,7 @@ impl CharPort for MemoryPort {
 /// Character devices in memory, made when the board asks for them, and images in files.
 struct OwnBackends {
     chars: RefCell<BTreeMap<String, MemoryPort>>,
-    blocks: Blocks,
+    blocks: Arc<Blocks>,
 }
 
 impl Drives for OwnBackends {
@@ -113,7 +114,7 @@ impl QtestMachine {
             bail!("this machine has processors: use -accel qtest");
         }
         let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
-        let backends = OwnBackends { chars: RefCell::default(), blocks: Blocks::open(&config.drives, true)? };
+        let backends = OwnBackends { chars: RefCell::default(), blocks: Arc::new(Blocks::open(config, true)?) };
         let Built { mut machine, bench } =
             begin(config).furnish(config, &backends).build(config, &mailbox, &backends)?;
         let bench = bench.context("a machine without processors has no bench")?;
@@ -122,7 +123,7 @@ impl QtestMachine {
         }
         let chars = backends.chars.into_inner();
         let ram = OwnRam(GuestRam::clone(machine.space().slots.ram()));
-        let machine = Self { machine, bench, mailbox, chars, ended: None, _ram: ram };
+        let machine = Self { machine, bench, mailbox, chars, blocks: backends.blocks, ended: None, _ram: ram };
         machine.chars.values().for_each(|port| port.event(CharEvent::Opened));
         Ok(machine)
     }
@@ -180,6 +181,12 @@ impl QtestMachine {
     pub fn write_memory(&mut self, address: u64, data: &[u8]) {
         self.bench.write_memory(address, data);
         self.settle();
+    }
+
+    /// The drives.
+    #[cfg(test)]
+    pub(crate) fn blocks(&self) -> &Arc<Blocks> {
+        &self.blocks
     }
 
     /// Guest time in nanoseconds.

@@ -164,13 +164,13 @@ pub fn print(settings: &Settings) -> Result<String, UsageError> {
                 let variant = options::schema(option.name).and_then(|schema| schema.implied).zip(list.variant);
                 let entries = list.entries.iter().filter(|entry| !id.is_some_and(|id| std::ptr::eq(id, *entry)));
                 for (key, value) in
-                    variant.into_iter().chain(entries.map(|entry| (entry.written_key, entry.text.as_str())))
+                    variant.into_iter().chain(entries.map(|entry| (entry.written_key.as_str(), entry.text.as_str())))
                 {
                     write_line(&mut text, occurrence, format_args!("  {key} = \"{value}\""))?;
                 }
             }
             (Content::List(list), None) => {
-                let pairs = list.entries.iter().map(|entry| (entry.written_key, entry.text.as_str()));
+                let pairs = list.entries.iter().map(|entry| (entry.written_key.as_str(), entry.text.as_str()));
                 let list = super::keyval::syntax::join(pairs);
                 write_line(&mut own, occurrence, format_args!("  {} = \"{list}\"", option.name))?;
             }

@@ -134,7 +134,7 @@ fn property(key: &keyval::Key) -> Option<DeviceProperty> {
         Kind::Size(_) => "size",
         Kind::Choice(_) | Kind::Text(_) => "str",
     };
-    let works = matches!(key.support, Support::Works | Support::Moved(..));
+    let works = matches!(key.support, Support::Works | Support::Moved(..)) && !key.is_prefix();
     works.then_some(DeviceProperty { name: key.name, kind, description: key.help })
 }
 

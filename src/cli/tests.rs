@@ -1,5 +1,6 @@
 //! Command lines through the front door: what they become, and what is wrong with them.
 
+mod blockdev;
 mod board;
 mod boot;
 mod consoles;

@@ -1,21 +1,25 @@
 //! Drives of the host: the image files behind disks, CD and floppy drives and flash chips.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
-use super::block_drivers::{Source, Throttle};
+use super::block_drivers::Throttle;
+use super::block_node::Child;
 
 /// Flash chips that firmware can have.
 pub const PFLASH_UNITS: usize = 2;
 
-/// A place for a medium, which may be empty.
+/// A place for a medium, which may be empty: what is between a device and the nodes of a medium.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drive {
-    /// Unique name by which devices refer to it.
+    /// Unique name by which devices refer to it. One that begins with `#` was made up for a device that names a node.
     pub id: String,
     /// The medium in it at the start.
-    pub image: Option<Image>,
+    pub medium: Option<Child>,
+    /// Writes are safe when the guest has flushed them; otherwise as soon as it sees them done.
+    pub write_back: bool,
+    /// How much may be done in a second.
+    pub throttle: Option<Throttle>,
     /// What errors of reads lead to, at a device that can do more than report them.
     pub on_read_error: OnError,
     /// What errors of writes and flushes lead to.
@@ -24,8 +28,20 @@ pub struct Drive {
 
 impl Drive {
     /// A drive with the defaults of `-drive`.
-    pub fn new(id: impl Into<String>, image: Option<Image>) -> Self {
-        Self { id: id.into(), image, on_read_error: OnError::Report, on_write_error: OnError::Enospc }
+    pub fn new(id: impl Into<String>, medium: Option<Child>) -> Self {
+        Self {
+            id: id.into(),
+            medium,
+            write_back: true,
+            throttle: None,
+            on_read_error: OnError::Report,
+            on_write_error: OnError::Enospc,
+        }
+    }
+
+    /// The name by which monitors know it, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        Some(self.id.as_str()).filter(|id| !id.starts_with('#'))
     }
 }
 
@@ -43,56 +59,6 @@ pub enum OnError {
     Enospc,
 }
 
-/// An image file (or a block device of the host), and how it is used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Image {
-    /// The file, or the name of what else there is.
-    pub path: PathBuf,
-    /// What the name stands for.
-    pub source: Source,
-    /// A file of rules (QEMU's blkdebug) by which requests of the file fail.
-    pub rules: Option<PathBuf>,
-    /// How much may be done in a second.
-    pub throttle: Option<Throttle>,
-    /// Its format; `None`: found out from its contents.
-    pub format: Option<ImageFormat>,
-    /// What may be done with it.
-    pub access: Access,
-    /// Writes go to a temporary file and are lost at the end.
-    pub snapshot: bool,
-    /// What happens on the way to the host's disk.
-    pub cache: CacheMode,
-    /// By what means requests of disks reach the host.
-    pub aio: Aio,
-    /// What the guest does not need any more is given back to the host.
-    pub discard: bool,
-    /// What becomes of writes of nothing but zeroes.
-    pub detect_zeroes: DetectZeroes,
-    /// Keep other processes from using the image against its purpose.
-    pub locking: Locking,
-}
-
-impl Image {
-    /// An image with the defaults of `-drive`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            source: Source::File,
-            rules: None,
-            throttle: None,
-            format: None,
-            access: Access::ReadWrite,
-            snapshot: false,
-            cache: CacheMode::WRITEBACK,
-            aio: Aio::Auto,
-            discard: false,
-            detect_zeroes: DetectZeroes::Off,
-            locking: Locking::Auto,
-        }
-    }
-}
-
 /// Whether other processes are kept off an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,18 +69,6 @@ pub enum Locking {
     On,
     /// They are not.
     Off,
-}
-
-/// The format of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ImageFormat {
-    /// The bytes of the medium, one after the other.
-    Raw,
-    /// Clusters that exist when they are written, over another image if there is one.
-    Qcow2,
-    /// A text that says in which files the parts of the medium are.
-    Vmdk,
 }
 
 /// What may be done with an image.

@@ -1,22 +1,9 @@
-//! What the drivers of block nodes that are no files are told.
+//! What the drivers of block nodes that are no files are told, and limits.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-
-/// What an image's name stands for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// A file or a block device.
-    #[default]
-    File,
-    /// An export of a server.
-    Nbd(NbdConfig),
-    /// Nothing.
-    Null(NullConfig),
-}
 
 /// How a drive is throttled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +12,16 @@ pub struct Throttle {
     /// Drives that name the same group share its limits.
     pub group: Option<String>,
     /// What they may do.
+    pub limits: ThrottleLimits,
+}
+
+/// `-object throttle-group`: limits that drives and nodes share by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThrottleGroup {
+    /// Its name.
+    pub id: String,
+    /// What all of them together may do.
     pub limits: ThrottleLimits,
 }
 
@@ -56,6 +53,17 @@ pub struct NbdConfig {
     pub export: String,
     /// For how many seconds requests wait for a server that went away.
     pub reconnect_delay: u32,
+}
+
+impl NbdConfig {
+    /// Its name in one word.
+    pub fn uri(&self) -> String {
+        let Self { server, export, .. } = self;
+        match server {
+            NbdServer::Tcp { host, port } => format!("nbd://{host}:{port}/{export}"),
+            NbdServer::Unix(path) => format!("nbd+unix:///{export}?socket={}", path.display()),
+        }
+    }
 }
 
 /// Where an NBD server is.
@@ -199,6 +207,33 @@ impl ThrottleLimits {
     #[must_use]
     pub fn is_limited(&self) -> bool {
         self.all().iter().any(|(_, limit)| limit.average > 0)
+    }
+
+    /// Sets a number by QEMU's name of it: `bps-total`, `iops-read-max`, `bps-write-max-length`, `iops-size`. `false`: there is
+    /// none of that name.
+    pub fn set(&mut self, name: &str, value: u64) -> bool {
+        if name == "iops-size" {
+            self.iops_size = value;
+            return true;
+        }
+        let (name, length) = name.strip_suffix("-max-length").map_or((name, false), |name| (name, true));
+        let (name, max) = name.strip_suffix("-max").map_or((name, false), |name| (name, true));
+        let limit = match name {
+            "bps-total" => &mut self.bps_total,
+            "bps-read" => &mut self.bps_read,
+            "bps-write" => &mut self.bps_write,
+            "iops-total" => &mut self.iops_total,
+            "iops-read" => &mut self.iops_read,
+            "iops-write" => &mut self.iops_write,
+            _ => return false,
+        };
+        match (max, length) {
+            (true, true) => return false,
+            (false, false) => limit.average = value,
+            (true, false) => limit.max = value,
+            (false, true) => limit.max_length = value,
+        }
+        true
     }
 
     fn all(&self) -> [(&'static str, &Limit); 6] {

@@ -35,6 +35,25 @@ pub enum DeviceConfig {
     Pci(PciDevice),
 }
 
+impl DeviceConfig {
+    /// Id of the drive of the host that it uses.
+    pub fn drive_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::IdeHd(drive) | Self::IdeCd(drive) => drive.drive.as_mut(),
+            Self::ScsiHd(unit) | Self::ScsiCd(unit) => unit.drive.as_mut(),
+            Self::Floppy(floppy) => floppy.drive.as_mut(),
+            Self::Pci(device) => device.drive_mut(),
+            Self::IsaDebugExit(_)
+            | Self::IsaDebugcon(_)
+            | Self::IsaSerial(_)
+            | Self::IsaParallel(_)
+            | Self::Pvpanic(_)
+            | Self::Ib700(_)
+            | Self::PcTestdev(_) => None,
+        }
+    }
+}
+
 /// `isa-debug-exit`: a write of `v` ends the process with status `(v << 1) | 1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@
 
 mod block;
 mod block_drivers;
+mod block_node;
 mod boot;
 mod catalogue;
 mod chardev;
@@ -28,11 +29,12 @@ mod scsi;
 mod tables;
 mod virtio;
 
-pub use block::{Access, Aio, CacheMode, DetectZeroes, Drive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS};
+pub use block::{Access, Aio, CacheMode, DetectZeroes, Drive, Locking, OnError, PFLASH_UNITS};
 pub use block_drivers::{
     BlkdebugConfig, BlkdebugEvent, BlkdebugRequest, InjectError, Limit, NBD_PORT, NbdConfig, NbdServer, NullConfig,
-    SetState, Source, Throttle, ThrottleLimits,
+    SetState, Throttle, ThrottleGroup, ThrottleLimits,
 };
+pub use block_node::{Backing, Blkdebug, Child, FileConfig, FileKind, NodeConfig, NodeDriver};
 pub use boot::{BootConfig, BootOrder, Firmware, FirmwareFile, FirmwareFileContents, OptionRom};
 pub use catalogue::{Catalogue, CpuModel, DeviceProperty, DeviceType, OptionGroup};
 pub use chardev::{Chardev, ChardevBackend, SocketAddress};
@@ -94,6 +96,10 @@ pub struct MachineConfig {
     pub rtc: RtcConfig,
     /// Character devices of the host, in the order in which they were defined. Ids are unique.
     pub chardevs: Vec<Chardev>,
+    /// Limits that drives and nodes share. Ids are unique.
+    pub throttle_groups: Vec<ThrottleGroup>,
+    /// Block nodes that others refer to by their names, each after those that it refers to. Names are unique.
+    pub nodes: Vec<NodeConfig>,
     /// Drives of the host, in the order in which they were defined. Ids are unique, and each has at most one user.
     pub drives: Vec<Drive>,
     /// Threads that serve the queues of devices, in the order in which they were defined. Ids are unique.

@@ -82,9 +82,9 @@ impl PciDevice {
     }
 
     /// Id of the drive of the host that it uses.
-    pub fn drive(&self) -> Option<&str> {
-        match &self.function {
-            PciFunction::VirtioBlk(disk) => Some(&disk.drive),
+    pub fn drive_mut(&mut self) -> Option<&mut String> {
+        match &mut self.function {
+            PciFunction::VirtioBlk(disk) => Some(&mut disk.drive),
             PciFunction::PciBridge(_)
             | PciFunction::PciSerial(_)
             | PciFunction::PvpanicPci(_)

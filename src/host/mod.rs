@@ -15,7 +15,7 @@ use self::chardev::{CharPort, Chardevs};
 
 /// The drives that a configuration names.
 pub trait Drives {
-    /// Takes the medium out of drive `id`; `None` if the drive is empty.
+    /// What is in drive `id`; `None` if the drive is empty.
     ///
     /// # Errors
     /// There is no such drive.
@@ -49,7 +49,7 @@ pub struct Opened<'a> {
 
 impl Drives for Blocks {
     fn medium(&self, id: &str) -> Result<Option<Medium>> {
-        self.take(id)
+        Self::medium(self, id)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{
     Accel, Catalogue, CpuConfig, CpuModel, CpuProperty, DeviceType, MachineConfig, MemoryBackend, NumaConfig,
     OptionGroup, Smp,
 };
+use crate::host::block::Blocks;
 use crate::host::chardev::{Breaks, Chardevs, Ringbufs};
 use crate::host::io_thread::IoThread;
 use crate::host::process;
@@ -77,8 +78,8 @@ impl MonitorControl {
     }
 
     /// What the machine consists of that `config` describes.
-    pub fn set_machine(&self, config: &MachineConfig, machine: &Machine) {
-        self.inspection.get_or_init(|| machine.inspection(config));
+    pub fn set_machine(&self, config: &MachineConfig, machine: &Machine, blocks: &Arc<Blocks>) {
+        self.inspection.get_or_init(|| machine.inspection(config, blocks));
         self.threads.get_or_init(|| machine.threads());
         self.qom.get_or_init(|| qom::objects(config, machine.board()));
         if let Some(host) = machine.host_cpu() {

@@ -14,6 +14,7 @@ use super::pc::Board;
 use super::qom::Paths;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
+use crate::host::block::Blocks;
 use crate::host::io_thread::LoopWork;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::control::VcpuThread;
@@ -149,10 +150,10 @@ impl Machine {
     }
 
     /// What people look at; `config` is what the machine was made from.
-    pub(super) fn inspection(&self, config: &MachineConfig) -> Inspection {
+    pub(super) fn inspection(&self, config: &MachineConfig, blocks: &Arc<Blocks>) -> Inspection {
         let processors = self.accelerator.processors();
         let paths = Paths::new(config, &self.board);
-        Inspection::new(config, self.board.view(), &paths, self.space.clone(), processors, self.interrupts())
+        Inspection::new(config, blocks, self.board.view(), &paths, self.space.clone(), processors, self.interrupts())
     }
 
     /// What reads the interrupt controllers.

@@ -33,8 +33,8 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     // First of all, as it takes longest.
     let begun = build::begin(config);
     signals.stand_by().context("can't start a thread")?;
-    let blocks = Blocks::open(&config.drives, config.platform.accel == Accel::Qtest)?;
-    let furnished = begun.furnish(config, &blocks);
+    let blocks = Arc::new(Blocks::open(config, config.platform.accel == Accel::Qtest)?);
+    let furnished = begun.furnish(config, &*blocks);
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
     let control = Arc::new(MonitorControl::new(config, catalogue, &chardevs, Arc::clone(&mailbox)));
@@ -51,7 +51,7 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     }
     // If there is anybody who may ask.
     if !config.monitors.is_empty() {
-        control.set_machine(config, &machine);
+        control.set_machine(config, &machine, &blocks);
     }
     for timers in machine.timers() {
         events.add_subscriber(timers);

@@ -67,11 +67,7 @@ pub(super) fn change(context: &mut Context<'_>, arguments: &[&str]) -> Result<St
 /// `DRIVE FILE [FORMAT [MODE]]`.
 fn parse_change<'a>(arguments: &[&'a str]) -> Result<(&'a str, Medium)> {
     let [drive, path, rest @ ..] = arguments else { bail!("give a drive (see 'info block') and a file") };
-    let raw = match rest.first() {
-        None => false,
-        Some(&"raw") => true,
-        Some(other) => bail!("natoma can't read the format '{other}': use raw"),
-    };
+    let format = rest.first().map(|format| (*format).to_owned());
     let writing = match rest.get(1) {
         None | Some(&"retain") => Writing::Retain,
         Some(&"read-only") => Writing::Forbidden,
@@ -81,7 +77,7 @@ fn parse_change<'a>(arguments: &[&'a str]) -> Result<(&'a str, Medium)> {
     if rest.len() > 2 {
         bail!("there is no more to say than drive, file, format and mode");
     }
-    Ok((drive, Medium { path: (*path).to_owned(), raw, writing }))
+    Ok((drive, Medium { path: (*path).to_owned(), format, writing }))
 }
 
 pub(super) fn boot_set(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
@@ -99,11 +95,11 @@ mod tests {
     #[test]
     fn media_are_named_by_drive_file_format_and_mode() {
         let parse = |line: &'static str| parse_change(&line.split(' ').collect::<Vec<_>>());
-        let medium = Medium { path: "a.img".into(), raw: false, writing: Writing::Retain };
+        let medium = Medium { path: "a.img".into(), format: None, writing: Writing::Retain };
         assert_eq!(parse("floppy0 a.img").unwrap(), ("floppy0", medium.clone()));
-        let raw = Medium { raw: true, writing: Writing::Forbidden, ..medium };
+        let raw = Medium { format: Some("raw".into()), writing: Writing::Forbidden, ..medium };
         assert_eq!(parse("floppy0 a.img raw read-only").unwrap(), ("floppy0", raw));
-        for bad in ["floppy0", "floppy0 a.img qcow2", "floppy0 a.img raw maybe", "floppy0 a.img raw retain more"] {
+        for bad in ["floppy0", "floppy0 a.img raw maybe", "floppy0 a.img raw retain more"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

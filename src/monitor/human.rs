@@ -229,8 +229,8 @@ mod tests {
             [
                 "floppy0 Eject",
                 "floppy0 Eject by force",
-                r#"floppy0 Insert(Medium { path: "a.img", raw: false, writing: Retain })"#,
-                r#"floppy0 Insert(Medium { path: "a.img", raw: true, writing: Forbidden }) by force"#,
+                r#"floppy0 Insert(Medium { path: "a.img", format: None, writing: Retain })"#,
+                r#"floppy0 Insert(Medium { path: "a.img", format: Some("raw"), writing: Forbidden }) by force"#,
                 "boot order dan",
                 "[Move(X, 3), Move(Y, -4)]",
                 "[Move(X, 0), Move(Y, 0), Wheel { down: -1, right: 0 }]",

@@ -147,8 +147,8 @@ pub enum DumpFormat {
 pub struct Medium {
     /// The image file.
     pub path: String,
-    /// It is known to be raw; otherwise its contents are looked at.
-    pub raw: bool,
+    /// Its format, if that is known; otherwise its contents are looked at.
+    pub format: Option<String>,
     /// Whether the guest may write to it.
     pub writing: Writing,
 }

@@ -23,7 +23,7 @@ impl QtestMachine {
     pub fn qmp_client(&mut self, config: &MachineConfig) -> QmpClient {
         let nothing = Catalogue { device_types: Vec::new, option_groups: Vec::new };
         let control = MonitorControl::new(config, nothing, &Chardevs::default(), Arc::clone(&self.mailbox));
-        control.set_machine(config, &self.machine);
+        control.set_machine(config, &self.machine, &self.blocks);
         let (control, host) = (Arc::new(control), MemoryChar::default());
         let mut monitor = QmpMonitor::new(Box::new(host.clone()), control.clone(), false);
         CharClient::event(&mut monitor, CharEvent::Opened);

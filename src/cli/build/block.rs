@@ -2,24 +2,19 @@
 
 use super::device::Globals;
 use super::ide::{Media, Places, Wish};
-use super::{block_drivers, check_id};
+use super::{blockdev, check_id, throttle};
+use crate::blockdev::{Inherited, Style, instead_of, nest};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::cli::options::NO_DISK;
 use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
-    Access, Aio, CacheMode, DetectZeroes, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice,
-    FloppyKind, IDE_PLACES, IdeDrive, Image, ImageFormat, Locking, OnError, PFLASH_UNITS, PciDevice, PciFunction,
+    Access, Aio, CacheMode, Child, DetectZeroes, DeviceConfig, Drive, FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice,
+    FloppyKind, IDE_PLACES, IdeDrive, NodeConfig, NodeDriver, OnError, PFLASH_UNITS, PciDevice, PciFunction, Throttle,
     VirtioBlk,
 };
-
-/// Formats of QEMU's that natoma does not read.
-const OTHER_FORMATS: [&str; 12] =
-    ["qcow", "qed", "vdi", "vpc", "vhdx", "luks", "parallels", "bochs", "cloop", "dmg", "vvfat", "nbd"];
-/// Beginnings of file names that are no files to QEMU.
-const PROTOCOLS: [&str; 12] =
-    ["nbds:", "fat:", "http:", "https:", "ftp:", "iscsi:", "rbd:", "ssh:", "nfs:", "gluster:", "json:", "blkverify:"];
+use serde_json::Value;
 
 /// Why there is no flash chip.
 const NO_CONTENTS: &str = "a flash chip needs contents: give file=PATH";
@@ -42,7 +37,10 @@ const USUAL_CDROM: usize = 2;
 #[derive(Default)]
 struct NewDrive {
     id: Option<String>,
-    image: Option<Image>,
+    medium: Option<NodeConfig>,
+    /// Writes are safe when they are done.
+    write_through: bool,
+    throttle: Option<Throttle>,
     wish: Wish,
     on_read_error: Option<OnError>,
     on_write_error: Option<OnError>,
@@ -61,11 +59,13 @@ pub struct Drives {
     virtio_numbers: Vec<usize>,
     /// Drives made with `if=none` that no device uses yet.
     free: Vec<String>,
+    /// The nodes of `-blockdev`.
+    pub nodes: Vec<NodeConfig>,
 }
 
 /// Reads `-drive`, `-fda`, `-fdb` and `-snapshot`, and what `-global` says of the floppy controller.
 pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageError> {
-    let mut result = Drives::default();
+    let mut result = Drives { nodes: blockdev::build(settings)?, ..Drives::default() };
     let kinds = globals.floppy_kinds();
     result.fdc.bootindex = globals.floppy_bootindex();
     result.fdc.fallback = globals.floppy_fallback().unwrap_or(result.fdc.fallback);
@@ -84,8 +84,8 @@ pub fn build(settings: &Settings, globals: &Globals) -> Result<Drives, UsageErro
             "hdd" => result.add_short(given, DISK, 3, settings, kinds)?,
             "cdrom" => result.add_short(given, Interface::Ide(Media::Cdrom), USUAL_CDROM, settings, kinds)?,
             "pflash" => {
-                let image = Image { snapshot: settings.has("snapshot"), ..named(given.text(), &given.origin)? };
-                let drive = NewDrive { image: Some(image), ..NewDrive::default() };
+                let medium = named(given, Access::ReadWrite, settings.has("snapshot"))?;
+                let drive = NewDrive { medium: Some(medium), ..NewDrive::default() };
                 result.place(Interface::Pflash, drive, &given.origin, kinds)?;
             }
             _ => {}
@@ -125,15 +125,43 @@ impl Drives {
         self.fdc.drives.each_ref().map(Option::is_some)
     }
 
-    /// Gives a device the drive that it names.
-    pub fn reference(&mut self, id: &str, origin: &Origin) -> Result<(), UsageError> {
+    /// Gives a device the drive that it names, or a drive for the node that it names, and tells which drive that is.
+    pub fn reference(&mut self, id: &str, origin: &Origin) -> Result<String, UsageError> {
         if let Some(at) = self.free.iter().position(|free| free == id) {
-            self.free.swap_remove(at);
-            Ok(())
-        } else if self.drives.iter().any(|drive| drive.id == *id) {
+            return Ok(self.free.swap_remove(at));
+        }
+        if blockdev::has_node(&self.nodes, id) {
+            let names = |number: usize| if number == 1 { format!("#{id}") } else { format!("#{id}.{number}") };
+            let free = |name: &String| self.drives.iter().all(|drive| drive.id != *name);
+            let name = (1..).map(names).find(free).unwrap_or_default();
+            self.drives.push(Drive::new(&name, Some(Child::Name(id.to_owned()))));
+            return Ok(name);
+        }
+        if self.drives.iter().any(|drive| drive.id == *id) {
             Err(origin.error(format_args!("the drive '{id}' is in use by another device")))
         } else {
-            Err(origin.error(format_args!("there is no drive '{id}': define it with -drive if=none,id={id},file=PATH")))
+            Err(origin.error(format_args!(
+                "there is no drive '{id}': define it with -drive if=none,id={id},file=PATH, or with -blockdev node-name={id},..."
+            )))
+        }
+    }
+
+    /// Gives a device whose media can be changed a drive, if it names none.
+    pub fn furnish(&mut self, device: &mut DeviceConfig) {
+        let (drive, name) = match device {
+            DeviceConfig::IdeCd(IdeDrive { id, bus, unit, drive, .. }) => {
+                (drive, id.clone().unwrap_or_else(|| format!("ide{bus}-cd{unit}")))
+            }
+            DeviceConfig::Floppy(FloppyDevice { id, unit, drive, .. }) => {
+                (drive, id.clone().unwrap_or_else(|| format!("floppy{unit}")))
+            }
+            _ => return,
+        };
+        if drive.is_none() {
+            let taken = self.drives.iter().any(|drive| drive.id == name) || blockdev::has_node(&self.nodes, &name);
+            let name = if taken { format!("#{name}") } else { name };
+            self.drives.push(Drive::new(&name, None));
+            *drive = Some(name);
         }
     }
 
@@ -144,11 +172,11 @@ impl Drives {
             if self.pflash[unit].is_some() {
                 return Err(origin.error(format_args!("{key} is in use by -drive if=pflash: leave one of them out")));
             }
-            self.reference(id, origin)?;
-            if self.drives.iter().any(|drive| drive.id == id && drive.image.is_none()) {
+            let drive = self.reference(id, origin)?;
+            if self.drives.iter().any(|other| other.id == drive && other.medium.is_none()) {
                 return Err(origin.error(format_args!("{NO_CONTENTS} (drive '{id}')")));
             }
-            self.pflash[unit] = Some(id.to_owned());
+            self.pflash[unit] = Some(drive);
         }
         Ok(())
     }
@@ -172,10 +200,9 @@ impl Drives {
         settings: &Settings,
         kinds: [FloppyKind; FLOPPY_DRIVES],
     ) -> Result<(), UsageError> {
-        let access = usual_access(interface);
-        let image = Image { access, snapshot: settings.has("snapshot"), ..named(given.text(), &given.origin)? };
+        let medium = named(given, usual_access(interface), settings.has("snapshot"))?;
         let wish = Wish { index: Some(index), ..Wish::default() };
-        self.place(interface, NewDrive { image: Some(image), wish, ..NewDrive::default() }, &given.origin, kinds)
+        self.place(interface, NewDrive { medium: Some(medium), wish, ..NewDrive::default() }, &given.origin, kinds)
     }
 
     fn add(
@@ -190,25 +217,35 @@ impl Drives {
         let wish = Wish { index: number("index"), bus: number("bus"), unit: number("unit") };
         let id = list.text("id").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
         // An empty drive has them too, for a medium that may come.
-        let (format, access, cache) = (format(list, origin)?, access(list, interface, origin)?, cache(list));
+        let (driver, access, cache) = (driver(list, origin)?, access(list, interface, origin)?, cache(list));
         let (aio, detect_zeroes) = (aio(list, cache, origin)?, detect_zeroes(list, origin)?);
-        let image = match image(list, origin)? {
-            None => None,
-            Some(image) => Some(Image {
-                throttle: block_drivers::throttle(list, origin)?,
-                format,
+        let throttle = throttle::of_drive(list, origin)?;
+        let snapshot = list.flag("snapshot").unwrap_or(snapshot);
+        let medium = medium(
+            list,
+            origin,
+            driver,
+            snapshot,
+            Inherited {
                 access,
-                snapshot: list.flag("snapshot").unwrap_or(snapshot),
-                cache,
-                aio,
+                direct: cache.direct,
+                no_flush: cache.no_flush,
+                force_share: false,
                 discard: discard(list),
-                detect_zeroes,
-                locking: list.choice("file.locking").unwrap_or(Locking::Auto),
-                ..image
-            }),
+                aio,
+            },
+        )?;
+        let medium = medium.map(|node| if snapshot { over(node, access) } else { node });
+        let medium = medium.map(|node| NodeConfig { detect_zeroes, discard: discard(list), ..node });
+        let drive = NewDrive {
+            id,
+            medium,
+            write_through: !cache.writeback,
+            throttle,
+            wish,
+            on_read_error: list.choice("rerror"),
+            on_write_error: list.choice("werror"),
         };
-        let drive =
-            NewDrive { id, image, wish, on_read_error: list.choice("rerror"), on_write_error: list.choice("werror") };
         self.place(interface, drive, origin, kinds)
     }
 
@@ -220,7 +257,7 @@ impl Drives {
         origin: &Origin,
         kinds: [FloppyKind; FLOPPY_DRIVES],
     ) -> Result<(), UsageError> {
-        let NewDrive { id, image, wish, on_read_error, on_write_error } = drive;
+        let NewDrive { id, medium, write_through, throttle, wish, on_read_error, on_write_error } = drive;
         let (name, unit) = match interface {
             Interface::Ide(media) => {
                 let place = wish.place(&self.ide_places()).map_err(|message| origin.error(message))?;
@@ -245,7 +282,7 @@ impl Drives {
             Interface::Floppy | Interface::Pflash if on_read_error.or(on_write_error).is_some() => {
                 return Err(origin.error("rerror and werror are for disks and CD drives: leave them out"));
             }
-            Interface::Ide(Media::Disk) | Interface::Virtio if image.is_none() => {
+            Interface::Ide(Media::Disk) | Interface::Virtio if medium.is_none() => {
                 return Err(origin.error("a disk needs contents: give file=PATH"));
             }
             Interface::Ide(media) => self.ide.push(media.device(IdeDrive::new(unit, Some(id.clone())))),
@@ -255,13 +292,17 @@ impl Drives {
                 self.virtio_numbers.push(unit);
             }
             Interface::Floppy => self.fdc.drives[unit] = Some(FdcDrive { drive: id.clone(), kind: kinds[unit] }),
-            Interface::Pflash if image.is_none() => {
+            Interface::Pflash if medium.is_none() => {
                 return Err(origin.error(NO_CONTENTS));
             }
             Interface::Pflash => self.pflash[unit] = Some(id.clone()),
             Interface::None => self.free.push(id.clone()),
         }
-        let mut drive = Drive::new(id, image);
+        if blockdev::has_node(&self.nodes, &id) {
+            return Err(origin.error(format_args!("there is a node with the name '{id}': choose another id")));
+        }
+        let mut drive = Drive::new(id, medium.map(Child::from));
+        (drive.write_back, drive.throttle) = (!write_through, throttle);
         drive.on_read_error = on_read_error.unwrap_or(drive.on_read_error);
         drive.on_write_error = on_write_error.unwrap_or(drive.on_write_error);
         self.drives.push(drive);
@@ -330,45 +371,57 @@ fn interface(list: &KeyValues, origin: &Origin) -> Result<Interface, UsageError>
     }
 }
 
-/// What `file` and the keys that begin so name.
-fn image(list: &KeyValues, origin: &Origin) -> Result<Option<Image>, UsageError> {
-    let named = match list.text("file").or_else(|| list.text("file.filename")).filter(|file| !file.is_empty()) {
-        None => None,
-        Some(file) => Some(named(file, origin)?),
+/// The node that `file`, and the keys that begin so, name.
+fn medium(
+    list: &KeyValues,
+    origin: &Origin,
+    driver: Option<&str>,
+    snapshot: bool,
+    inherited: Inherited,
+) -> Result<Option<NodeConfig>, UsageError> {
+    let below = |prefix: &'static str| list.below(prefix).map(move |(key, text)| (format!("{prefix}{key}"), text));
+    let given = [("driver", driver), ("node-name", list.text("node-name")), ("backing", list.text("backing"))];
+    let given = given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?)));
+    let pairs: Vec<_> = below("file.").chain(below("backing.")).chain(given).collect();
+    let pairs = pairs.iter().map(|(key, text)| (key.as_str(), Value::from(*text)));
+    let inherited = if snapshot { Inherited { access: Access::ReadOnly, ..inherited } } else { inherited };
+    nest(pairs)
+        .and_then(|options| crate::blockdev::drive(options, Style::Words, list.text("file"), inherited))
+        .map_err(|why| origin.error(why))
+}
+
+/// A temporary overlay over a node that is not written.
+fn over(node: NodeConfig, access: Access) -> NodeConfig {
+    let access = if access == Access::ReadOnly { access } else { Access::ReadWrite };
+    NodeConfig { access, ..NodeConfig::new(NodeDriver::Overlay { file: node.into() }) }
+}
+
+/// The image that a short form names.
+fn named(given: &Occurrence, access: Access, snapshot: bool) -> Result<NodeConfig, UsageError> {
+    let error = |why: String| given.origin.error(why);
+    let below = if snapshot { Access::ReadOnly } else { access };
+    let inherited = Inherited { access: below, ..Inherited::default() };
+    let node = crate::blockdev::named(given.text(), None, inherited).map_err(error)?;
+    Ok(if snapshot { over(node, access) } else { node })
+}
+
+/// What the image is, if that is said.
+fn driver<'a>(list: &'a KeyValues, origin: &Origin) -> Result<Option<&'a str>, UsageError> {
+    let name = match (list.text("format"), list.text("driver")) {
+        (Some(_), Some(_)) => return Err(origin.error("format and driver mean the same here: leave one of them out")),
+        (format, driver) => format.or(driver),
     };
-    block_drivers::with_keys(named, list, origin)
-}
-
-/// What a name stands for.
-pub(super) fn named(file: &str, origin: &Origin) -> Result<Image, UsageError> {
-    if file.is_empty() {
-        return Err(origin.error("the name of the file is empty"));
-    }
-    if let Some(image) = block_drivers::by_protocol(file, origin)? {
-        return Ok(image);
-    }
-    if let Some(protocol) = PROTOCOLS.iter().find(|protocol| file.starts_with(**protocol)) {
-        return Err(origin.error(format_args!(
-            "natoma opens files and NBD exports only, and '{protocol}' is not supported; if it is the name of a file write \
-             ./{protocol}..."
-        )));
-    }
-    Ok(Image::new(file.strip_prefix("file:").unwrap_or(file)))
-}
-
-fn format(list: &KeyValues, origin: &Origin) -> Result<Option<ImageFormat>, UsageError> {
-    match list.text("format").or_else(|| list.text("driver")) {
+    let known = crate::blockdev::DRIVERS;
+    match name {
         None => Ok(None),
-        Some("raw") => Ok(Some(ImageFormat::Raw)),
-        Some("qcow2") => Ok(Some(ImageFormat::Qcow2)),
-        Some("vmdk") => Ok(Some(ImageFormat::Vmdk)),
-        Some(name) if OTHER_FORMATS.contains(&name) => Err(origin.error(format_args!(
-            "format={name} is not supported; convert the image with 'qemu-img convert -O qcow2', and use format=qcow2"
-        ))),
-        Some(name) => Err(origin.error(format_args!(
-            "there is no format '{name}'{}; natoma has raw, qcow2 and vmdk",
-            did_you_mean(name, ["raw", "qcow2", "vmdk"])
-        ))),
+        Some(name) if known.contains(&name) => Ok(Some(name)),
+        Some(name) => Err(match instead_of(name) {
+            Some(instead) => origin.error(format_args!("format={name} is not supported; {instead}")),
+            None => origin.error(format_args!(
+                "there is no format '{name}'{}; natoma has raw, qcow2 and vmdk",
+                did_you_mean(name, known)
+            )),
+        }),
     }
 }
 

@@ -110,29 +110,28 @@ pub fn build(
         ide: drives.ide_places(),
         scsi: scsi::Buses::default(),
     };
-    let devices = device::build(settings, globals, taken)?;
-    for (device, given) in devices.iter().zip(settings.all("device")) {
+    let mut devices = device::build(settings, globals, taken)?;
+    for (device, given) in devices.iter_mut().zip(settings.all("device")) {
+        if let Some(drive) = device.drive_mut() {
+            *drive = drives.reference(drive, &given.origin)?;
+        }
+        drives.furnish(device);
         match device {
             DeviceConfig::IsaDebugExit(_)
             | DeviceConfig::Pvpanic(_)
             | DeviceConfig::Ib700(_)
-            | DeviceConfig::PcTestdev(_) => {}
+            | DeviceConfig::PcTestdev(_)
+            | DeviceConfig::IdeHd(_)
+            | DeviceConfig::IdeCd(_)
+            | DeviceConfig::ScsiHd(_)
+            | DeviceConfig::ScsiCd(_)
+            | DeviceConfig::Floppy(_) => {}
             DeviceConfig::IsaDebugcon(console) => builder.reference(&console.chardev, "isa-debugcon", &given.origin)?,
             DeviceConfig::IsaSerial(uart) => builder.reference(&uart.chardev, "isa-serial", &given.origin)?,
             DeviceConfig::IsaParallel(lpt) => builder.reference(&lpt.chardev, "isa-parallel", &given.origin)?,
-            DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) => {
-                drive.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
-            }
-            DeviceConfig::ScsiHd(unit) | DeviceConfig::ScsiCd(unit) => {
-                unit.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
-            }
-            DeviceConfig::Floppy(floppy) => {
-                floppy.drive.iter().try_for_each(|id| drives.reference(id, &given.origin))?;
-            }
             DeviceConfig::Pci(device) => {
                 let mut chardevs = device.chardevs();
                 chardevs.try_for_each(|id| builder.reference(id, device.driver(), &given.origin))?;
-                device.drive().iter().try_for_each(|id| drives.reference(id, &given.origin))?;
                 device.io_thread().iter().try_for_each(|id| io_threads::reference(settings, id, &given.origin))?;
             }
         }

@@ -48,7 +48,7 @@ impl Globals {
                     works.collect::<Vec<_>>().join(", ")
                 )));
             };
-            entries.push((driver.name, key.entry(value).map_err(|problem| given.origin.error(problem))?));
+            entries.push((driver.name, key.entry(property, value).map_err(|problem| given.origin.error(problem))?));
         }
         Ok(Self { entries })
     }

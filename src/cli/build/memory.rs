@@ -2,9 +2,9 @@
 
 use super::check_id;
 use crate::cli::error::UsageError;
-use crate::cli::keyval::scalar::print_size;
 use crate::cli::settings::{Occurrence, Settings};
 use crate::config::{MemoryBackend, MemoryBackendKind, MemoryConfig, Smp};
+use crate::scalar::print_size;
 
 /// Sizes of `-m` are rounded up to this many bytes, as in QEMU.
 const RAM_GRANULARITY: u64 = 8 << 10;

@@ -1,7 +1,7 @@
 //! From options to a machine: defaults, inference, and the rules that span several options.
 
 mod block;
-mod block_drivers;
+mod blockdev;
 mod boot;
 mod chardev;
 mod consoles;
@@ -20,6 +20,7 @@ mod run;
 mod scsi;
 mod smp;
 mod tables;
+mod throttle;
 mod virtio;
 
 pub use cpu::CpuCatalogue;
@@ -83,6 +84,8 @@ pub fn machine(
         boot,
         rtc: rtc::build(settings, &globals)?,
         chardevs: consoles.chardevs,
+        throttle_groups: throttle::groups(settings)?,
+        nodes: drives.nodes,
         drives: drives.drives,
         io_threads: io_threads::build(settings)?,
         fdc: drives.fdc,

@@ -3,9 +3,9 @@
 use super::memory;
 use crate::cli::error::UsageError;
 use crate::cli::keyval::KeyValues;
-use crate::cli::keyval::scalar::print_size;
 use crate::cli::settings::{Occurrence, Settings};
 use crate::config::{MemoryConfig, NumaConfig, Smp};
+use crate::scalar::print_size;
 
 /// Distance of a node to itself, and to others where nothing is said.
 const LOCAL: u8 = 10;

@@ -5,10 +5,10 @@
 //! the right kind.
 
 mod json;
-pub mod scalar;
 pub mod syntax;
 
 use super::suggest::did_you_mean;
+use crate::scalar;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ChoiceError, StrDeserializer};
 use syntax::Item;
@@ -44,7 +44,7 @@ pub struct Variant {
 /// One key.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name.
+    /// Its name. One that ends in a dot stands for all keys that begin so.
     pub name: &'static str,
     /// What its value is.
     pub kind: Kind,
@@ -113,14 +113,24 @@ impl Key {
         }
     }
 
-    /// Reads a value as an element of a list.
-    pub fn entry(&self, text: &str) -> Result<Entry, Problem> {
+    /// Whether it is the one of this name.
+    fn is(&self, name: &str) -> bool {
+        self.name == name || (self.is_prefix() && name.len() > self.name.len() && name.starts_with(self.name))
+    }
+
+    /// Whether it stands for all keys that begin so.
+    pub fn is_prefix(&self) -> bool {
+        self.name.ends_with('.')
+    }
+
+    /// Reads a value as an element of a list in which it is called `written_key`.
+    pub fn entry(&self, written_key: &str, text: &str) -> Result<Entry, Problem> {
         let value = self.read(text)?;
         let (option, key) = match self.support {
             Support::Moved(option, key) => (Some(option), key),
             _ => (None, self.name),
         };
-        Ok(Entry { option, key, value, written_key: self.name, text: text.into() })
+        Ok(Entry { option, key, value, written_key: written_key.into(), text: text.into() })
     }
 
     /// Reads a value.
@@ -173,7 +183,7 @@ pub struct Entry {
     /// The value, read.
     pub value: Value,
     /// The key as written.
-    pub written_key: &'static str,
+    pub written_key: String,
     /// The value as written.
     pub text: String,
 }
@@ -339,7 +349,7 @@ impl Schema {
 
     /// Reads one value for a key that no list was written for.
     pub fn entry(&self, key: &str, text: &str) -> Result<Entry, Problem> {
-        self.key(None, key)?.entry(text)
+        self.key(None, key)?.entry(key, text)
     }
 
     /// Checks the elements of a list.
@@ -358,7 +368,7 @@ impl Schema {
             if variant.is_some() && self.implied == Some(key.as_str()) {
                 continue;
             }
-            list.entries.push(self.key(variant, &key)?.entry(&text)?);
+            list.entries.push(self.key(variant, &key)?.entry(&key, &text)?);
         }
         Ok(list)
     }
@@ -421,7 +431,7 @@ impl Schema {
             return Err(Problem::NoName);
         }
         let keys = || variant.map(|variant| variant.keys).unwrap_or_default().iter().chain(self.keys);
-        keys().find(|key| key.name == name).ok_or_else(|| Problem::NoKey {
+        keys().find(|key| key.is(name)).ok_or_else(|| Problem::NoKey {
             key: name.into(),
             place: variant.map_or("here".into(), |variant| format!("of {} '{}'", self.variant_noun, variant.name)),
             known: keys().filter(|key| matches!(key.support, Support::Works)).map(|key| key.name).collect(),
@@ -430,6 +440,12 @@ impl Schema {
 }
 
 impl KeyValues {
+    /// The elements that a key stands for which ends in a dot: what they are called behind it, and their values.
+    pub fn below(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let entries = self.entries.iter().filter(move |entry| entry.key == prefix);
+        entries.map(|entry| (&entry.written_key[entry.key.len()..], entry.text.as_str()))
+    }
+
     /// The last element with this key: later ones replace earlier ones.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().rev().find(|entry| entry.key == key)

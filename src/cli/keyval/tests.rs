@@ -145,7 +145,7 @@ proptest! {
         prop_assert_eq!(list.flag("share"), Some(share));
         prop_assert_eq!(list.number::<u16>("port"), Some(port));
         prop_assert_eq!(list.text("path"), Some(path.as_str()));
-        let printed = syntax::join(list.entries.iter().map(|entry| (entry.written_key, entry.text.as_str())));
+        let printed = syntax::join(list.entries.iter().map(|entry| (entry.written_key.as_str(), entry.text.as_str())));
         prop_assert_eq!(PLAIN.parse(&printed).unwrap(), list);
     }
 }

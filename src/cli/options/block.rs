@@ -30,7 +30,7 @@ const DRIVE: Schema = Schema::plain(
             Kind::Text("FORMAT"),
             "format of the image: raw, qcow2 or vmdk (default: found out from its contents)",
         ),
-        Key::missing("driver", &["raw"], "use format=raw"),
+        Key::new("driver", Kind::Text("FORMAT"), "the same"),
         Key::new("readonly", Kind::Flag, "the guest can't write to it (default off)"),
         Key::new("read-only", Kind::Flag, "the same"),
         Key::new("snapshot", Kind::Flag, "writes go to a temporary file and are lost at the end (default off)"),
@@ -43,34 +43,13 @@ const DRIVE: Schema = Schema::plain(
         Key::new("cache.writeback", Kind::Flag, "a write is safe when the guest has flushed it, and not before"),
         Key::new("cache.direct", Kind::Flag, "pass by the host's cache"),
         Key::new("cache.no-flush", Kind::Flag, "ignore the guest's flushes: nothing is ever safe"),
+        Key::new("file.", Kind::Text("VALUE"), "a key of -blockdev for the file: file.locking=off say"),
         Key::new(
-            "file.locking",
-            Kind::Choice(&["on", "off", "auto"]),
-            "keep other processes off the image (default auto)",
+            "backing.",
+            Kind::Text("VALUE"),
+            "a key of -blockdev for what the image is made over: backing.file.filename=PATH say",
         ),
-        Key::new(
-            "file.driver",
-            Kind::Choice(&["file", "nbd", "null-co"]),
-            "what the image is, if file does not say it",
-        ),
-        Key::new("file.filename", Kind::Text("PATH"), "the file (driver file)"),
-        Key::new("file.server.type", Kind::Choice(&["inet", "unix"]), "where the server is (driver nbd)"),
-        Key::new("file.server.host", Kind::Text("HOST"), "name or address of the server"),
-        Key::new("file.server.port", Kind::Number(1, 65535), "its port (default 10809)"),
-        Key::new("file.server.path", Kind::Text("PATH"), "socket of the server"),
-        Key::moved("file.host", Kind::Text("HOST"), "drive", "file.server.host"),
-        Key::moved("file.port", Kind::Number(1, 65535), "drive", "file.server.port"),
-        Key::moved("file.path", Kind::Text("PATH"), "drive", "file.server.path"),
-        Key::new("file.export", Kind::Text("NAME"), "which of the server's exports (default: the one without a name)"),
-        Key::new(
-            "file.reconnect-delay",
-            Kind::Number(0, 1 << 31),
-            "seconds that requests wait for a server that went away (default 0)",
-        ),
-        Key::missing("file.tls-creds", &[], "natoma has no TLS: use a socket of this host, or a tunnel"),
-        Key::new("file.size", Kind::Size(1), "size of the medium (driver null-co; default 1G)"),
-        Key::new("file.latency-ns", Kind::Number(0, 1 << 40), "nanoseconds that each request takes (driver null-co)"),
-        Key::new("file.read-zeroes", Kind::Flag, "reads give zeroes (driver null-co; default off: nothing)"),
+        Key::new("backing", Kind::Text("NODE"), "the node that the image is made over (default: what the image says)"),
         Key::missing("lazy-refcounts", &["on", "off"], "leave it out: reference counts are always up to date"),
         Key::missing("overlap-check", &["cached", "constant", "none"], "leave it out: the active tables are checked"),
         Key::missing("l2-cache-size", &[], "leave it out: imago caches 128 tables"),
@@ -104,7 +83,7 @@ const DRIVE: Schema = Schema::plain(
             Kind::Choice(&["report", "stop", "ignore"]),
             "what happens when the host can't read (default report)",
         ),
-        Key::missing("node-name", &[], "use id"),
+        Key::new("node-name", Kind::Text("NAME"), "name of its node, by which others can refer to it"),
         Key::new("throttling.bps-total", Kind::Size(1), "bytes read and written in a second (default 0: not limited)"),
         Key::new("throttling.bps-total-max", Kind::Size(1), "the same in a burst (default 0: there are none)"),
         Key::new(
@@ -240,7 +219,20 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     disk("hdc", "the disk that is the master of the second IDE channel"),
     disk("hdd", "the disk that is the slave of the second IDE channel"),
     disk("cdrom", "the CD drive that is the master of the second IDE channel"),
-    OptionSpec::missing("blockdev", Argument::Text("VALUE"), &[], "use -drive if=none,id=ID"),
+    OptionSpec::new(
+        "blockdev",
+        Argument::Text("[driver=]DRIVER,node-name=NAME[,KEY=VALUE...]"),
+        Section::Drives,
+        "define a block node",
+    )
+    .details(
+        "A node is a file, a server, an image format in another node, or a filter over one. Devices refer to it by its name \
+         (`drive=NAME`), and so do other nodes; a node inside a node is written with dots (`file.driver=file,file.filename=PATH`), \
+         or all of it as a JSON object. The drivers are file, host_device and host_cdrom (filename, aio, locking), raw (file, \
+         offset, size), qcow2 (file, backing), vmdk (file), nbd (server, export, reconnect-delay), null-co (size, latency-ns, \
+         read-zeroes), throttle (file, throttle-group) and blkdebug (image, config, inject-error, set-state). All have read-only, \
+         auto-read-only, cache.direct, cache.no-flush, discard, detect-zeroes and force-share.",
+    ),
     missing("mtdblock"),
     missing("sd"),
     missing("iscsi"),

@@ -1,5 +1,6 @@
 //! Guest RAM, memory backends and other objects.
 
+use super::throttle::THROTTLE_GROUP;
 use super::virtio::IOTHREAD;
 use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
@@ -60,6 +61,7 @@ const OBJECT: Schema = Schema {
             ],
         },
         IOTHREAD,
+        THROTTLE_GROUP,
     ],
     variant_noun: "object type",
     missing_variants: &[
@@ -67,7 +69,6 @@ const OBJECT: Schema = Schema {
             &["main-loop", "thread-context"],
             "leave it out: the main loop does not look for work, and threads run where natoma may",
         ),
-        (&["throttle-group"], "use -drive throttling.group=NAME"),
         (
             &[
                 "secret",

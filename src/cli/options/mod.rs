@@ -18,6 +18,7 @@ mod pci;
 mod process;
 mod scsi;
 mod tables;
+mod throttle;
 mod virtio;
 
 use super::keyval::Schema;

@@ -4,9 +4,15 @@ use super::*;
 
 #[test]
 fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
-    let image = Image::new("/i");
-    let auto = Image { access: Access::Auto, ..image.clone() };
-    let drive = |id: &str, image: &Image| Drive::new(id, Some(image.clone()));
+    let image = |access, driver: fn(Child) -> NodeDriver| {
+        let file = FileConfig::new("/i", FileKind::Any);
+        let file = NodeConfig { access, discard: true, ..NodeConfig::new(NodeDriver::File(file)) };
+        NodeConfig { access, ..NodeConfig::new(driver(file.into())) }
+    };
+    let probed = |file| NodeDriver::Probed { file };
+    let raw = |file| NodeDriver::Raw { file, offset: 0, size: None };
+    let drive = |id: &str, image: &NodeConfig| Drive::new(id, Some(image.clone().into()));
+    let auto = image(Access::Auto, probed);
 
     let config = machine("-fdb /i -global isa-fdc.fdtypeB=144 -global isa-fdc.fallback=120");
     assert_eq!(config.drives, [drive("floppy1", &auto), Drive::new("floppy0", None), Drive::new("ide1-cd0", None)]);
@@ -16,12 +22,15 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     let config = machine(
         "-nodefaults -drive if=floppy,file=/i,format=raw,id=a,readonly=on -drive file=file:/i,if=floppy -snapshot",
     );
-    let snapshot = |access, format| Image { access, format, snapshot: true, ..image.clone() };
+    let snapshot = |access, image: NodeConfig| {
+        let file = image.into();
+        NodeConfig { access, ..NodeConfig::new(NodeDriver::Overlay { file }) }
+    };
     assert_eq!(
         config.drives,
         [
-            drive("a", &snapshot(Access::ReadOnly, Some(ImageFormat::Raw))),
-            drive("floppy1", &snapshot(Access::Auto, None))
+            drive("a", &snapshot(Access::ReadOnly, image(Access::ReadOnly, raw))),
+            drive("floppy1", &snapshot(Access::ReadWrite, image(Access::ReadOnly, probed)))
         ]
     );
 
@@ -29,19 +38,25 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
         "-drive if=pflash,file=/i,unit=1,cache=unsafe,file.locking=off -drive if=pflash,file=/i,readonly=on,cache=writethrough",
     );
     assert_eq!(config.pflash, [Some("pflash0".into()), Some("pflash1".into())]);
-    let modes: Vec<_> = config.drives.iter().filter_map(|drive| drive.image.as_ref()).collect();
-    assert_eq!(
-        (modes[0].access, modes[0].cache, modes[0].locking),
-        (Access::ReadWrite, CacheMode::UNSAFE, Locking::Off)
-    );
-    assert_eq!(
-        (modes[1].access, modes[1].cache, modes[1].locking),
-        (Access::ReadOnly, CacheMode::WRITETHROUGH, Locking::Auto)
-    );
+    let modes = config.drives[..2].iter().map(|drive| match &drive.medium {
+        Some(Child::Node(node)) => match &node.driver {
+            NodeDriver::Probed { file: Child::Node(file) } => match &file.driver {
+                NodeDriver::File(config) => {
+                    ((node.access, file.access), drive.write_back, file.no_flush, config.locking)
+                }
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    });
+    let modes: Vec<_> = modes.collect();
+    let both = |access| (access, access);
+    assert_eq!(modes[0], (both(Access::ReadWrite), true, true, Locking::Off));
+    assert_eq!(modes[1], (both(Access::ReadOnly), false, false, Locking::Auto));
 
     let config = machine("-pflash /a -drive if=none,file=/i,id=vars -machine pflash1=vars,max-fw-size=16M");
     assert_eq!(config.pflash, [Some("pflash0".into()), Some("vars".into())]);
-    assert_eq!(config.drives[0].image, Some(Image::new("/a")));
     assert_eq!(config.platform.max_firmware_size, 16 << 20);
     let both = command_line("-bios b -pflash /a").unwrap().warnings;
     assert_eq!(both, ["-bios b: not used, as the firmware in the first flash chip is started"]);
@@ -54,7 +69,7 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     };
     assert_eq!(
         config.devices,
-        [device(Some("b"), 1, Some("d"), FloppyKind::Auto), device(None, 0, None, FloppyKind::Mb144)]
+        [device(Some("b"), 1, Some("d"), FloppyKind::Auto), device(None, 0, Some("floppy0"), FloppyKind::Mb144)]
     );
     assert_eq!(config.fdc, FdcConfig::default());
 

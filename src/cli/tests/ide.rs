@@ -27,11 +27,14 @@ fn drives_take_the_places_that_they_name_or_the_first_free_ones() {
     ] {
         assert_eq!(machine(line).ide, devices, "{line}");
     }
-    let image = |line: &str| machine(line).drives[0].image.clone().unwrap();
+    let image = |line: &str| match machine(line).drives[0].medium.clone() {
+        Some(Child::Node(node)) => *node,
+        other => panic!("{other:?}"),
+    };
     assert_eq!(image("-hda /i").access, Access::ReadWrite);
     assert_eq!(image("-cdrom /i").access, Access::ReadOnly);
     assert_eq!(image("-drive if=none,media=cdrom,file=/i,id=d").access, Access::ReadOnly);
-    assert!(image("-snapshot /i").snapshot);
+    assert!(matches!(image("-snapshot /i").driver, NodeDriver::Overlay { .. }));
 }
 
 #[test]
@@ -51,7 +54,10 @@ fn devices_have_names_numbers_and_a_place_in_the_boot_order() {
         rotation_rate: 1,
         ..IdeDrive::new(3, Some("d".into()))
     };
-    assert_eq!(config.devices, [DeviceConfig::IdeHd(drive), DeviceConfig::IdeCd(IdeDrive::new(1, None))]);
+    assert_eq!(
+        config.devices,
+        [DeviceConfig::IdeHd(drive), DeviceConfig::IdeCd(IdeDrive::new(1, Some("ide0-cd1".into())))]
+    );
     assert_eq!((config.drives[0].on_read_error, config.drives[0].on_write_error), (OnError::Stop, OnError::Ignore));
 }
 

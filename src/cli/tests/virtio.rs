@@ -18,7 +18,8 @@ fn a_drive_of_virtio_is_a_disk_behind_all_other_devices() {
     assert_eq!(config.devices, [watchdog, virtio("virtio0"), virtio("x")]);
     let numbered = machine("-nodefaults -drive if=virtio,index=3,file=/i -drive if=virtio,file=/j,readonly=on");
     assert_eq!(numbered.drives.iter().map(|drive| drive.id.as_str()).collect::<Vec<_>>(), ["virtio3", "virtio0"]);
-    assert_eq!(numbered.drives[1].image.as_ref().unwrap().access, Access::ReadOnly);
+    let Some(Child::Node(medium)) = &numbered.drives[1].medium else { panic!("{:?}", numbered.drives[1]) };
+    assert_eq!(medium.access, Access::ReadOnly);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use nix::libc;
 use super::device;
 use super::direct::Alignment;
 use super::lock::ImageFile;
-use crate::config::Access;
+use crate::config::{Access, FileKind};
 
 /// Neither a FIFO's other end is waited for, nor a CD drive's medium, and no terminal becomes natoma's.
 const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -33,33 +33,16 @@ pub(super) struct Opened {
     pub alignment: Alignment,
 }
 
-impl Opened {
-    /// Checks that the file has whole sectors, as a medium has.
-    ///
-    /// # Errors
-    /// It has not.
-    pub fn check_sectors(&self) -> Result<()> {
-        let len = self.len;
-        if !len.is_multiple_of(SECTOR) {
-            bail!(
-                "its size, {len} bytes, is no multiple of {SECTOR}: it is cut off or no image; 'truncate -s %{SECTOR}' fills the \
-                 last sector"
-            );
-        }
-        Ok(())
-    }
-}
-
 const DIRECTORY: &str =
     "it is a directory: name a file (QEMU's fat: driver does not exist here; mtools makes an image of a directory)";
 
 /// Opens a regular file or a block device. `direct`: it is read and written past the host's cache.
-pub(super) fn open(path: &Path, access: Access, direct: bool) -> Result<Opened> {
+pub(super) fn open(path: &Path, wanted: FileKind, access: Access, direct: bool) -> Result<Opened> {
     let (mut file, read_only) = match open_by(path, access) {
         // For writing it can't even be opened.
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => bail!(DIRECTORY),
         Err(error) if access == Access::ReadWrite && may_be_read(&error) => {
-            return Err(error).context("add readonly=on or snapshot=on if the guest is not to write to it");
+            return Err(error).context("add read-only=on or snapshot=on if the guest is not to write to it");
         }
         opened => opened?,
     };
@@ -69,6 +52,21 @@ pub(super) fn open(path: &Path, access: Access, direct: bool) -> Result<Opened> 
     }
     if !kind.is_file() && !kind.is_block_device() {
         bail!("it is neither a file nor a block device: copy what comes out of it to a file first");
+    }
+    match wanted {
+        FileKind::Regular if !kind.is_file() => {
+            bail!("'file' driver requires it to be a regular file: use driver=host_device")
+        }
+        FileKind::Device if !kind.is_block_device() => {
+            bail!("'host_device' driver requires it to be a block device: use driver=file")
+        }
+        FileKind::Cdrom if !kind.is_block_device() => {
+            bail!("'host_cdrom' driver requires it to be a CD drive: use driver=file")
+        }
+        FileKind::Cdrom if access != Access::ReadOnly && !read_only => {
+            bail!("a CD drive can only be read: add read-only=on")
+        }
+        FileKind::Any | FileKind::Regular | FileKind::Device | FileKind::Cdrom => {}
     }
     // A block device tells its size only this way.
     let len = file.seek(SeekFrom::End(0)).context("its size can't be found out")?;

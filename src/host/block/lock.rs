@@ -54,14 +54,14 @@ impl Drop for ImageFile {
     }
 }
 
-/// Locks the image for a guest. The locks go with the [`ImageFile`].
-pub(super) fn lock(file: &ImageFile, read_only: bool, locking: Locking) -> Result<()> {
+/// Locks the image for a guest. The locks go with the [`ImageFile`]. `shared`: others may do to it what they like.
+pub(super) fn lock(file: &ImageFile, read_only: bool, shared: bool, locking: Locking) -> Result<()> {
     if locking == Locking::Off {
         return Ok(());
     }
     let wanted: &[i64] = if read_only { &[READ] } else { &[READ, WRITE] };
-    let forbidden = [WRITE, RESIZE];
-    let bytes = || wanted.iter().map(|what| DOES + what).chain(forbidden.map(|what| FORBIDS + what));
+    let forbidden: &[i64] = if shared { &[] } else { &[WRITE, RESIZE] };
+    let bytes = || wanted.iter().map(|what| DOES + what).chain(forbidden.iter().map(|what| FORBIDS + what));
     for byte in bytes() {
         match fcntl(&**file, FcntlArg::F_OFD_SETLK(&range(libc::F_RDLCK, byte))) {
             Ok(_) => {}
@@ -75,7 +75,7 @@ pub(super) fn lock(file: &ImageFile, read_only: bool, locking: Locking) -> Resul
             }
         }
     }
-    let speaks_against = wanted.iter().map(|what| FORBIDS + what).chain(forbidden.map(|what| DOES + what));
+    let speaks_against = wanted.iter().map(|what| FORBIDS + what).chain(forbidden.iter().map(|what| DOES + what));
     for byte in speaks_against {
         let mut found = range(libc::F_WRLCK, byte);
         fcntl(&**file, FcntlArg::F_OFD_GETLK(&mut found))

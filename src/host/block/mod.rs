@@ -1,7 +1,8 @@
-//! Back ends of drives: image files of the host.
+//! Back ends of drives: media, and the nodes that they are made of.
 //!
-//! An image is a file or a block device, in one of several formats; a raw one has the bytes of the medium, one after the other. All
-//! images are opened before the machine is built, and locked as QEMU locks them, so that no other process writes to an image in use.
+//! A node ([`node`]) is a file, a server, an image format over another node, a filter; the [`graph`] knows all of them by their
+//! names. All nodes are opened before the machine is built, and files are locked as QEMU locks them, so that no other process
+//! writes to an image in use.
 
 mod blkdebug;
 mod detect_zeroes;
@@ -9,12 +10,15 @@ mod device;
 mod direct;
 pub mod engine;
 mod file;
-mod image;
+pub mod graph;
+mod guard;
+mod keeper;
 mod lock;
 pub mod memory;
 pub mod nbd;
 pub mod node;
 mod null;
+mod open;
 mod overlay;
 mod probe;
 pub mod qcow2;
@@ -23,34 +27,47 @@ mod storage;
 mod throttle;
 mod vectored;
 pub mod vmdk;
+mod window;
 
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use devices::backend::block::BlockBackend;
 use devices::backend::disk::{AtOnce, DiskBackend};
 use devices::base::lock as locked;
 
-use self::detect_zeroes::ZeroDetector;
 use self::engine::{Bell, Engine, EngineOptions, Stats};
-use self::nbd::Nbd;
+use self::graph::{Graph, GraphNode, User};
 use self::node::{Node, Waiting};
-use self::null::Null;
-use self::overlay::Overlay;
 use self::throttle::{Group, Throttle};
-use crate::config::{Access, DetectZeroes, Drive, Image, ImageFormat, Source};
+use crate::config::{Child, Drive, MachineConfig};
 
-/// The drives of a configuration, each with the medium that is in it until a device takes it.
+/// The drives of a machine, each with what is in it, and the nodes of their media.
 pub struct Blocks {
-    drives: Mutex<Vec<(String, Option<Medium>)>>,
+    graph: Graph,
+    drives: Mutex<Vec<DriveState>>,
+    at_once: bool,
+}
+
+/// A drive.
+struct DriveState {
+    config: Drive,
+    stats: Arc<Stats>,
+    medium: Option<Medium>,
 }
 
 /// What is in a drive.
+#[derive(Clone)]
 pub struct Medium {
+    /// The node at the top.
+    top: Arc<GraphNode>,
+    /// The same as the drive has it.
     node: Arc<dyn Node>,
     options: EngineOptions,
     stats: Arc<Stats>,
     at_once: bool,
+    /// Keeps others from writing to it.
+    _user: Arc<User>,
 }
 
 impl Medium {
@@ -58,6 +75,18 @@ impl Medium {
     #[must_use]
     pub fn node(&self) -> &Arc<dyn Node> {
         &self.node
+    }
+
+    /// The node at the top, as the graph knows it.
+    #[must_use]
+    pub fn top(&self) -> &Arc<GraphNode> {
+        &self.top
+    }
+
+    /// Whether writes are safe only when they have been flushed.
+    #[must_use]
+    pub fn is_write_back(&self) -> bool {
+        !self.options.write_through
     }
 
     /// The medium for a device that waits for each of its requests.
@@ -82,89 +111,90 @@ impl Medium {
 }
 
 impl Blocks {
-    /// Opens the images of a configuration, in order. `at_once`: time is virtual, and no request takes any.
+    /// Opens the nodes of a configuration and the media of its drives, in order. `at_once`: time is virtual, and no request
+    /// takes any.
     ///
     /// # Errors
     /// One can't be opened: says which, why and what to do.
-    pub fn open(configs: &[Drive], at_once: bool) -> Result<Self> {
-        let mut drives = Vec::new();
-        for Drive { id, image, .. } in configs {
-            let medium = image.as_ref().map(|image| medium(image, at_once)).transpose();
-            drives.push((id.clone(), medium.with_context(|| format!("drive '{id}'"))?));
+    pub fn open(config: &MachineConfig, at_once: bool) -> Result<Self> {
+        let blocks = Self { graph: Graph::new(&config.throttle_groups), drives: Mutex::default(), at_once };
+        for node in &config.nodes {
+            let opened = blocks.graph.open(node);
+            let name = node.name.as_deref().unwrap_or_default();
+            blocks.graph.keep(opened.with_context(|| format!("-blockdev node-name={name}"))?);
         }
-        Ok(Self { drives: Mutex::new(drives) })
+        for drive in &config.drives {
+            let stats = Arc::default();
+            let medium = drive.medium.as_ref().map(|child| blocks.medium_of(drive, child, &stats)).transpose();
+            let medium = medium.with_context(|| match (drive.name(), &drive.medium) {
+                (Some(name), _) => format!("drive '{name}'"),
+                (None, Some(Child::Name(node))) => format!("a device with drive={node}"),
+                (None, _) => "a drive".to_owned(),
+            })?;
+            locked(&blocks.drives).push(DriveState { config: drive.clone(), stats, medium });
+        }
+        Ok(blocks)
     }
 
-    /// Takes the medium out of drive `id`; `None` if the drive is empty.
+    /// The nodes.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// A node as the medium of a drive.
+    fn medium_of(&self, drive: &Drive, child: &Child, stats: &Arc<Stats>) -> Result<Medium> {
+        let top = self.graph.child(child)?;
+        let user = match drive.name() {
+            Some(name) => format!("drive '{name}'"),
+            None => "a device".to_owned(),
+        };
+        let user = self.graph.attach(user, &top)?;
+        let mut node = Arc::clone(&top.node);
+        if let Some(throttle) = &drive.throttle {
+            node = Arc::new(Throttle::new(node, Group::of(throttle)));
+        }
+        let options =
+            EngineOptions { aio: top.traits.aio, write_through: !drive.write_back, discard: top.traits.discard };
+        Ok(Medium { top, node, options, stats: Arc::clone(stats), at_once: self.at_once, _user: user })
+    }
+
+    /// What is in drive `id`; `None`: nothing.
     ///
     /// # Errors
     /// There is no such drive.
-    pub fn take(&self, id: &str) -> Result<Option<Medium>> {
+    pub fn medium(&self, id: &str) -> Result<Option<Medium>> {
+        let drives = locked(&self.drives);
+        let drive = drives.iter().find(|drive| drive.config.id == id);
+        Ok(drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?.medium.clone())
+    }
+
+    /// Opens what is to be in drive `id`, without putting it in.
+    ///
+    /// # Errors
+    /// It can't be used, or there is no such drive.
+    pub fn open_for(&self, id: &str, child: &Child) -> Result<Medium> {
+        let (config, stats) = {
+            let drives = locked(&self.drives);
+            let drive = drives.iter().find(|drive| drive.config.id == id);
+            let drive = drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?;
+            (drive.config.clone(), Arc::clone(&drive.stats))
+        };
+        self.medium_of(&config, child, &stats)
+    }
+
+    /// Takes note of what is in drive `id` now.
+    pub fn set_medium(&self, id: &str, medium: Option<Medium>) {
         let mut drives = locked(&self.drives);
-        let drive = drives.iter_mut().find(|(other, _)| other == id);
-        let (_, medium) = drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?;
-        Ok(medium.take())
+        let before = drives.iter_mut().find(|drive| drive.config.id == id);
+        let before = before.map(|drive| std::mem::replace(&mut drive.medium, medium));
+        drop(drives);
+        // Closing takes its time.
+        drop(before);
     }
 }
 
-/// Opens an image. `at_once` as for [`Blocks::open`].
-///
-/// # Errors
-/// It can't be opened, or its contents are not what they should be: says which file, why and what to do.
-pub fn medium(image: &Image, at_once: bool) -> Result<Medium> {
-    let write_through = !image.cache.writeback;
-    let options = EngineOptions { aio: image.aio, write_through, discard: image.discard };
-    Ok(Medium { node: open_node(image)?, options, stats: Arc::default(), at_once })
-}
-
-/// Opens an image for a device that waits for each of its requests.
-///
-/// # Errors
-/// As for [`medium`].
-pub fn open(image: &Image) -> Result<Box<dyn BlockBackend>> {
-    Ok(medium(image, false)?.waiting())
-}
-
-/// Opens an image.
-fn open_node(image: &Image) -> Result<Arc<dyn Node>> {
-    open_file(image).with_context(|| format!("can't use the image {}", image.path.display()))
-}
-
-fn open_file(image: &Image) -> Result<Arc<dyn Node>> {
-    // Nobody writes to the file under an overlay.
-    let access = if image.snapshot { Access::ReadOnly } else { image.access };
-    let mut node = match &image.source {
-        Source::File => image::open(image, access)?,
-        source => open_source(source, image, access)?,
-    };
-    if image.snapshot {
-        node = Arc::new(Overlay::new(node, image.access == Access::ReadOnly)?);
-    }
-    if let Some(throttle) = &image.throttle {
-        node = Arc::new(Throttle::new(node, Group::of(throttle)));
-    }
-    Ok(match image.detect_zeroes {
-        DetectZeroes::Off => node,
-        how => Arc::new(ZeroDetector::new(node, how == DetectZeroes::Unmap)),
-    })
-}
-
-/// Opens what is no file.
-fn open_source(source: &Source, image: &Image, access: Access) -> Result<Arc<dyn Node>> {
-    ensure!(
-        matches!(image.format, None | Some(ImageFormat::Raw)) && image.rules.is_none(),
-        "it is no file, and natoma reads it as it is: leave format= out, and have an NBD server open the format ('qemu-nbd -f')"
-    );
-    let read_only = access == Access::ReadOnly;
-    Ok(match source {
-        Source::Nbd(config) => match Nbd::open(config.clone(), read_only) {
-            Err(_) if access == Access::Auto => Arc::new(Nbd::open(config.clone(), true)?),
-            opened => Arc::new(opened?),
-        },
-        Source::Null(config) => Arc::new(Null::new(*config, read_only)),
-        Source::File => unreachable!("files are opened by their format"),
-    })
-}
-
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,9 @@
 //! Which format an image seems to be in.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use devices::backend::block::BlockError;
 
 use super::file::SECTOR;
+use super::node::{Node, read_bytes};
 
 /// First sector of an image.
 pub(super) type FirstSector = [u8; SECTOR as usize];
@@ -28,11 +27,14 @@ const MAGICS: [(&str, usize, &[u8]); 12] = [
 /// The beginning of the text that describes the parts of a vmdk image.
 const VMDK_DESCRIPTOR: &[u8] = b"# Disk DescriptorFile";
 
-/// The format that an image of `len` bytes seems to be in; `None`: raw.
-pub(super) fn format(file: &File, len: u64) -> io::Result<Option<&'static str>> {
+/// The format that an image seems to be in; `None`: raw.
+///
+/// # Errors
+/// It can't be read.
+pub(super) fn format(image: &dyn Node) -> Result<Option<&'static str>, BlockError> {
     let mut sector = [0; SECTOR as usize];
-    let there = usize::try_from(len).unwrap_or(usize::MAX).min(sector.len());
-    file.read_exact_at(&mut sector[..there], 0)?;
+    let there = usize::try_from(image.len()).unwrap_or(usize::MAX).min(sector.len());
+    read_bytes(image, 0, &mut sector[..there])?;
     Ok(format_of(&sector))
 }
 

@@ -1,4 +1,4 @@
-//! A raw image: the bytes of the medium in a file or on a block device.
+//! `driver=file` and its kin: the bytes of a file or of a block device.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,30 +10,19 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use vm_memory::VolatileSlice;
 
+use super::device;
 use super::direct::{Alignment, Edges};
 use super::file::{Opened, SECTOR};
 use super::lock::ImageFile;
-use super::node::{Node, RawAccess, check_transfer, fill_with_zeroes, part};
-use super::{device, probe};
+use super::node::{Node, RawAccess, check_transfer, fill_with_zeroes};
 
-/// Whether a guest may write what makes the image look like one of another format. If nobody said that the image is raw,
-/// it may not: the next start would read the guest's data as a header, which can name other files of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard {
-    On,
-    Off,
-}
-
-/// A raw image.
+/// A file.
 pub(super) struct RawImage {
     file: ImageFile,
     len: AtomicU64,
     read_only: bool,
     /// It is a block device.
     is_device: bool,
-    guard: Guard,
-    /// The user has been told what the guard does: a guest may go on trying.
-    guard_told: AtomicBool,
     flush: bool,
     /// What goes past the host's cache has to suit the disk.
     alignment: Alignment,
@@ -45,47 +34,19 @@ pub(super) struct RawImage {
 
 impl RawImage {
     /// `flush`: flushing does something.
-    pub fn new(opened: Opened, guard: Guard, flush: bool) -> Self {
+    pub fn new(opened: Opened, flush: bool) -> Self {
         let Opened { file, len, read_only, is_device, alignment } = opened;
         Self {
             file,
             len: len.into(),
             read_only,
             is_device,
-            guard,
-            guard_told: AtomicBool::new(false),
             flush,
             alignment,
             edges: Edges::default(),
             makes_holes: AtomicBool::new(true),
             makes_zeroes: AtomicBool::new(true),
         }
-    }
-
-    /// Writes to the first sector what does not make the image seem to be in another format, and gives the number of bytes
-    /// of `from` that this were.
-    fn write_guarded(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<usize, BlockError> {
-        let mut sector = [0; SECTOR as usize];
-        self.read(0, &[VolatileSlice::from(&mut sector[..])])?;
-        let (start, mut end) = (offset as usize, offset as usize);
-        for slice in from {
-            end += slice.copy_to(&mut sector[end..]);
-        }
-        if let Some(format) = probe::format_of(&sector) {
-            if !self.guard_told.swap(true, Ordering::Relaxed) {
-                log::error!("a write that would turn a raw image into {format} was refused: format=raw would allow it");
-            }
-            return Err(io::Error::from(io::ErrorKind::PermissionDenied).into());
-        }
-        // What has been looked at, as the guest can change the original meanwhile.
-        let checked = VolatileSlice::from(&mut sector[start..end]);
-        self.write_out(offset, &[checked], durable)?;
-        Ok(end - start)
-    }
-
-    fn write_out(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
-        let Self { file, len, alignment, edges, .. } = self;
-        edges.write(file, *alignment, len, offset, from, durable).map_err(host_error)
     }
 
     /// Checks a request that changes the image without bringing data.
@@ -142,11 +103,8 @@ impl Node for RawImage {
         }
         check_transfer(self.len(), offset, from)?;
         let durable = durable && self.flush;
-        if self.guard == Guard::Off || offset >= SECTOR {
-            return self.write_out(offset, from, durable);
-        }
-        let done = self.write_guarded(offset, from, durable)?;
-        self.write_out(offset + done as u64, &part(from, done, usize::MAX), durable)
+        let Self { file, len, alignment, edges, .. } = self;
+        edges.write(file, *alignment, len, offset, from, durable).map_err(host_error)
     }
 
     fn flush(&self) -> Result<(), BlockError> {
@@ -169,11 +127,8 @@ impl Node for RawImage {
         if len == 0 {
             return Ok(());
         }
-        // What is next to the zeroes is looked at by the guard.
-        let whole = self.guard == Guard::Off || offset >= SECTOR || (offset == 0 && len >= SECTOR);
-        if whole
-            && ((may_unmap && self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len)?)
-                || self.allocate(&self.makes_zeroes, FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len)?)
+        if (may_unmap && self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len)?)
+            || self.allocate(&self.makes_zeroes, FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len)?
         {
             return Ok(());
         }
@@ -201,12 +156,8 @@ impl Node for RawImage {
 
     fn raw(&self) -> Option<RawAccess<'_>> {
         let Alignment { file: alignment, memory } = self.alignment;
-        let watched = match self.guard {
-            // Parts of blocks are not to be mixed with whole ones.
-            _ if alignment as u64 > SECTOR => u64::MAX,
-            Guard::On => SECTOR,
-            Guard::Off => 0,
-        };
+        // Parts of blocks are not to be mixed with whole ones.
+        let watched = if alignment as u64 > SECTOR { u64::MAX } else { 0 };
         let file = self.file.as_fd();
         Some(RawAccess { file, alignment, memory_alignment: memory, watched, flushes: self.flush })
     }

@@ -8,11 +8,12 @@ use devices::backend::block::BlockError;
 use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
+use super::testing::{Image, open, open_node};
 use super::*;
-use crate::config::{CacheMode, ImageFormat, Locking};
+use crate::config::{Access, CacheMode, DetectZeroes, Locking};
 
 fn image(path: &Path) -> Image {
-    Image { format: Some(ImageFormat::Raw), ..Image::new(path) }
+    Image { format: Some("raw"), ..Image::new(path) }
 }
 
 fn file(directory: &TempDir, contents: &[u8]) -> PathBuf {
@@ -204,14 +205,14 @@ fn an_image_opens_with_the_chain_of_images_that_it_is_made_over() {
     }
     assert!(img("create -q -f qcow2 -F qcow2 -b bases/middle.qcow2 %/top.qcow2"));
     let top = at("top.qcow2");
-    for image in [Image::new(&top), Image { format: Some(ImageFormat::Qcow2), ..Image::new(&top) }] {
+    for image in [Image::new(&top), Image { format: Some("qcow2"), ..Image::new(&top) }] {
         let mut medium = open(&image).unwrap();
         assert_eq!((medium.len(), medium.is_read_only()), (1 << 20, false));
         assert!(read(&mut medium, 512, 69_000) == contents[512..69_512]);
         medium.write_at(70_000, b"new").unwrap();
         medium.flush().unwrap();
         // The lower images are in use too, for reading.
-        let message = refusal(&Image { format: Some(ImageFormat::Raw), ..Image::new(at("bases/base.raw")) });
+        let message = refusal(&Image { format: Some("raw"), ..Image::new(at("bases/base.raw")) });
         assert!(message.contains("another process uses it"), "{message}");
         drop(medium);
         assert_eq!(read(&mut open(&Image { access: Access::ReadOnly, ..image }).unwrap(), 69_999, 5)[1..4], *b"new");
@@ -306,7 +307,7 @@ fn the_locks_of_an_image_end_with_its_use_whoever_else_has_the_file_still_open()
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
     fs::write(&path, vec![0; 4096]).unwrap();
-    let image = Image { format: Some(ImageFormat::Raw), ..Image::new(&path) };
+    let image = Image { format: Some("raw"), ..Image::new(&path) };
     let node = open_node(&image).unwrap();
     // As a process has it that is being started at this moment.
     let inherited = node.raw().unwrap().file.try_clone_to_owned().unwrap();

@@ -115,7 +115,7 @@ impl Account {
 }
 
 /// What the drives of a group share.
-pub(super) struct Group {
+pub struct Group {
     start: Instant,
     state: Mutex<State>,
     /// A request has gone, the limits have changed, or there is a hurry.
@@ -135,18 +135,25 @@ struct State {
 static GROUPS: Mutex<BTreeMap<String, Weak<Group>>> = Mutex::new(BTreeMap::new());
 
 impl Group {
-    /// The group of a drive. If it is in use already it gets the new limits, if there are any, as QEMU's does.
+    /// The group of a drive.
     pub fn of(throttle: &config::Throttle) -> Arc<Self> {
-        let Some(name) = &throttle.group else { return Arc::new(Self::new(throttle.limits)) };
+        match &throttle.group {
+            None => Arc::new(Self::new(throttle.limits)),
+            Some(name) => Self::named(name, Some(throttle.limits).filter(ThrottleLimits::is_limited)),
+        }
+    }
+
+    /// The group of this name. If it is in use already it gets the new limits, if there are any, as QEMU's does.
+    pub fn named(name: &str, limits: Option<ThrottleLimits>) -> Arc<Self> {
         let mut groups = lock(&GROUPS);
         if let Some(group) = groups.get(name).and_then(Weak::upgrade) {
-            if throttle.limits.is_limited() {
-                group.set_limits(throttle.limits);
+            if let Some(limits) = limits {
+                group.set_limits(limits);
             }
             return group;
         }
-        let group = Arc::new(Self::new(throttle.limits));
-        groups.insert(name.clone(), Arc::downgrade(&group));
+        let group = Arc::new(Self::new(limits.unwrap_or_default()));
+        groups.insert(name.to_owned(), Arc::downgrade(&group));
         group
     }
 

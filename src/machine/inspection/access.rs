@@ -86,7 +86,8 @@ mod tests {
         pc.write_memory(0x1f_fffc, b"last");
         let config = crate::config::MachineConfig::default();
         let paths = Paths::new(&config, pc.board());
-        let inspection = Inspection::new(&config, pc.board().view(), &paths, pc.space().clone(), None, None);
+        let inspection =
+            Inspection::new(&config, pc.blocks(), pc.board().view(), &paths, pc.space().clone(), None, None);
         let mut data = [0; 8];
         assert!(inspection.read_memory(None, 0x1f_fffc, &mut data).unwrap());
         assert_eq!(&data, b"last\xff\xff\xff\xff");

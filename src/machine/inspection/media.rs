@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, MutexGuard};
+use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard};
 
 use anyhow::{Context, Result, anyhow, bail};
 use devices::backend::block::BlockBackend;
@@ -12,8 +13,10 @@ use devices::floppy::Fdc;
 use devices::ide::{MediumError, PiixIde, Place};
 use devices::scsi::Tray;
 
-use crate::config::{Access, DeviceConfig, Drive, FloppyDevice, FloppyKind, Image, ImageFormat, MachineConfig};
-use crate::host::block;
+use crate::blockdev::{self, Inherited};
+use crate::config::{Access, Aio, CacheMode, DeviceConfig, Drive, FloppyDevice, FloppyKind, MachineConfig};
+use crate::host::block::graph::Traits;
+use crate::host::block::{self, Blocks};
 use crate::machine::qom::Paths;
 use crate::monitor::drives::{self, DriveInfo, MediumInfo, TrayInfo};
 use crate::monitor::{Medium, MediumChange, Writing};
@@ -28,7 +31,6 @@ struct Entry {
     id: String,
     /// The device that has it, if its medium can be changed.
     device: Option<Removable>,
-    image: Option<Image>,
 }
 
 /// A device whose medium can be changed.
@@ -51,39 +53,37 @@ enum Slot {
 pub(super) struct Media {
     fdc: Option<Shared<Fdc>>,
     ide: Option<Shared<PiixIde>>,
-    drives: Mutex<Vec<Entry>>,
+    blocks: Arc<Blocks>,
+    drives: Vec<Entry>,
 }
 
 impl Media {
     /// The drives of a machine with these controllers, whose objects are called `paths`.
     pub(super) fn new(
         config: &MachineConfig,
+        blocks: Arc<Blocks>,
         fdc: Option<Shared<Fdc>>,
         ide: Option<Shared<PiixIde>>,
         paths: &Paths,
     ) -> Self {
         let mut devices: Vec<_> = floppies(config, &paths.floppy_controller).chain(cds(config, paths)).collect();
-        let mut drives = Vec::new();
-        for Drive { id, image, .. } in &config.drives {
-            let place = devices.iter().position(|(drive, _)| drive == id);
-            let device = place.map(|place| devices.remove(place).1);
-            drives.push(Entry { id: id.clone(), device, image: image.clone() });
-        }
-        // Those that had no drive of the host at the start.
-        drives.extend(devices.into_iter().map(|(id, device)| Entry { id, device: Some(device), image: None }));
-        Self { fdc, ide, drives: Mutex::new(drives) }
+        let entry = |drive: &Drive| {
+            let place = devices.iter().position(|(id, _)| *id == drive.id);
+            Entry { id: drive.id.clone(), device: place.map(|place| devices.swap_remove(place).1) }
+        };
+        Self { fdc, ide, drives: config.drives.iter().map(entry).collect(), blocks }
     }
 
     /// What is where.
     pub(super) fn all(&self) -> Vec<DriveInfo> {
         let removable =
             |Removable { slot, path }: &Removable| drives::Removable { object: path.clone(), tray: self.tray(*slot) };
-        let info = |Entry { id, device, image }: &Entry| DriveInfo {
+        let info = |Entry { id, device }: &Entry| DriveInfo {
             id: id.clone(),
             removable: device.as_ref().map(removable),
-            medium: image.as_ref().map(medium),
+            medium: self.blocks.medium(id).ok().flatten().as_ref().map(medium),
         };
-        lock(&self.drives).iter().map(info).collect()
+        self.drives.iter().map(info).collect()
     }
 
     fn tray(&self, slot: Slot) -> Option<TrayInfo> {
@@ -98,8 +98,7 @@ impl Media {
     /// As for [`Control::change_medium`](crate::monitor::Control::change_medium); the drive keeps what it has then, but its
     /// tray may be open.
     pub(super) fn change(&self, name: &str, change: MediumChange, force: bool) -> Result<()> {
-        let mut drives = lock(&self.drives);
-        let entry = drives.iter_mut().find(|entry| entry.id == name);
+        let entry = self.drives.iter().find(|entry| entry.id == name);
         let entry = entry.ok_or_else(|| anyhow!("Device '{name}' not found"))?;
         let slot = entry.device.as_ref().with_context(|| format!("Device '{name}' is not removable"))?.slot;
         match change {
@@ -114,24 +113,36 @@ impl Media {
                     explain(name, self.open_tray(slot, force))?;
                 }
                 explain(name, self.take(slot))?;
-                entry.image = None;
+                self.blocks.set_medium(name, None);
                 Ok(())
             }
-            MediumChange::Insert(Medium { path, raw, writing }) => {
-                let access = match (writing, slot) {
-                    (Writing::Forbidden, _) => Access::ReadOnly,
-                    (Writing::Retain, _) => entry.image.as_ref().map_or(usual_access(slot), |image| image.access),
-                    (Writing::Allowed, Slot::Floppy(_)) => Access::ReadWrite,
-                    (Writing::Allowed, Slot::Cd(_)) => bail!("Device '{name}' can't write: use read-only or retain"),
+            MediumChange::Insert(Medium { path, format, writing }) => {
+                let before = self.blocks.medium(name)?;
+                let access = match (writing, slot, &before) {
+                    (Writing::Forbidden, ..) => Access::ReadOnly,
+                    (Writing::Retain, _, None) => usual_access(slot),
+                    (Writing::Retain, _, Some(before)) if before.node().is_read_only() => Access::ReadOnly,
+                    (Writing::Retain, _, Some(_)) | (Writing::Allowed, Slot::Floppy(_), _) => Access::ReadWrite,
+                    (Writing::Allowed, Slot::Cd(_), _) => {
+                        bail!("Device '{name}' can't write: use read-only or retain")
+                    }
                 };
-                let before = entry.image.clone().unwrap_or_else(|| Image::new(&path));
-                let format = raw.then_some(ImageFormat::Raw);
-                let image = Image { path: path.into(), format, access, snapshot: false, ..before };
+                let traits = before.as_ref().map(|before| &before.top().traits);
+                let inherited = Inherited {
+                    access,
+                    direct: traits.is_some_and(|traits| traits.direct),
+                    no_flush: traits.is_some_and(|traits| traits.no_flush),
+                    discard: traits.is_some_and(|traits| traits.discard),
+                    aio: traits.map_or(Aio::Auto, |traits| traits.aio),
+                    force_share: false,
+                };
+                let mut node = blockdev::named(&path, format.as_deref(), inherited).map_err(|why| anyhow!(why))?;
+                node.detect_zeroes = traits.map_or(node.detect_zeroes, |traits| traits.detect_zeroes);
                 // Before anything moves: the old medium stays if there is no new one.
-                let opened = block::open(&image).with_context(|| format!("change {name}"))?;
+                let opened = self.blocks.open_for(name, &node.into()).with_context(|| format!("change {name}"))?;
                 explain(name, self.open_tray(slot, force))?;
-                explain(name, self.insert(slot, opened))?;
-                entry.image = Some(image);
+                explain(name, self.insert(slot, opened.waiting()))?;
+                self.blocks.set_medium(name, Some(opened));
                 Ok(())
             }
         }
@@ -209,14 +220,16 @@ fn usual_access(slot: Slot) -> Access {
     }
 }
 
-fn medium(Image { path, access, cache, .. }: &Image) -> MediumInfo {
+fn medium(medium: &block::Medium) -> MediumInfo {
+    let Traits { file_name, direct, no_flush, .. } = &medium.top().traits;
+    let path = PathBuf::from(file_name);
     // A file that is gone, or is a device, has no size that could be told.
-    let (size, blocks) = fs::metadata(path).map_or((0, 0), |metadata| (metadata.len(), metadata.blocks()));
-    let read_only = *access == Access::ReadOnly;
-    MediumInfo { path: path.clone(), read_only, cache: *cache, size, allocated: blocks * BLOCK }
+    let (size, blocks) = fs::metadata(&path).map_or((0, 0), |metadata| (metadata.len(), metadata.blocks()));
+    let cache = CacheMode { writeback: medium.is_write_back(), direct: *direct, no_flush: *no_flush };
+    MediumInfo { path, read_only: medium.node().is_read_only(), cache, size, allocated: blocks * BLOCK }
 }
 
-/// The floppy drives of a configuration, each with the id of the drive of the host that it has, or its own name.
+/// The floppy drives of a configuration, each with the id of the drive of the host that it has.
 fn floppies(config: &MachineConfig, fdc_path: &str) -> impl Iterator<Item = (String, Removable)> {
     let mut floppies = Vec::new();
     for (unit, drive) in (0..).zip(&config.fdc.drives) {
@@ -226,14 +239,14 @@ fn floppies(config: &MachineConfig, fdc_path: &str) -> impl Iterator<Item = (Str
         }
     }
     for device in &config.devices {
-        if let DeviceConfig::Floppy(FloppyDevice { id, unit, drive, kind }) = device
+        if let DeviceConfig::Floppy(FloppyDevice { id, unit, drive: Some(drive), kind }) = device
             && *kind != FloppyKind::Absent
         {
-            let (name, path) = match id {
-                Some(id) => (id.clone(), format!("/machine/peripheral/{id}")),
-                None => (format!("floppy{unit}"), fdc_path.to_owned()),
+            let path = match id {
+                Some(id) => format!("/machine/peripheral/{id}"),
+                None => fdc_path.to_owned(),
             };
-            floppies.push((drive.clone().unwrap_or(name), Removable { slot: Slot::Floppy(*unit), path }));
+            floppies.push((drive.clone(), Removable { slot: Slot::Floppy(*unit), path }));
         }
     }
     floppies.into_iter()
@@ -243,9 +256,7 @@ fn floppies(config: &MachineConfig, fdc_path: &str) -> impl Iterator<Item = (Str
 fn cds(config: &MachineConfig, paths: &Paths) -> impl Iterator<Item = (String, Removable)> {
     config.ide.iter().chain(&config.devices).filter_map(|device| {
         let DeviceConfig::IdeCd(cd) = device else { return None };
-        // QEMU's name of a drive that has no other.
-        let name = cd.drive.clone().or_else(|| cd.id.clone()).unwrap_or_else(|| format!("ide{}-cd{}", cd.bus, cd.unit));
         let slot = Slot::Cd(Place { channel: cd.bus, unit: cd.unit });
-        Some((name, Removable { slot, path: paths.ide_drives[cd.place()].clone()? }))
+        Some((cd.drive.clone()?, Removable { slot, path: paths.ide_drives[cd.place()].clone()? }))
     })
 }

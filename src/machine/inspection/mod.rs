@@ -10,6 +10,7 @@ mod pci;
 mod tree;
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -17,6 +18,7 @@ use super::interrupt_report::ReadInterrupts;
 use super::pc::view::BoardView;
 use super::qom::Paths;
 use crate::config::MachineConfig;
+use crate::host::block::Blocks;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::inspect::Processors;
 use crate::monitor::access::Access;
@@ -48,6 +50,7 @@ impl Inspection {
     #[must_use]
     pub fn new(
         config: &MachineConfig,
+        blocks: &Arc<Blocks>,
         board: BoardView,
         paths: &Paths,
         space: AddressSpace,
@@ -55,7 +58,7 @@ impl Inspection {
         interrupts: Option<ReadInterrupts>,
     ) -> Self {
         Self {
-            media: Media::new(config, board.fdc.clone(), board.ide.clone(), paths),
+            media: Media::new(config, Arc::clone(blocks), board.fdc.clone(), board.ide.clone(), paths),
             check_floppy: config.boot.order.check_floppy,
             board,
             space,
@@ -202,7 +205,8 @@ mod tests {
         };
         let pc = QtestMachine::from_config(&config).unwrap();
         let paths = Paths { floppy_controller: "/fdc".into(), ..Paths::new(&config, pc.board()) };
-        let inspection = Inspection::new(&config, pc.board().view(), &paths, pc.space().clone(), None, None);
+        let inspection =
+            Inspection::new(&config, pc.blocks(), pc.board().view(), &paths, pc.space().clone(), None, None);
         (pc, inspection)
     }
 
@@ -279,7 +283,7 @@ mod tests {
         assert_eq!(media(), [None, None]);
 
         let change = |drive: &str, path: &str, writing| {
-            let medium = Medium { path: path.to_owned(), raw: true, writing };
+            let medium = Medium { path: path.to_owned(), format: Some("raw".into()), writing };
             inspection.change_medium(drive, MediumChange::Insert(medium), false)
         };
         change("floppy0", &second, Writing::Forbidden).unwrap();
@@ -313,7 +317,9 @@ mod tests {
         let change = |drive: &str, change: MediumChange, force| {
             inspection.change_medium(drive, change, force).map_err(|error| format!("{error:#}"))
         };
-        let insert = |path: &str, writing| MediumChange::Insert(Medium { path: path.into(), raw: true, writing });
+        let insert = |path: &str, writing| {
+            MediumChange::Insert(Medium { path: path.into(), format: Some("raw".into()), writing })
+        };
         // Tray, lock and size of each.
         let look = || {
             let drive = |drive: DriveInfo| {

@@ -100,8 +100,7 @@ pub(super) fn resolve(
         None => geometry(contents)?.0,
     };
     let known = config.drives.iter().find(|known| Some(known.id.as_str()) == drive);
-    let cache = known.and_then(|drive| drive.image.as_ref()).map(|image| image.cache);
-    let write_cache = blocks.write_cache.unwrap_or(cache.is_none_or(|cache| cache.writeback));
+    let write_cache = blocks.write_cache.unwrap_or(known.is_none_or(|drive| drive.write_back));
     Ok((geometry, write_cache))
 }
 

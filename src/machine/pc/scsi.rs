@@ -112,7 +112,8 @@ fn identity(drive: &ScsiDrive, product: &str) -> Identity {
         device_id: match (device_id, serial, &drive.drive) {
             (Some(id), ..) => id.clone(),
             (None, Some(serial), _) => serial.chars().take(20).collect(),
-            (None, None, drive) => drive.clone().unwrap_or_default(),
+            // One that was made up is told to nobody.
+            (None, None, drive) => drive.clone().filter(|drive| !drive.starts_with('#')).unwrap_or_default(),
         },
         wwn: *wwn,
         port_wwn: *port_wwn,

@@ -73,9 +73,6 @@ pub fn change_medium(machine: &dyn Control, arguments: &mut Arguments) -> Result
     let format = arguments.optional_string("format")?;
     let writing = arguments.optional_choice("read-only-mode", &WRITING)?.unwrap_or_default();
     let drive = drive(machine, arguments)?;
-    if let Some(format) = format.as_deref().filter(|format| *format != "raw") {
-        return Err(QmpError::generic(format!("Unknown driver '{format}': natoma can read raw images only")));
-    }
-    let medium = Medium { path, raw: format.is_some(), writing };
+    let medium = Medium { path, format, writing };
     change(machine, &drive, MediumChange::Insert(medium), force)
 }

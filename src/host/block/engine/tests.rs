@@ -12,8 +12,7 @@ use devices::base::{BusMaster, Dma, lock};
 use vm_memory::{GuestAddress, GuestMemoryMmap, VolatileSlice};
 
 use super::*;
-use crate::config::{Image, ImageFormat};
-use crate::host::block::open_node;
+use crate::host::block::testing::{Image, open_node};
 
 const RAM: usize = 0x10000;
 const PAGE: u64 = 0x1000;
@@ -28,7 +27,7 @@ fn dma() -> Dma {
 }
 
 fn node(path: &Path) -> Arc<dyn Node> {
-    open_node(&Image { format: Some(ImageFormat::Raw), ..Image::new(path) }).unwrap()
+    open_node(&Image { format: Some("raw"), ..Image::new(path) }).unwrap()
 }
 
 fn request(id: u64, operation: Operation, offset: u64, len: u64, payload: Payload) -> Request {

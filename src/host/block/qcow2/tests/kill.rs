@@ -6,9 +6,8 @@ use std::process::{Child, Stdio};
 
 use proptest::prelude::Rng;
 
-use super::super::super::open_node;
+use super::super::super::testing::{Image, open_node};
 use super::*;
-use crate::config::{Image, ImageFormat};
 
 /// Names the image for the process that writes to it.
 const IMAGE: &str = "NATOMA_TEST_IMAGE";
@@ -21,7 +20,7 @@ const LEN: u64 = 4 << 20;
 #[test]
 fn writer() {
     let Some(path) = env::var_os(IMAGE) else { return };
-    let image = open_node(&Image { format: Some(ImageFormat::Qcow2), ..Image::new(path) }).unwrap();
+    let image = open_node(&Image { format: Some("qcow2"), ..Image::new(path) }).unwrap();
     let mut number: u64 = env::var(SEED).unwrap().parse().unwrap();
     let mut next = |bound: u64| {
         // Knuth's MMIX generator.
