@@ -13,6 +13,9 @@
 //! the file: it knows which clusters are links and which are counts, waits for the disk where one has to be there before the
 //! other, and counts a new table in the file before it lets the link to it through (imago writes the same count later).
 //!
+//! imago also takes a link for written when writing it has failed, and does not try again: everything behind it would be lost with
+//! the next flush that ends well. Such a link is *owed*: natoma writes it before it does anything else with the metadata.
+//!
 //! As it knows where the metadata is, it also refuses to write data there, which only the links of a damaged image ask for, and
 //! images whose metadata is not counted: imago would take those clusters for something else, the header among them.
 
@@ -72,9 +75,13 @@ pub struct Order {
     l1: u64,
     layout: RwLock<Layout>,
     unconfirmed: Mutex<Unconfirmed>,
-    /// Held while metadata is written: it keeps what waits for the disk and what was waited for together.
-    metadata: Mutex<()>,
+    /// Held while metadata is written: it keeps what waits for the disk and what was waited for together. What is in it is owed to
+    /// the file, in this order.
+    metadata: Mutex<Vec<Owed>>,
 }
+
+/// Entries of a table that could not be written: where they go, and their bytes.
+type Owed = (u64, Vec<u8>);
 
 /// What a write of metadata is.
 enum Kind {
@@ -171,10 +178,26 @@ impl Order {
             lock(&self.unconfirmed).targets = true;
             return done;
         }
-        let _metadata = lock(&self.metadata);
-        let kind = self.kind(offset, len);
-        make_room()?;
-        match kind {
+        let mut owed = lock(&self.metadata);
+        let paid = self.pay(&mut owed, file);
+        let done = paid.and_then(|()| make_room()).and_then(|()| self.write_metadata(file, offset, from));
+        if done.is_err() && matches!(self.kind(offset, len), Kind::L1(_) | Kind::Reftable(_)) {
+            owed.push((offset, gather(from)));
+        }
+        done
+    }
+
+    /// Writes what is owed.
+    fn pay(&self, owed: &mut Vec<Owed>, file: &dyn Node) -> io::Result<()> {
+        while let Some((offset, bytes)) = owed.first_mut() {
+            self.write_metadata(file, *offset, &[VolatileSlice::from(&mut bytes[..])])?;
+            owed.remove(0);
+        }
+        Ok(())
+    }
+
+    fn write_metadata(&self, file: &dyn Node, offset: u64, from: &[VolatileSlice<'_>]) -> io::Result<()> {
+        match self.kind(offset, total_len(from) as u64) {
             Kind::Target => self.write_unlinked(file, offset, from),
             Kind::Counts => {
                 if lock(&self.unconfirmed).links {
@@ -290,7 +313,8 @@ impl Order {
     /// # Errors
     /// The host fails.
     pub fn confirm(&self, file: &dyn Node) -> io::Result<()> {
-        let _metadata = lock(&self.metadata);
+        let mut owed = lock(&self.metadata);
+        self.pay(&mut owed, file)?;
         self.confirm_locked(file)
     }
 
@@ -398,12 +422,16 @@ fn read_padded(file: &dyn Node, offset: u64, len: u64) -> io::Result<Vec<u8>> {
 
 /// The offsets in the entries of a table that are written.
 fn table_entries(from: &[VolatileSlice<'_>]) -> Vec<u64> {
+    offsets(&gather(from))
+}
+
+fn gather(from: &[VolatileSlice<'_>]) -> Vec<u8> {
     let mut bytes = vec![0; total_len(from)];
     let mut at = 0;
     for slice in from {
         at += slice.copy_to(&mut bytes[at..]);
     }
-    offsets(&bytes)
+    bytes
 }
 
 fn offsets(table: &[u8]) -> Vec<u64> {

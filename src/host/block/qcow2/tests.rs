@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod kill;
 
 use std::fs;
@@ -112,8 +113,17 @@ fn random() -> TestRng {
     TestRng::deterministic_rng(RngAlgorithm::ChaCha)
 }
 
+/// Whether all bytes are the same as the first one.
+fn is_uniform(bytes: &[u8]) -> bool {
+    // Compared as a whole, which is quicker than one by one.
+    bytes[1..] == bytes[..bytes.len() - 1]
+}
+
 fn same(found: &[u8], expected: &[u8], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
+    if found == expected {
+        return;
+    }
     let difference = found.iter().zip(expected).position(|(found, expected)| found != expected);
     assert_eq!(difference, None, "{what}: first difference");
 }

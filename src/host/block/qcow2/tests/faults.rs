@@ -1,0 +1,134 @@
+//! Every single access to the file of an image fails once, and what failed is made again, as `werror=stop` has it: nothing is lost,
+//! and the image is sound.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::Rng;
+
+use super::*;
+
+/// A file of which one access fails.
+struct Faulty {
+    file: Arc<Memory>,
+    /// Accesses until then, that one included.
+    left: AtomicUsize,
+    /// The host has no room, instead of an error of the disk.
+    full: bool,
+}
+
+impl Faulty {
+    fn access(&self) -> Result<(), BlockError> {
+        if self.left.fetch_sub(1, Ordering::Relaxed) != 1 {
+            return Ok(());
+        }
+        Err(if self.full { BlockError::NoSpace } else { io::Error::from_raw_os_error(libc::EIO).into() })
+    }
+}
+
+impl Node for Faulty {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
+        self.access()?;
+        self.file.read(offset, to)
+    }
+
+    /// A write that fails has been done by half.
+    fn write(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
+        let done = self.access();
+        if done.is_err() {
+            let half = total_len(from) / 2;
+            self.file.write(offset, &super::super::super::node::part(from, 0, half), false)?;
+            return done;
+        }
+        self.file.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.access()?;
+        self.file.flush()
+    }
+
+    fn resize(&self, len: u64) -> Result<(), BlockError> {
+        self.access()?;
+        self.file.resize(len)
+    }
+}
+
+/// Makes a request until it is done.
+fn again(what: &str, mut request: impl FnMut() -> Result<(), BlockError>) {
+    let failed = request().err();
+    let Some(first) = failed else { return };
+    request().unwrap_or_else(|error| panic!("{what}: {error:?} after {first:?}"));
+}
+
+/// Requests of all kinds, always the same. Gives what the image has then.
+fn use_image(image: &Qcow2, mut expected: Vec<u8>, what: &str) -> Vec<u8> {
+    let mut random = random();
+    let len = expected.len() as u64;
+    for round in 0..40_u64 {
+        let offset = random.next_u64() % len / 512 * 512;
+        let size = (512 + random.next_u64() % 40_000 / 512 * 512).min(len - offset);
+        let range = offset as usize..(offset + size) as usize;
+        match round % 8 {
+            3 => again(what, || image.flush()),
+            6 => {
+                again(what, || image.write_zeroes(offset, size, round % 16 == 6));
+                expected[range].fill(0);
+            }
+            _ => {
+                let value = round as u8 + 1;
+                again(what, || write_bytes(image, offset, &mut vec![value; size as usize], round % 8 == 5));
+                expected[range].fill(value);
+            }
+        }
+    }
+    again(what, || image.flush());
+    expected
+}
+
+#[test]
+fn what_fails_once_anywhere_and_is_made_again_is_all_there() {
+    if !qemu_img_is_there() {
+        return;
+    }
+    let place = Workplace::new();
+    let base: Vec<u8> = (0..300_u32 << 10).map(|n| (n >> 9) as u8 | 0x80).collect();
+    fs::write(place.path("base"), &base).unwrap();
+    for (options, len) in
+        [("cluster_size=512", 300_u64 << 10), ("cluster_size=4k,refcount_bits=1", 2 << 20), ("compat=0.10", 3 << 20)]
+    {
+        place.img(&format!("create -q -f qcow2 -F raw -b base -o {options} %/image {len}"));
+        let new = place.load("image").contents();
+        let run = |fault: usize, full: bool| {
+            let file = Arc::new(Memory::new(new.clone()));
+            let faulty = Arc::new(Faulty { file: Arc::clone(&file), left: AtomicUsize::new(usize::MAX), full });
+            let backing = Arc::new(Memory::new(base.clone()).read_only());
+            let image = open(Arc::clone(&faulty) as Arc<dyn Node>, Some(backing), false).unwrap();
+            faulty.left.store(fault, Ordering::Relaxed);
+            let mut before = base.clone();
+            before.resize(len as usize, 0);
+            let what = format!("{options}, access {fault} fails");
+            let expected = use_image(&image, before, &what);
+            let accesses = fault.wrapping_sub(faulty.left.load(Ordering::Relaxed));
+            same(&bytes_of(&image), &expected, &what);
+            drop(image);
+            fs::write(place.path("image"), file.contents()).unwrap();
+            check(&place.path("image")).unwrap_or_else(|report| panic!("{what}: {report}"));
+            let backing = Arc::new(Memory::new(base.clone()).read_only());
+            same(&bytes_of(&open(file, Some(backing), true).unwrap()), &expected, &what);
+            accesses
+        };
+        let accesses = run(usize::MAX, false);
+        // Not all of them, but others for each kind of image.
+        for fault in (1..=accesses).step_by(accesses.div_ceil(30)) {
+            run(fault, fault % 2 == 0);
+        }
+    }
+}
