@@ -134,7 +134,7 @@ fn what_is_no_image_is_refused_with_the_reason() {
 
 /// A guest that may write to an image of unknown format could turn it into one that names files of the host.
 #[test]
-fn an_image_of_unstated_format_does_not_change_its_looks() {
+fn cve_2008_2004_an_image_of_unstated_format_does_not_change_its_looks() {
     let directory = TempDir::new().unwrap();
     let mut contents = [0; 1024];
     let path = file(&directory, &contents);

@@ -174,7 +174,7 @@ fn byte_count_limits_without_progress() {
     }
 }
 
-/// Positions in a saved state lay outside of the buffer (CVE-2014-0223 and its kind).
+/// Positions in a saved state that lie outside of the buffer.
 #[test]
 fn saved_positions_outside_of_the_data() {
     let driver = Driver::new();

@@ -137,8 +137,10 @@ fn a_queue_goes_on_in_another_machine_with_what_was_under_way() {
     }
 }
 
+/// Numbers of queues and their entries, lengths and addresses in a saved state were not checked (CVE-2013-4151, CVE-2013-4535,
+/// CVE-2013-6399, CVE-2014-0182).
 #[test]
-fn a_state_that_can_not_be_is_refused() {
+fn cve_2013_4151_cve_2013_4535_cve_2013_6399_and_cve_2014_0182_states_that_can_not_be() {
     let (mut driver, [mut ring, _]) = Driver::started(0, 16);
     driver.disk.hold(true);
     driver.request(&mut ring, 3, DATA, 0, 7);
