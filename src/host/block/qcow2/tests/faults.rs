@@ -127,7 +127,7 @@ fn what_fails_once_anywhere_and_is_made_again_is_all_there() {
         };
         let accesses = run(usize::MAX, false);
         // Not all of them, but others for each kind of image.
-        for fault in (1..=accesses).step_by(accesses.div_ceil(30)) {
+        for fault in (1..=accesses).step_by(accesses.div_ceil(15)) {
             run(fault, fault % 2 == 0);
         }
     }
