@@ -21,7 +21,7 @@ use crate::host::process;
 use crate::kvm::control::VcpuThread;
 use crate::kvm::cpuid::{self, HostCpu};
 use crate::monitor::access::Access;
-use crate::monitor::drives::DriveInfo;
+use crate::monitor::drives::{DriveInfo, Nodes};
 use crate::monitor::input::Input;
 use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::qom::Qom;
@@ -158,6 +158,10 @@ impl Control for MonitorControl {
 
     fn drives(&self) -> Result<Vec<DriveInfo>> {
         Ok(self.inspection()?.drives())
+    }
+
+    fn nodes(&self) -> Result<&dyn Nodes> {
+        Ok(self.inspection()?.nodes())
     }
 
     fn change_medium(&self, drive: &str, change: MediumChange, force: bool) -> Result<()> {

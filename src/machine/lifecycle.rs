@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
-use devices::base::{GuestLog, ResetKind, SystemRequest, WakeCause};
+use devices::base::{ErrorAction, GuestLog, ResetKind, SystemRequest, WakeCause};
 
 use super::accel::Accelerator;
 use super::guest_time::GuestTime;
 use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
-use super::pc::Board;
+use super::pc::{BellSubscriber, Board};
 use super::qom::Paths;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
@@ -182,6 +182,11 @@ impl Machine {
     /// What the thread `io_thread`, or the main loop, does for devices.
     pub(super) fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
         self.board.loop_work(io_thread)
+    }
+
+    /// The disks that the main loop has to listen to since the last time.
+    pub(super) fn new_disks(&self) -> impl Iterator<Item = Arc<Mutex<BellSubscriber>>> {
+        self.board.new_disk_watches().into_iter().map(|watch| Arc::new(Mutex::new(watch)))
     }
 
     /// Stops the processors and guest time.
@@ -364,9 +369,15 @@ impl Machine {
             Message::Request(SystemRequest::Wake(cause)) => self.wake(cause).map(|()| None),
             Message::Request(SystemRequest::Exit(status)) => Ok(Some(ExitStatus(status))),
             Message::Request(SystemRequest::Watchdog) => self.watchdog_fired(),
-            // A machine that has powered off has nothing to go on with.
-            Message::Request(SystemRequest::DiskError) if self.status == Status::Shutdown => Ok(None),
-            Message::Request(SystemRequest::DiskError) => self.pause(Status::IoError).map(|()| None),
+            Message::Request(SystemRequest::DiskError(failure)) => {
+                self.events.push(Event::DiskError(failure));
+                // A machine that has powered off has nothing to go on with.
+                match failure.action {
+                    ErrorAction::Stop if self.status != Status::Shutdown => self.pause(Status::IoError),
+                    ErrorAction::Stop | ErrorAction::Report | ErrorAction::Ignore => self.go_on(),
+                }
+                .map(|()| None)
+            }
             Message::Request(SystemRequest::TrayMoved { drive, open }) => {
                 self.events.push(Event::TrayMoved { drive, open });
                 self.go_on().map(|()| None)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::pc::Board;
 use crate::config::{
-    DeviceConfig, IDE_PLACES, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial,
+    DeviceConfig, FloppyDevice, MachineConfig, PciBridge, PciDevice, PciFunction, PciPlace, PciReserve, PciSerial,
     PciTestdev, PlatformConfig, PvpanicPci,
 };
 use crate::monitor::qom::Qom;
@@ -86,8 +86,8 @@ fn devices<'a>(
 pub struct Paths {
     /// The board's floppy controller.
     pub floppy_controller: String,
-    /// The drives at the IDE controller, by their places.
-    pub ide_drives: [Option<String>; IDE_PLACES],
+    /// The drives of the host, each with the object that uses it; but for those of the floppy controller itself.
+    pub of_drives: Vec<(String, String)>,
 }
 
 impl Paths {
@@ -96,13 +96,18 @@ impl Paths {
     pub fn new(config: &MachineConfig, board: &Board) -> Self {
         let place = parts(board).position(|name| name == "isa-fdc").unwrap_or_default();
         let floppy_controller = format!("{UNATTACHED}/device[{}]", config.smp.cpus as usize + place);
-        let mut ide_drives = [const { None }; IDE_PLACES];
+        let mut of_drives = Vec::new();
         for (path, _, _, device) in devices(config, board) {
-            if let DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) = device {
-                ide_drives[drive.place()] = Some(path);
+            let Some(drive) = device.clone().drive_mut().cloned() else { continue };
+            match device {
+                // A virtio device is two objects in QEMU, and this one has the drive.
+                DeviceConfig::Pci(_) => of_drives.push((drive, format!("{path}/virtio-backend"))),
+                // Without a name it is the controller's.
+                DeviceConfig::Floppy(FloppyDevice { id: None, .. }) => {}
+                _ => of_drives.push((drive, path)),
             }
         }
-        Self { floppy_controller, ide_drives }
+        Self { floppy_controller, of_drives }
     }
 }
 

@@ -40,6 +40,18 @@ pub(super) enum Outcome {
 
 const COMMANDS: &[Spec] = &[
     Spec {
+        names: &["block_resize"],
+        arguments: "DRIVE SIZE",
+        help: "make a medium longer or shorter; a size without a suffix is in MiB",
+        action: Action::Tell(hardware::block_resize),
+    },
+    Spec {
+        names: &["block_set_io_throttle"],
+        arguments: "DRIVE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR",
+        help: "set how much a drive may do in a second (0: as much as it can)",
+        action: Action::Tell(hardware::block_set_io_throttle),
+    },
+    Spec {
         names: &["boot_set"],
         arguments: "ORDER",
         help: "choose what is booted from at the next start (a, b, c, d, n)",

@@ -6,15 +6,16 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use devices::base::lock;
 use devices::input::KeyCode;
+use serde_json::{Map, Value};
 
 use super::access::Access;
-use super::drives::{DriveInfo, Removable, TrayInfo};
+use super::drives::{DeviceInfo, DriveInfo, NodeInfo, Nodes, StatsInfo, Target, TrayInfo};
 use super::input::{Input, InputEvent, Mouse};
 use super::pci::{BarInfo, BridgeInfo, MemoryBar, PciFunctionInfo};
 use super::qom::Qom;
 use super::{Command, Control, Cpu, IoThreadInfo, MediumChange, View};
 use crate::config::{
-    CpuModel, CpuProperty, DeviceProperty, DeviceType, IoThread, MemoryBackend, NumaConfig, OptionGroup,
+    CpuModel, CpuProperty, DeviceProperty, DeviceType, IoThread, MemoryBackend, NumaConfig, OptionGroup, Throttle,
 };
 
 pub struct Machine {
@@ -112,9 +113,10 @@ impl Control for Machine {
     }
 
     fn drives(&self) -> Result<Vec<DriveInfo>> {
-        let drive = |id: &str, object: &str, tray| {
-            let removable = Some(Removable { object: object.into(), tray });
-            DriveInfo { id: id.into(), removable, medium: None }
+        let drive = |id: &str, object: &str, tray: Option<TrayInfo>| {
+            let io_status = tray.map(|_| "ok");
+            let device = Some(DeviceInfo { object: object.into(), io_status, removable: true, tray });
+            DriveInfo { id: id.into(), is_anonymous: false, device, medium: None, stats: StatsInfo::default() }
         };
         let tray = TrayInfo { number: 2, open: false, locked: false };
         Ok(vec![
@@ -122,6 +124,10 @@ impl Control for Machine {
             drive("a", "/machine/peripheral/floppy", None),
             drive("ide1-cd0", "/machine/peripheral/cd", Some(tray)),
         ])
+    }
+
+    fn nodes(&self) -> Result<&dyn Nodes> {
+        Ok(self)
     }
 
     fn access(&self) -> Result<&dyn Access> {
@@ -288,5 +294,32 @@ fn bridge_with_a_card() -> PciFunctionInfo {
         bars: vec![BarInfo { number: 0, address: None, size: 256, memory }],
         bridge: Some(bridge),
         ..card
+    }
+}
+
+impl Nodes for Machine {
+    fn nodes(&self) -> Vec<NodeInfo> {
+        Vec::new()
+    }
+
+    fn add(&self, options: Map<String, Value>) -> Result<()> {
+        self.note(format!("add {}", Value::from(options)))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.note(format!("remove {name}"))
+    }
+
+    fn insert(&self, drive: &str, node: &str) -> Result<()> {
+        self.note(format!("insert {node} into {drive}"))
+    }
+
+    fn resize(&self, target: &Target, size: u64) -> Result<()> {
+        self.note(format!("resize {target:?} {size}"))
+    }
+
+    fn throttle(&self, drive: &str, throttle: Throttle) -> Result<()> {
+        let Throttle { group, limits } = throttle;
+        self.note(format!("throttle {drive} {group:?} {} {}", limits.bps_total.average, limits.iops_read.max))
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use devices::base::{DiskFailure, ErrorAction};
+use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
-use super::drives::{DriveInfo, Removable, id_in};
+use super::drives::{DeviceInfo, DriveInfo};
 
 /// Why a machine resets or ends, by QEMU's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +73,14 @@ pub enum Event {
         /// It is open.
         open: bool,
     },
+    /// The host could not carry out a request of a disk. The drive is its number among those of [`DriveInfo`].
+    DiskError(DiskFailure),
 }
 
 impl Event {
     /// One of each kind.
     #[must_use]
-    pub fn examples() -> [Self; 10] {
+    pub fn examples() -> [Self; 11] {
         [
             Self::Stop,
             Self::Resume,
@@ -88,6 +92,13 @@ impl Event {
             Self::Wakeup,
             Self::GuestPanicked("pause"),
             Self::TrayMoved { drive: 0, open: true },
+            Self::DiskError(DiskFailure {
+                drive: 0,
+                is_read: true,
+                no_space: false,
+                errno: Errno::EIO as i32,
+                action: ErrorAction::Report,
+            }),
         ]
     }
 
@@ -105,6 +116,7 @@ impl Event {
             Self::Wakeup => "WAKEUP",
             Self::GuestPanicked(_) => "GUEST_PANICKED",
             Self::TrayMoved { .. } => "DEVICE_TRAY_MOVED",
+            Self::DiskError(_) => "BLOCK_IO_ERROR",
         }
     }
 
@@ -131,11 +143,26 @@ impl Event {
             Self::GuestPanicked(action) => vec![("action", action.into())],
             Self::TrayMoved { drive, open } => {
                 let moved = drives.iter().find(|info| info.tray().is_some_and(|tray| tray.number == drive));
-                let name = moved.map_or("", |info| info.id.as_str());
-                let object = moved.and_then(|info| info.removable.as_ref());
-                let object = object.map_or("", |Removable { object, .. }| object);
-                let id = id_in(object).unwrap_or(object);
+                let name = moved.map_or("", DriveInfo::name);
+                let id = moved.and_then(|info| info.device.as_ref()).map_or("", DeviceInfo::name);
                 vec![("device", name.into()), ("id", id.into()), ("tray-open", open.into())]
+            }
+            Self::DiskError(DiskFailure { drive, is_read, no_space, errno, action }) => {
+                let drive = drives.get(usize::from(drive));
+                let node = drive.and_then(|drive| drive.medium.as_ref()).map_or("", |medium| medium.node.name.as_str());
+                let action = match action {
+                    ErrorAction::Report => "report",
+                    ErrorAction::Ignore => "ignore",
+                    ErrorAction::Stop => "stop",
+                };
+                vec![
+                    ("device", drive.map_or("", DriveInfo::name).into()),
+                    ("node-name", node.into()),
+                    ("operation", if is_read { "read" } else { "write" }.into()),
+                    ("action", action.into()),
+                    ("nospace", no_space.into()),
+                    ("reason", Errno::from_raw(errno).desc().into()),
+                ]
             }
             Self::Stop | Self::Resume | Self::Powerdown | Self::Suspend | Self::SuspendDisk | Self::Wakeup => vec![],
         };
@@ -155,6 +182,28 @@ mod tests {
         let message = Event::TrayMoved { drive: 2, open: true }.message(&drives);
         assert_eq!(message["event"], "DEVICE_TRAY_MOVED");
         assert_eq!(message["data"], json!({ "device": "ide1-cd0", "id": "cd", "tray-open": true }));
+    }
+
+    /// As QEMU 7.2 tells it.
+    #[test]
+    fn an_error_of_the_host_is_told_with_what_is_done_about_it() {
+        let drives = Machine::default().drives().unwrap();
+        let failure = DiskFailure {
+            drive: 1,
+            is_read: false,
+            no_space: true,
+            errno: Errno::ENOSPC as i32,
+            action: ErrorAction::Stop,
+        };
+        let message = Event::DiskError(failure).message(&drives);
+        assert_eq!(message["event"], "BLOCK_IO_ERROR");
+        assert_eq!(
+            message["data"],
+            json!({
+                "device": "a", "node-name": "", "operation": "write", "action": "stop", "nospace": true,
+                "reason": "No space left on device",
+            })
+        );
     }
 
     #[test]

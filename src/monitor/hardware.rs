@@ -3,7 +3,10 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::commands::Context;
+use super::drives::Target;
 use super::{Cpu, Medium, MediumChange, View, Writing};
+use crate::config::{Throttle, ThrottleLimits};
+use crate::scalar::parse_size;
 
 /// The number of a processor: the chosen one if none is given.
 fn processor(context: &Context<'_>, arguments: &[&str]) -> Result<u32> {
@@ -78,6 +81,29 @@ fn parse_change<'a>(arguments: &[&'a str]) -> Result<(&'a str, Medium)> {
         bail!("there is no more to say than drive, file, format and mode");
     }
     Ok((drive, Medium { path: (*path).to_owned(), format, writing }))
+}
+
+pub(super) fn block_resize(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    let [drive, size] = arguments else { bail!("give a drive (see 'info block') and a size") };
+    let bytes = parse_size(size, 1 << 20).with_context(|| format!("'{size}' is no size"))?;
+    context.machine.nodes()?.resize(&Target::Drive((*drive).to_owned()), bytes).map(|()| String::new())
+}
+
+pub(super) fn block_set_io_throttle(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    let [name, numbers @ ..] = arguments else { bail!("give a drive (see 'info block') and six numbers") };
+    if numbers.len() != 6 {
+        bail!("give six numbers: BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR");
+    }
+    let mut limits = ThrottleLimits::default();
+    let names = ["bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"];
+    for (limit, number) in names.into_iter().zip(numbers) {
+        limits.set(limit, parse_size(number, 1).with_context(|| format!("'{number}' is no number"))?);
+    }
+    limits.check().map_err(anyhow::Error::msg)?;
+    let drives = context.machine.drives()?;
+    let drive = drives.iter().find(|drive| drive.id == *name || drive.belongs_to(name));
+    let drive = drive.with_context(|| format!("Device '{name}' not found"))?;
+    context.machine.nodes()?.throttle(&drive.id, Throttle { group: None, limits }).map(|()| String::new())
 }
 
 pub(super) fn boot_set(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {

@@ -277,8 +277,8 @@ mod tests {
             (
                 "info block",
                 "floppy0: [not inserted]\n    Attached to:      /machine/unattached/device[9]\n    Removable device: not \
-                 locked, tray closed\n\na: [not inserted]\n    Attached to:      /machine/peripheral/floppy\n    Removable \
-                 device: not locked, tray closed\n\nide1-cd0: [not inserted]\n    Attached to:      /machine/peripheral/cd\n    \
+                 locked, tray closed\n\na: [not inserted]\n    Attached to:      floppy\n    Removable \
+                 device: not locked, tray closed\n\nide1-cd0: [not inserted]\n    Attached to:      cd\n    \
                  Removable device: not locked, tray closed\n",
             ),
             ("info hotpluggable-cpus", "Error: machine does not support hot-plugging CPUs\n"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::commands::{Context, unknown};
 use super::drives::DriveInfo;
@@ -17,7 +17,8 @@ struct Item {
 }
 
 const ITEMS: &[Item] = &[
-    Item { name: "block", help: "the drives and what is in them", tell: drives },
+    Item { name: "block", help: "the drives and what is in them: [-n] [-v] [DRIVE]", tell: drives },
+    Item { name: "blockstats", help: "what the drives have done", tell: drive_stats },
     Item { name: "chardev", help: "the character devices", tell: chardevs },
     Item { name: "cpus", help: "the virtual CPUs", tell: |context, _| Ok(hardware::cpus(context)) },
     Item { name: "iothreads", help: "the threads that serve queues of devices", tell: io_threads },
@@ -116,9 +117,32 @@ fn chardevs(context: &mut Context<'_>, _: &[&str]) -> Result<String> {
     Ok(context.machine.chardevs().iter().map(line).collect())
 }
 
-fn drives(context: &mut Context<'_>, _: &[&str]) -> Result<String> {
-    let drives = context.machine.drives()?;
-    Ok(drives.iter().map(DriveInfo::text).collect::<Vec<_>>().join("\n"))
+/// `[-n] [-v] [DRIVE]`: nodes, with images.
+fn drives(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
+    let (flags, names): (Vec<_>, Vec<_>) = arguments.iter().copied().partition(|argument| argument.starts_with('-'));
+    if let Some(unknown) = flags.iter().find(|flag| !["-n", "-v", "-nv", "-vn"].contains(*flag)) {
+        bail!("unsupported option {unknown}");
+    }
+    let has = |letter| flags.iter().any(|flag| flag.contains(letter));
+    let wanted = names.first();
+    let texts: Vec<_> = match has('n') {
+        true => {
+            let nodes = context.machine.nodes()?.nodes();
+            let told = nodes.iter().filter(|node| wanted.is_none_or(|name| node.name == *name));
+            told.map(|node| node.text(has('v'))).collect()
+        }
+        false => {
+            let drives = context.machine.drives()?;
+            let told =
+                drives.iter().filter(|drive| wanted.is_none_or(|name| drive.id == *name || drive.belongs_to(name)));
+            told.map(|drive| drive.text(has('v'))).collect()
+        }
+    };
+    Ok(texts.join("\n"))
+}
+
+fn drive_stats(context: &mut Context<'_>, _: &[&str]) -> Result<String> {
+    Ok(context.machine.drives()?.iter().map(DriveInfo::stats_text).collect())
 }
 
 fn memory_size(context: &mut Context<'_>, _: &[&str]) -> Result<String> {

@@ -16,8 +16,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("block_job_pause", JOBS),
     ("block_job_resume", JOBS),
     ("block_job_set_speed", JOBS),
-    ("block_resize", "images keep their size"),
-    ("block_set_io_throttle", "natoma does not throttle drives"),
     ("block_stream", JOBS),
     ("chardev-add", "nothing could use it: devices and monitors are given their character devices at the start"),
     ("chardev-change", "a device keeps the character device that it was given at the start"),
@@ -70,7 +68,6 @@ const COMMANDS: &[(&str, &str)] = &[
 const ITEMS: &[(&str, &str)] = &[
     ("balloon", "No balloon device has been activated"),
     ("block-jobs", JOBS),
-    ("blockstats", "natoma does not count accesses to drives yet"),
     ("capture", SOUND),
     ("dump", "natoma can't write crash dumps yet: use pmemsave"),
     ("hotpluggable-cpus", "machine does not support hot-plugging CPUs"),

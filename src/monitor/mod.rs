@@ -27,7 +27,7 @@ pub use human::HumanMonitor;
 pub use qmp::QmpMonitor;
 
 use self::access::Access;
-use self::drives::DriveInfo;
+use self::drives::{DriveInfo, Nodes};
 use self::input::Input;
 use self::pci::PciFunctionInfo;
 use self::qom::Qom;
@@ -242,6 +242,12 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// There is no machine yet.
     fn drives(&self) -> anyhow::Result<Vec<DriveInfo>>;
+
+    /// The nodes that media are made of.
+    ///
+    /// # Errors
+    /// There is no machine yet.
+    fn nodes(&self) -> anyhow::Result<&dyn Nodes>;
 
     /// Does something to a drive by hand; `force`: even if the guest has locked its tray.
     ///

@@ -42,7 +42,7 @@ impl Client {
         writeln!(self.0.get_mut(), "{text}").unwrap();
     }
 
-    fn hear(&mut self) -> String {
+    pub fn hear(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
@@ -53,18 +53,18 @@ impl Client {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
 
-    fn execute(&mut self, command: &str) -> Value {
+    pub fn execute(&mut self, command: &str) -> Value {
         self.say(&format!(r#"{{"execute":"{command}"}}"#));
         self.message()
     }
 
-    fn call(&mut self, command: &str, arguments: &Value) -> Value {
+    pub fn call(&mut self, command: &str, arguments: &Value) -> Value {
         self.say(&json!({ "execute": command, "arguments": arguments }).to_string());
         self.message()
     }
 
     /// A command that has nothing to tell.
-    fn done(&mut self, command: &str, arguments: &Value) {
+    pub fn done(&mut self, command: &str, arguments: &Value) {
         assert_eq!(self.call(command, arguments), json!({ "return": {} }), "{command} {arguments}");
     }
 
@@ -75,7 +75,7 @@ impl Client {
     }
 }
 
-fn event(message: &Value) -> &str {
+pub fn event(message: &Value) -> &str {
     message["event"].as_str().unwrap_or_else(|| panic!("no event: {message}"))
 }
 
@@ -129,7 +129,7 @@ fn a_client_of_libqtests_kind_is_served() {
 }
 
 /// A machine without processors, and a client of each protocol.
-fn bench(options: &[&str]) -> (Guard, Client, Client) {
+pub fn bench(options: &[&str]) -> (Guard, Client, Client) {
     let directory = tempfile::tempdir().unwrap();
     let paths = ["qtest", "qmp"].map(|name| directory.path().join(name));
     let listeners = paths.each_ref().map(|path| UnixListener::bind(path).unwrap());

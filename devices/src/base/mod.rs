@@ -34,7 +34,7 @@ pub use io::{AccessRule, IoDevice, Region, Space};
 pub use irq::{Delivery, IrqInput, IrqLine, IrqProbe, IrqSink};
 pub use isa_dma::{DmaChannel, DmaProgress};
 pub use state::{State, StateError};
-pub use system::{ResetCause, SystemControl, SystemRequest, WakeCause};
+pub use system::{DiskFailure, ErrorAction, ResetCause, SystemControl, SystemRequest, WakeCause};
 pub use timer::{DeviceTimers, TimerClient, TimerQueue};
 
 /// How far a reset reaches.

@@ -23,6 +23,32 @@ pub enum WakeCause {
     PowerButton,
 }
 
+/// What one error has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorAction {
+    /// The guest is told.
+    Report,
+    /// The guest is not told.
+    Ignore,
+    /// The machine is to be stopped.
+    Stop,
+}
+
+/// A request of a disk that the host could not carry out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskFailure {
+    /// The number that the board has given the drive of the host.
+    pub drive: u16,
+    /// It was a read.
+    pub is_read: bool,
+    /// The host's storage is full.
+    pub no_space: bool,
+    /// The host's number of the error.
+    pub errno: i32,
+    /// What is done about it.
+    pub action: ErrorAction,
+}
+
 /// A wish of a device that concerns the whole machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SystemRequest {
@@ -40,8 +66,8 @@ pub enum SystemRequest {
     Exit(u8),
     /// A watchdog has run out of time.
     Watchdog,
-    /// The host could not carry out a request of a disk, and the machine is to stop because of it.
-    DiskError,
+    /// The host could not carry out a request of a disk. The machine is to stop if that is what is done about it.
+    DiskError(DiskFailure),
     /// The tray of a drive has opened or closed.
     TrayMoved {
         /// The number that the board has given the drive.

@@ -153,6 +153,23 @@ impl PiixIde {
         Ok(before)
     }
 
+    /// Puts a medium into the open tray of a CD drive, which stays open. Gives back the one that was in it.
+    ///
+    /// # Errors
+    /// There is no CD drive, or its tray is closed.
+    pub fn load_medium(
+        &mut self,
+        place: Place,
+        medium: Box<dyn DiskBackend>,
+    ) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        if !self.tray(place)?.open {
+            return Err(MediumError::TrayClosed);
+        }
+        let before = self.cd(place)?.change(|cd| cd.load_medium(medium)).flatten();
+        self.settle();
+        Ok(before)
+    }
+
     /// Opens the tray of a CD drive with the medium in it; `force`: even if the guest has locked it.
     ///
     /// # Errors
@@ -284,6 +301,14 @@ impl DiskClient for PiixIde {
     fn resume_requests(&mut self) {
         self.channels.iter_mut().for_each(Channel::resume);
         self.settle();
+    }
+
+    fn medium_resized(&mut self) {
+        for drive in self.channels.iter_mut().flat_map(|channel| &mut channel.drives) {
+            if let Unit::Disk(disk) = &mut drive.unit {
+                disk.resized();
+            }
+        }
     }
 
     fn drain_requests(&mut self) {

@@ -94,6 +94,9 @@ pub trait VirtioStorage: VirtioDevice {
     /// The machine goes on after it was stopped: requests that were kept because of an error are submitted again.
     fn resume_requests(&mut self, driver: &mut Driver);
 
+    /// A medium has become longer or shorter.
+    fn medium_resized(&mut self, _driver: &mut Driver) {}
+
     /// Waits until no request is under way, and sees to their completions, and to new requests that these lead to.
     fn drain_requests(&mut self, driver: &mut Driver);
 }

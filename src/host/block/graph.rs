@@ -11,6 +11,7 @@ use anyhow::{Result, bail, ensure};
 use devices::base::lock;
 
 use super::node::Node;
+use super::qcow2::header::Header;
 use super::throttle::Group;
 use crate::config::{Aio, DetectZeroes, ThrottleGroup};
 
@@ -53,6 +54,8 @@ pub struct Traits {
     pub detect_zeroes: DetectZeroes,
     /// By what means requests reach the host.
     pub aio: Aio,
+    /// What the header of a qcow2 image said when it was opened.
+    pub qcow2: Option<Arc<Header>>,
 }
 
 /// A node of a graph.
@@ -213,6 +216,26 @@ impl Graph {
         Ok(node)
     }
 
+    /// Checks that the length of a node can be changed.
+    ///
+    /// # Errors
+    /// It is the file of an image.
+    pub fn check_resize(&self, node: &Arc<GraphNode>) -> Result<()> {
+        for above in self.all() {
+            let is_file = |below: &&Below| below.role == Role::File && Arc::ptr_eq(&below.node, node);
+            if let Some(below) = above.below.iter().find(is_file) {
+                bail!(
+                    "Permission conflict on node '{0}': permissions 'resize' are unshared by node '{1}' (uses node '{0}' as '{2}' \
+                     child): resize '{1}'",
+                    node.name,
+                    above.name,
+                    below.name
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Has a node stay although nobody uses it.
     pub fn keep(&self, node: Arc<GraphNode>) {
         lock(&self.nodes).kept.push(node);
@@ -270,6 +293,7 @@ mod tests {
             discard: false,
             detect_zeroes: DetectZeroes::Off,
             aio: Aio::Auto,
+            qcow2: None,
         };
         let below = below.iter().map(|(role, node)| Below { name: "file", role: *role, node: Arc::clone(node) });
         graph.add(Some(name), Arc::new(memory), traits, below.collect())

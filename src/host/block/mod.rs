@@ -29,7 +29,7 @@ mod vectored;
 pub mod vmdk;
 mod window;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result, anyhow};
 use devices::backend::block::BlockBackend;
@@ -40,7 +40,7 @@ use self::engine::{Bell, Engine, EngineOptions, Stats};
 use self::graph::{Graph, GraphNode, User};
 use self::node::{Node, Waiting};
 use self::throttle::{Group, Throttle};
-use crate::config::{Child, Drive, MachineConfig};
+use crate::config::{self, Child, Drive, MachineConfig};
 
 /// The drives of a machine, each with what is in it, and the nodes of their media.
 pub struct Blocks {
@@ -53,6 +53,10 @@ pub struct Blocks {
 struct DriveState {
     config: Drive,
     stats: Arc<Stats>,
+    /// What tells its device of completions, once there is something.
+    bell: Arc<OnceLock<Bell>>,
+    /// Its limits.
+    group: Option<Arc<Group>>,
     medium: Option<Medium>,
 }
 
@@ -61,8 +65,10 @@ struct DriveState {
 pub struct Medium {
     /// The node at the top.
     top: Arc<GraphNode>,
-    /// The same as the drive has it.
+    /// The same under the limits of the drive.
+    throttle: Arc<Throttle>,
     node: Arc<dyn Node>,
+    bell: Arc<OnceLock<Bell>>,
     options: EngineOptions,
     stats: Arc<Stats>,
     at_once: bool,
@@ -106,7 +112,30 @@ impl Medium {
         }
         let engine = Engine::new(Arc::clone(&self.node), self.options, Arc::clone(&self.stats))?;
         let bell = engine.bell();
+        // The first one.
+        let _ = self.bell.set(bell.clone());
         Ok((Box::new(engine), Some(bell)))
+    }
+
+    /// The medium for a device that has had another one from the same drive. The bell is `None` if it is the one that is
+    /// listened to already.
+    ///
+    /// # Errors
+    /// As for [`Self::connect`].
+    pub fn connect_again(&self) -> Result<(Box<dyn DiskBackend>, Option<Bell>)> {
+        match self.bell.get() {
+            Some(bell) if !self.at_once => {
+                let (node, stats) = (Arc::clone(&self.node), Arc::clone(&self.stats));
+                Ok((Box::new(Engine::with_bell(node, self.options, stats, bell.clone())?), None))
+            }
+            _ => self.connect(),
+        }
+    }
+
+    /// What the drive that it is in has done so far.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 }
 
@@ -124,14 +153,20 @@ impl Blocks {
             blocks.graph.keep(opened.with_context(|| format!("-blockdev node-name={name}"))?);
         }
         for drive in &config.drives {
-            let stats = Arc::default();
-            let medium = drive.medium.as_ref().map(|child| blocks.medium_of(drive, child, &stats)).transpose();
-            let medium = medium.with_context(|| match (drive.name(), &drive.medium) {
+            let mut state = DriveState {
+                config: drive.clone(),
+                stats: Arc::default(),
+                bell: Arc::default(),
+                group: drive.throttle.as_ref().map(Group::of),
+                medium: None,
+            };
+            let medium = drive.medium.as_ref().map(|child| blocks.medium_of(&state, child)).transpose();
+            state.medium = medium.with_context(|| match (drive.name(), &drive.medium) {
                 (Some(name), _) => format!("drive '{name}'"),
                 (None, Some(Child::Name(node))) => format!("a device with drive={node}"),
                 (None, _) => "a drive".to_owned(),
             })?;
-            locked(&blocks.drives).push(DriveState { config: drive.clone(), stats, medium });
+            locked(&blocks.drives).push(state);
         }
         Ok(blocks)
     }
@@ -143,20 +178,27 @@ impl Blocks {
     }
 
     /// A node as the medium of a drive.
-    fn medium_of(&self, drive: &Drive, child: &Child, stats: &Arc<Stats>) -> Result<Medium> {
+    fn medium_of(&self, drive: &DriveState, child: &Child) -> Result<Medium> {
+        let DriveState { config, stats, bell, group, .. } = drive;
         let top = self.graph.child(child)?;
-        let user = match drive.name() {
+        let user = match config.name() {
             Some(name) => format!("drive '{name}'"),
             None => "a device".to_owned(),
         };
         let user = self.graph.attach(user, &top)?;
-        let mut node = Arc::clone(&top.node);
-        if let Some(throttle) = &drive.throttle {
-            node = Arc::new(Throttle::new(node, Group::of(throttle)));
-        }
+        let throttle = Arc::new(Throttle::new(Arc::clone(&top.node), group.clone()));
         let options =
-            EngineOptions { aio: top.traits.aio, write_through: !drive.write_back, discard: top.traits.discard };
-        Ok(Medium { top, node, options, stats: Arc::clone(stats), at_once: self.at_once, _user: user })
+            EngineOptions { aio: top.traits.aio, write_through: !config.write_back, discard: top.traits.discard };
+        Ok(Medium {
+            top,
+            node: Arc::clone(&throttle) as _,
+            throttle,
+            bell: Arc::clone(bell),
+            options,
+            stats: Arc::clone(stats),
+            at_once: self.at_once,
+            _user: user,
+        })
     }
 
     /// What is in drive `id`; `None`: nothing.
@@ -174,13 +216,39 @@ impl Blocks {
     /// # Errors
     /// It can't be used, or there is no such drive.
     pub fn open_for(&self, id: &str, child: &Child) -> Result<Medium> {
-        let (config, stats) = {
-            let drives = locked(&self.drives);
-            let drive = drives.iter().find(|drive| drive.config.id == id);
-            let drive = drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?;
-            (drive.config.clone(), Arc::clone(&drive.stats))
+        let drives = locked(&self.drives);
+        let drive = drives.iter().find(|drive| drive.config.id == id);
+        self.medium_of(drive.ok_or_else(|| anyhow!("there is no drive '{id}'"))?, child)
+    }
+
+    /// What drive `id` has done so far, and its limits.
+    #[must_use]
+    pub fn drive(&self, id: &str) -> Option<(Arc<Stats>, Option<config::Throttle>)> {
+        let drives = locked(&self.drives);
+        let drive = drives.iter().find(|drive| drive.config.id == id)?;
+        Some((Arc::clone(&drive.stats), drive.config.throttle.clone()))
+    }
+
+    /// Sets how much drive `id` may do in a second.
+    pub fn set_throttle(&self, id: &str, throttle: config::Throttle) {
+        let mut drives = locked(&self.drives);
+        let Some(drive) = drives.iter_mut().find(|drive| drive.config.id == id) else { return };
+        let is_limited = throttle.limits.is_limited();
+        // Those that wait already are to go by the new limits too.
+        let is_own = drive.config.throttle.as_ref().is_none_or(|before| before.group.is_none());
+        if let Some(group) = drive.group.as_ref().filter(|_| throttle.group.is_none() && (is_own || is_limited)) {
+            group.set_limits(throttle.limits);
+        }
+        let of = drive.config.throttle.take().and_then(|before| before.group);
+        let throttle = config::Throttle { group: throttle.group.or(of), ..throttle };
+        drive.group = match drive.group.take() {
+            Some(group) if is_limited && throttle.group.is_none() => Some(group),
+            _ => is_limited.then(|| Group::of(&throttle)),
         };
-        self.medium_of(&config, child, &stats)
+        drive.config.throttle = is_limited.then_some(throttle);
+        if let Some(medium) = &drive.medium {
+            medium.throttle.set_group(drive.group.clone());
+        }
     }
 
     /// Takes note of what is in drive `id` now.

@@ -38,13 +38,14 @@ struct Fresh {
     file_name: String,
     aio: Aio,
     below: Vec<Below>,
+    qcow2: Option<Arc<Header>>,
 }
 
 impl Fresh {
     /// A node over `below`, of which it has its name for people.
     fn over(driver: &'static str, node: Arc<dyn Node>, below: Below) -> Self {
         let Traits { file_name, aio, .. } = &below.node.traits;
-        Self { driver, node, file_name: file_name.clone(), aio: *aio, below: vec![below] }
+        Self { driver, node, file_name: file_name.clone(), aio: *aio, below: vec![below], qcow2: None }
     }
 }
 
@@ -100,7 +101,7 @@ impl Graph {
     /// Opens a node whose image is the `depth`-th of its chain.
     fn open_in_chain(&self, config: &NodeConfig, depth: usize) -> Result<Arc<GraphNode>> {
         let NodeConfig { name, direct, no_flush, discard, detect_zeroes, .. } = config;
-        let Fresh { mut node, driver, file_name, aio, below } = self.fresh(config, depth)?;
+        let Fresh { mut node, driver, file_name, aio, below, qcow2 } = self.fresh(config, depth)?;
         if *detect_zeroes != DetectZeroes::Off {
             node = Arc::new(ZeroDetector::new(node, *detect_zeroes == DetectZeroes::Unmap));
         }
@@ -112,6 +113,7 @@ impl Graph {
             discard: *discard,
             detect_zeroes: *detect_zeroes,
             aio,
+            qcow2,
         };
         self.add(name.as_deref(), node, traits, below)
     }
@@ -172,7 +174,7 @@ impl Graph {
                         "Throttle group '{group}' does not exist: define it with -object throttle-group,id={group},..."
                     )
                 })?;
-                Fresh::over("throttle", Arc::new(Throttle::new(usable(&below.node), group)), below)
+                Fresh::over("throttle", Arc::new(Throttle::new(usable(&below.node), Some(group))), below)
             }
             NodeDriver::Overlay { file } => {
                 let below = under(file, "backing", Role::Backing)?;
@@ -227,6 +229,7 @@ impl Graph {
         let node = Arc::new(Qcow2::open(file, &header, base, read_only)?);
         let mut fresh = Fresh::over("qcow2", node, below);
         fresh.below.extend(backing);
+        fresh.qcow2 = Some(Arc::new(header));
         Ok(fresh)
     }
 
@@ -350,6 +353,7 @@ fn open_file(config: &FileConfig, of: &NodeConfig) -> Result<Fresh> {
         file_name: path.display().to_string(),
         aio: *aio,
         below: Vec::new(),
+        qcow2: None,
     })
 }
 
@@ -359,10 +363,10 @@ fn open_nbd(config: &NbdConfig, access: Access) -> Result<Fresh> {
         opened => opened?,
     };
     let file_name = config.uri();
-    Ok(Fresh { node: Arc::new(node), driver: "nbd", file_name, aio: Aio::Auto, below: Vec::new() })
+    Ok(Fresh { node: Arc::new(node), driver: "nbd", file_name, aio: Aio::Auto, below: Vec::new(), qcow2: None })
 }
 
 fn open_null(config: NullConfig, access: Access) -> Fresh {
     let node = Arc::new(Null::new(config, access == Access::ReadOnly));
-    Fresh { node, driver: "null-co", file_name: "null-co://".into(), aio: Aio::Auto, below: Vec::new() }
+    Fresh { node, driver: "null-co", file_name: "null-co://".into(), aio: Aio::Auto, below: Vec::new(), qcow2: None }
 }

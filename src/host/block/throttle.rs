@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use devices::backend::block::BlockError;
 use devices::base::lock;
 use vm_memory::VolatileSlice;
 
-use super::node::{Node, total_len};
+use super::node::{Node, RawAccess, total_len};
 use crate::config::{self, Limit, ThrottleLimits};
 
 /// A wait is looked at again after this time at the latest.
@@ -163,7 +164,7 @@ impl Group {
     }
 
     /// The limits from now on.
-    fn set_limits(&self, limits: ThrottleLimits) {
+    pub fn set_limits(&self, limits: ThrottleLimits) {
         lock(&self.state).account.limits = limits;
         self.changed.notify_all();
     }
@@ -202,15 +203,27 @@ impl Group {
     }
 }
 
-/// A node that makes requests wait.
+/// A node that makes requests wait, if it has limits.
 pub(super) struct Throttle {
     below: Arc<dyn Node>,
-    group: Arc<Group>,
+    group: ArcSwapOption<Group>,
 }
 
 impl Throttle {
-    pub fn new(below: Arc<dyn Node>, group: Arc<Group>) -> Self {
-        Self { below, group }
+    pub fn new(below: Arc<dyn Node>, group: Option<Arc<Group>>) -> Self {
+        Self { below, group: ArcSwapOption::new(group) }
+    }
+
+    /// Gives it other limits. Requests that wait already go as the group does in which they are.
+    pub fn set_group(&self, group: Option<Arc<Group>>) {
+        self.group.store(group);
+    }
+
+    fn enter(&self, direction: Direction, len: u64) {
+        // Not a guard, which is not to be held for long.
+        if let Some(group) = self.group.load_full() {
+            group.enter(direction, len);
+        }
     }
 }
 
@@ -224,12 +237,12 @@ impl Node for Throttle {
     }
 
     fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
-        self.group.enter(Direction::Read, total_len(to) as u64);
+        self.enter(Direction::Read, total_len(to) as u64);
         self.below.read(offset, to)
     }
 
     fn write(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
-        self.group.enter(Direction::Write, total_len(from) as u64);
+        self.enter(Direction::Write, total_len(from) as u64);
         self.below.write(offset, from, durable)
     }
 
@@ -239,12 +252,12 @@ impl Node for Throttle {
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
-        self.group.enter(Direction::Write, len);
+        self.enter(Direction::Write, len);
         self.below.discard(offset, len)
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<(), BlockError> {
-        self.group.enter(Direction::Write, len);
+        self.enter(Direction::Write, len);
         self.below.write_zeroes(offset, len, may_unmap)
     }
 
@@ -253,8 +266,14 @@ impl Node for Throttle {
     }
 
     fn hurry(&self, hurried: bool) {
-        self.group.hurry(hurried);
+        if let Some(group) = self.group.load_full() {
+            group.hurry(hurried);
+        }
         self.below.hurry(hurried);
+    }
+
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        if self.group.load().is_none() { self.below.raw() } else { None }
     }
 }
 
@@ -326,7 +345,7 @@ mod tests {
     fn a_group_shares_its_limits_and_a_hurry_ends_all_waits() {
         let limits = ThrottleLimits { bps_write: limit(1, 0, 1), ..ThrottleLimits::default() };
         let group = Arc::new(Group::new(limits));
-        let node = || Throttle::new(Arc::new(Memory::new(vec![0; 4096])), Arc::clone(&group));
+        let node = || Throttle::new(Arc::new(Memory::new(vec![0; 4096])), Some(Arc::clone(&group)));
         let (first, second) = (node(), node());
         // The first request goes and fills the bucket for more than an hour.
         write_bytes(&first, 0, &mut [1; 4096], false).unwrap();

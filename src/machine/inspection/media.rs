@@ -1,43 +1,36 @@
 //! Drives and what is in them, which can be changed.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context, Result, anyhow, bail};
-use devices::backend::block::BlockBackend;
-use devices::backend::disk::AtOnce;
+use devices::backend::disk::DiskClient;
 use devices::base::{Shared, lock};
 use devices::floppy::Fdc;
 use devices::ide::{MediumError, PiixIde, Place};
 use devices::scsi::Tray;
 
+use super::nodes;
 use crate::blockdev::{self, Inherited};
-use crate::config::{Access, Aio, CacheMode, DeviceConfig, Drive, FloppyDevice, FloppyKind, MachineConfig};
-use crate::host::block::graph::Traits;
+use crate::config::{Access, Aio, Child, DeviceConfig, Drive, FloppyKind, MachineConfig};
+use crate::host::block::engine::Failure;
 use crate::host::block::{self, Blocks};
+use crate::machine::pc::view::BoardView;
+use crate::machine::pc::{BellSubscriber, NewWatches};
 use crate::machine::qom::Paths;
-use crate::monitor::drives::{self, DriveInfo, MediumInfo, TrayInfo};
+use crate::monitor::drives::{DeviceInfo, DriveInfo, MediumInfo, ThrottleInfo, TrayInfo};
 use crate::monitor::{Medium, MediumChange, Writing};
 
 /// Places of a channel of the IDE controller.
 const UNITS: u8 = 2;
-/// What `stat` counts in.
-const BLOCK: u64 = 512;
 
 /// A drive.
 struct Entry {
     id: String,
-    /// The device that has it, if its medium can be changed.
-    device: Option<Removable>,
-}
-
-/// A device whose medium can be changed.
-struct Removable {
-    slot: Slot,
-    /// What the object is called that has it.
-    path: String,
+    is_anonymous: bool,
+    /// The path of the object of the device that has it.
+    object: Option<String>,
+    /// Where its medium goes, if that can be changed.
+    slot: Option<Slot>,
 }
 
 /// Where a medium goes.
@@ -53,37 +46,59 @@ enum Slot {
 pub(super) struct Media {
     fdc: Option<Shared<Fdc>>,
     ide: Option<Shared<PiixIde>>,
-    blocks: Arc<Blocks>,
+    pub(super) blocks: Arc<Blocks>,
+    /// The devices that have disks.
+    pub(super) disks: Vec<Arc<Mutex<dyn DiskClient>>>,
+    /// What the main loop has to listen to beside.
+    watches: NewWatches,
     drives: Vec<Entry>,
 }
 
 impl Media {
-    /// The drives of a machine with these controllers, whose objects are called `paths`.
-    pub(super) fn new(
-        config: &MachineConfig,
-        blocks: Arc<Blocks>,
-        fdc: Option<Shared<Fdc>>,
-        ide: Option<Shared<PiixIde>>,
-        paths: &Paths,
-    ) -> Self {
-        let mut devices: Vec<_> = floppies(config, &paths.floppy_controller).chain(cds(config, paths)).collect();
+    /// The drives of the machine of this board, whose objects are called `paths`.
+    pub(super) fn new(config: &MachineConfig, blocks: Arc<Blocks>, board: &BoardView, paths: &Paths) -> Self {
         let entry = |drive: &Drive| {
-            let place = devices.iter().position(|(id, _)| *id == drive.id);
-            Entry { id: drive.id.clone(), device: place.map(|place| devices.swap_remove(place).1) }
+            let slot = slot_of(config, &drive.id);
+            let object = paths.of_drives.iter().find(|(id, _)| *id == drive.id).map(|(_, path)| path);
+            let object = object.or(matches!(slot, Some(Slot::Floppy(_))).then_some(&paths.floppy_controller));
+            Entry { id: drive.id.clone(), is_anonymous: drive.name().is_none(), object: object.cloned(), slot }
         };
-        Self { fdc, ide, drives: config.drives.iter().map(entry).collect(), blocks }
+        let drives = config.drives.iter().map(entry).collect();
+        let (fdc, ide) = (board.fdc.clone(), board.ide.clone());
+        Self { fdc, ide, blocks, disks: board.disks.clone(), watches: Arc::clone(&board.new_watches), drives }
     }
 
     /// What is where.
     pub(super) fn all(&self) -> Vec<DriveInfo> {
-        let removable =
-            |Removable { slot, path }: &Removable| drives::Removable { object: path.clone(), tray: self.tray(*slot) };
-        let info = |Entry { id, device }: &Entry| DriveInfo {
-            id: id.clone(),
-            removable: device.as_ref().map(removable),
-            medium: self.blocks.medium(id).ok().flatten().as_ref().map(medium),
+        self.drives.iter().map(|entry| self.info(entry)).collect()
+    }
+
+    fn info(&self, entry: &Entry) -> DriveInfo {
+        let Entry { id, is_anonymous, object, slot } = entry;
+        let (stats, throttle) = self.blocks.drive(id).unwrap_or_default();
+        let status = match stats.failure() {
+            None => "ok",
+            Some(Failure::NoSpace) => "nospace",
+            Some(Failure::Other) => "failed",
         };
-        self.drives.iter().map(info).collect()
+        // Floppy drives and flash chips only report errors.
+        let stops = !matches!(slot, Some(Slot::Floppy(_)));
+        let device = object.as_ref().map(|object| DeviceInfo {
+            object: object.clone(),
+            io_status: stops.then_some(status),
+            removable: slot.is_some(),
+            tray: slot.and_then(|slot| self.tray(slot)),
+        });
+        let medium = self.blocks.medium(id).ok().flatten().map(|medium| MediumInfo {
+            node: nodes::node_info(medium.top()),
+            write_back: medium.is_write_back(),
+            throttle: throttle.map_or_else(ThrottleInfo::default, |throttle| ThrottleInfo {
+                limits: throttle.limits,
+                // As QEMU, where a group that has no name is called as its only drive.
+                group: Some(throttle.group.unwrap_or_else(|| id.clone())),
+            }),
+        });
+        DriveInfo { id: id.clone(), is_anonymous: *is_anonymous, device, medium, stats: nodes::stats_info(&stats) }
     }
 
     fn tray(&self, slot: Slot) -> Option<TrayInfo> {
@@ -98,9 +113,7 @@ impl Media {
     /// As for [`Control::change_medium`](crate::monitor::Control::change_medium); the drive keeps what it has then, but its
     /// tray may be open.
     pub(super) fn change(&self, name: &str, change: MediumChange, force: bool) -> Result<()> {
-        let entry = self.drives.iter().find(|entry| entry.id == name);
-        let entry = entry.ok_or_else(|| anyhow!("Device '{name}' not found"))?;
-        let slot = entry.device.as_ref().with_context(|| format!("Device '{name}' is not removable"))?.slot;
+        let slot = self.slot(name)?;
         match change {
             MediumChange::OpenTray => match self.open_tray(slot, force) {
                 // It has been asked, and that is all that was wanted.
@@ -141,11 +154,36 @@ impl Media {
                 // Before anything moves: the old medium stays if there is no new one.
                 let opened = self.blocks.open_for(name, &node.into()).with_context(|| format!("change {name}"))?;
                 explain(name, self.open_tray(slot, force))?;
-                explain(name, self.insert(slot, opened.waiting()))?;
+                explain(name, self.put_in(slot, &opened, true)?)?;
                 self.blocks.set_medium(name, Some(opened));
                 Ok(())
             }
         }
+    }
+
+    /// Where the medium of a drive goes.
+    fn slot(&self, name: &str) -> Result<Slot> {
+        let entry = self.drives.iter().find(|entry| entry.id == name);
+        let entry = entry.ok_or_else(|| anyhow!("Device '{name}' not found"))?;
+        entry.slot.with_context(|| format!("Device '{name}' is not removable"))
+    }
+
+    /// Puts a medium into the open tray of an empty drive.
+    ///
+    /// # Errors
+    /// There is no such drive, its tray is closed, there is something in it, or the medium can't be used.
+    pub(super) fn insert_node(&self, name: &str, node: &Child) -> Result<()> {
+        let slot = self.slot(name)?;
+        if self.tray(slot).is_some_and(|tray| !tray.open) {
+            bail!("Tray of the device is not open");
+        }
+        if self.blocks.medium(name)?.is_some() {
+            bail!("There already is a medium in the device");
+        }
+        let opened = self.blocks.open_for(name, node)?;
+        explain(name, self.put_in(slot, &opened, false)?)?;
+        self.blocks.set_medium(name, Some(opened));
+        Ok(())
     }
 
     fn open_tray(&self, slot: Slot, force: bool) -> Result<(), MediumError> {
@@ -177,19 +215,25 @@ impl Media {
         Ok(())
     }
 
-    fn insert(&self, slot: Slot, medium: Box<dyn BlockBackend>) -> Result<(), MediumError> {
-        match slot {
+    /// Puts a medium into the place of a drive; `close`: and closes its tray.
+    fn put_in(&self, slot: Slot, medium: &block::Medium, close: bool) -> Result<Result<(), MediumError>> {
+        Ok(match slot {
             Slot::Floppy(unit) => {
-                let is_there = self.fdc()?.insert(unit, medium);
-                if is_there { Ok(()) } else { Err(MediumError::NoDrive) }
+                let put = self.fdc().map(|mut fdc| fdc.insert(unit, medium.waiting()));
+                put.and_then(|is_there| is_there.then_some(()).ok_or(MediumError::NoDrive))
             }
             Slot::Cd(place) => {
-                // Nobody listens for the end of requests to a medium that was not there at the start.
-                let before = self.ide()?.insert(place, Box::new(AtOnce::new(medium)))?;
-                drop(before);
-                Ok(())
+                let (backend, bell) = medium.connect_again()?;
+                if let (Some(bell), Some(ide)) = (bell, &self.ide) {
+                    lock(&self.watches).push(BellSubscriber::new(bell, ide.clone()));
+                }
+                let put = self.ide().and_then(|mut ide| match close {
+                    true => ide.insert(place, backend),
+                    false => ide.load_medium(place, backend),
+                });
+                put.map(drop)
             }
-        }
+        })
     }
 
     fn fdc(&self) -> Result<MutexGuard<'_, Fdc>, MediumError> {
@@ -220,43 +264,20 @@ fn usual_access(slot: Slot) -> Access {
     }
 }
 
-fn medium(medium: &block::Medium) -> MediumInfo {
-    let Traits { file_name, direct, no_flush, .. } = &medium.top().traits;
-    let path = PathBuf::from(file_name);
-    // A file that is gone, or is a device, has no size that could be told.
-    let (size, blocks) = fs::metadata(&path).map_or((0, 0), |metadata| (metadata.len(), metadata.blocks()));
-    let cache = CacheMode { writeback: medium.is_write_back(), direct: *direct, no_flush: *no_flush };
-    MediumInfo { path, read_only: medium.node().is_read_only(), cache, size, allocated: blocks * BLOCK }
-}
-
-/// The floppy drives of a configuration, each with the id of the drive of the host that it has.
-fn floppies(config: &MachineConfig, fdc_path: &str) -> impl Iterator<Item = (String, Removable)> {
-    let mut floppies = Vec::new();
-    for (unit, drive) in (0..).zip(&config.fdc.drives) {
-        if let Some(drive) = drive {
-            let device = Removable { slot: Slot::Floppy(unit), path: fdc_path.to_owned() };
-            floppies.push((drive.drive.clone(), device));
-        }
+/// Where the medium of a drive of the host goes, if it can be changed.
+fn slot_of(config: &MachineConfig, id: &str) -> Option<Slot> {
+    let floppies = (0..).zip(&config.fdc.drives);
+    let mut floppies = floppies.filter_map(|(unit, drive)| Some((unit, drive.as_ref()?)));
+    if let Some((unit, _)) = floppies.find(|(_, floppy)| floppy.drive == id) {
+        return Some(Slot::Floppy(unit));
     }
-    for device in &config.devices {
-        if let DeviceConfig::Floppy(FloppyDevice { id, unit, drive: Some(drive), kind }) = device
-            && *kind != FloppyKind::Absent
-        {
-            let path = match id {
-                Some(id) => format!("/machine/peripheral/{id}"),
-                None => fdc_path.to_owned(),
-            };
-            floppies.push((drive.clone(), Removable { slot: Slot::Floppy(*unit), path }));
+    config.ide.iter().chain(&config.devices).find_map(|device| match device {
+        DeviceConfig::Floppy(floppy) if floppy.drive.as_deref() == Some(id) && floppy.kind != FloppyKind::Absent => {
+            Some(Slot::Floppy(floppy.unit))
         }
-    }
-    floppies.into_iter()
-}
-
-/// The CD drives at the IDE controller in the same way.
-fn cds(config: &MachineConfig, paths: &Paths) -> impl Iterator<Item = (String, Removable)> {
-    config.ide.iter().chain(&config.devices).filter_map(|device| {
-        let DeviceConfig::IdeCd(cd) = device else { return None };
-        let slot = Slot::Cd(Place { channel: cd.bus, unit: cd.unit });
-        Some((cd.drive.clone()?, Removable { slot, path: paths.ide_drives[cd.place()].clone()? }))
+        DeviceConfig::IdeCd(cd) if cd.drive.as_deref() == Some(id) => {
+            Some(Slot::Cd(Place { channel: cd.bus, unit: cd.unit }))
+        }
+        _ => None,
     })
 }

@@ -6,6 +6,7 @@ mod dump;
 mod input;
 mod media;
 mod memory;
+mod nodes;
 mod pci;
 mod tree;
 
@@ -22,7 +23,7 @@ use crate::host::block::Blocks;
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::inspect::Processors;
 use crate::monitor::access::Access;
-use crate::monitor::drives::DriveInfo;
+use crate::monitor::drives::{DriveInfo, Nodes};
 use crate::monitor::pci::PciFunctionInfo;
 use crate::monitor::{Dump, DumpFormat, MediumChange, View};
 
@@ -58,7 +59,7 @@ impl Inspection {
         interrupts: Option<ReadInterrupts>,
     ) -> Self {
         Self {
-            media: Media::new(config, Arc::clone(blocks), board.fdc.clone(), board.ide.clone(), paths),
+            media: Media::new(config, Arc::clone(blocks), &board, paths),
             check_floppy: config.boot.order.check_floppy,
             board,
             space,
@@ -101,6 +102,12 @@ impl Inspection {
     #[must_use]
     pub fn drives(&self) -> Vec<DriveInfo> {
         self.media.all()
+    }
+
+    /// The nodes of media.
+    #[must_use]
+    pub fn nodes(&self) -> &dyn Nodes {
+        &self.media
     }
 
     /// How often each input has risen. Those that the kernel's own timer raises it does not tell of.
@@ -269,13 +276,14 @@ mod tests {
             let drives = inspection.drives();
             for (drive, (id, object)) in drives.iter().zip(floppies) {
                 assert_eq!(
-                    (drive.id.as_str(), drive.removable.as_ref().map(|device| device.object.as_str())),
+                    (drive.id.as_str(), drive.device.as_ref().map(|device| device.object.as_str())),
                     (id, Some(object))
                 );
             }
             let media = drives.into_iter().map(|drive| drive.medium);
-            let medium =
-                |medium: MediumInfo| (medium.path.to_str().unwrap().to_owned(), medium.size >> 10, medium.read_only);
+            let medium = |MediumInfo { node, .. }: MediumInfo| {
+                (node.image.file_name, node.image.virtual_size >> 10, node.read_only)
+            };
             media.map(|found| found.map(medium)).collect::<Vec<_>>()
         };
         assert_eq!(media(), [Some((first.clone(), 1440, false)), None]);
@@ -324,11 +332,11 @@ mod tests {
         let look = || {
             let drive = |drive: DriveInfo| {
                 let tray = drive.tray().unwrap();
-                (tray.open, tray.locked, drive.medium.map_or(0, |medium| medium.size / 2048))
+                (tray.open, tray.locked, drive.medium.map_or(0, |medium| medium.node.image.virtual_size / 2048))
             };
             inspection.drives().into_iter().map(drive).collect::<Vec<_>>()
         };
-        let names: Vec<_> = inspection.drives().into_iter().map(|info| (info.id, info.removable.unwrap())).collect();
+        let names: Vec<_> = inspection.drives().into_iter().map(|info| (info.id, info.device.unwrap())).collect();
         assert_eq!((&*names[0].0, &*names[0].1.object), ("d", "/machine/peripheral/cd"));
         assert_eq!((&*names[1].0, &*names[1].1.object), ("ide1-cd0", "/machine/peripheral-anon/device[0]"));
         assert_eq!(look(), [(false, false, 10), (false, false, 0)]);

@@ -6,17 +6,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use devices::backend::disk::{DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError};
-use devices::base::{SystemControl, SystemRequest, lock};
+use devices::backend::block::BlockError;
+use devices::backend::disk::{
+    DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError, Operation,
+};
+use devices::base::{DiskFailure, SystemControl, SystemRequest, lock};
 use devices::ide::{Geometry, SECTOR, Translation};
 use devices::virtio::QueueClient;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use nix::libc;
 
 use super::Board;
 use super::doorbells::{DoorbellSubscriber, Doorbells};
 use crate::config::{self, DiskBlocks, MachineConfig};
 use crate::host::Backends;
-use crate::host::block::engine::Bell;
+use crate::host::block::engine::{Bell, Failure, Stats};
 use crate::host::block::node::{Node, read_bytes};
 use crate::host::io_thread::LoopWork;
 use crate::tell::tell;
@@ -27,6 +31,7 @@ pub(super) struct Disks {
     clients: Vec<Arc<Mutex<dyn DiskClient>>>,
     /// What the main loop (`None`) and I/O threads do for them.
     work: BTreeMap<Option<String>, LoopWork>,
+    new: NewWatches,
 }
 
 impl Disks {
@@ -41,6 +46,9 @@ impl Disks {
         work
     }
 }
+
+/// Bells of media that came after the start, which the main loop does not listen to yet.
+pub type NewWatches = Arc<Mutex<Vec<BellSubscriber>>>;
 
 /// A device's end of a drive.
 pub(super) struct DiskEnd {
@@ -64,7 +72,13 @@ impl DiskEnd {
         system: &Arc<dyn SystemControl>,
     ) -> Result<Self> {
         let medium = id.map(|id| backends.medium(id)).transpose()?.flatten();
-        let errors = Errors { drive: id.unwrap_or_default().to_owned(), system: Arc::clone(system) };
+        let number = config.drives.iter().position(|drive| Some(drive.id.as_str()) == id);
+        let errors = Errors {
+            drive: id.unwrap_or_default().to_owned(),
+            number: number.and_then(|number| u16::try_from(number).ok()).unwrap_or(u16::MAX),
+            stats: medium.as_ref().map(|medium| Arc::clone(medium.stats())),
+            system: Arc::clone(system),
+        };
         let (backend, bell) = match &medium {
             Some(medium) => medium.connect().map(|(backend, bell)| (Some(backend), bell))?,
             None => (None, None),
@@ -107,6 +121,9 @@ pub(super) fn resolve(
 /// Tells the user of errors, and stops the machine where that is wanted.
 struct Errors {
     drive: String,
+    /// Its number among those of the configuration.
+    number: u16,
+    stats: Option<Arc<Stats>>,
     system: Arc<dyn SystemControl>,
 }
 
@@ -119,9 +136,26 @@ impl ErrorReporter for Errors {
             ErrorAction::Ignore => log::warn!("{what}; the guest is not told"),
             ErrorAction::Stop => {
                 tell(format_args!("{what}; the machine stops, and tries again when it goes on"));
-                self.system.request(SystemRequest::DiskError);
+                if let Some(stats) = &self.stats {
+                    let full = matches!(error, BlockError::NoSpace);
+                    stats.set_failure(Some(if full { Failure::NoSpace } else { Failure::Other }));
+                }
             }
         }
+        let (no_space, errno) = match error {
+            BlockError::NoSpace => (true, libc::ENOSPC),
+            BlockError::Io(error) => (false, error.raw_os_error().unwrap_or(libc::EIO)),
+            // The guest's own mistakes are told to nobody else.
+            BlockError::ReadOnly | BlockError::OutOfRange { .. } => return,
+        };
+        let is_read = *operation == Operation::Read;
+        self.system.request(SystemRequest::DiskError(DiskFailure {
+            drive: self.number,
+            is_read,
+            no_space,
+            errno,
+            action: *action,
+        }));
     }
 }
 
@@ -154,9 +188,16 @@ fn on_error(configured: config::OnError) -> OnError {
 }
 
 /// Tells a device of completions.
-struct BellSubscriber {
+pub struct BellSubscriber {
     bell: Bell,
     client: Arc<Mutex<dyn DiskClient>>,
+}
+
+impl BellSubscriber {
+    /// Tells `client` when `bell` rings.
+    pub fn new(bell: Bell, client: Arc<Mutex<dyn DiskClient>>) -> Self {
+        Self { bell, client }
+    }
 }
 
 impl MutEventSubscriber for BellSubscriber {
@@ -197,6 +238,16 @@ impl Board {
     #[must_use]
     pub fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
         self.disks.work.get(&io_thread.map(str::to_owned)).cloned().unwrap_or_default()
+    }
+
+    /// What the main loop has to listen to since the last time.
+    pub fn new_disk_watches(&self) -> Vec<BellSubscriber> {
+        std::mem::take(&mut *lock(&self.disks.new))
+    }
+
+    /// The devices that have disks, and where bells go that are to be listened to.
+    pub(super) fn disks_in_view(&self) -> (Vec<Arc<Mutex<dyn DiskClient>>>, NewWatches) {
+        (self.disks.clients.clone(), Arc::clone(&self.disks.new))
     }
 
     /// The machine goes on: requests that were kept because of an error are made again.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use devices::backend::disk::DiskClient;
 use devices::base::{Bus, Device, IrqInput, Shared, lock};
 use devices::chipset::rtc::Rtc;
 use devices::firmware::FwCfg;
@@ -9,8 +10,8 @@ use devices::floppy::Fdc;
 use devices::ide::PiixIde;
 use devices::pci::PciBus;
 
-use super::Board;
 use super::input::{Pointer, Typist};
+use super::{Board, NewWatches};
 use crate::machine::cmos;
 
 /// The parts of a board that people look at. It does not keep the board's buses from being cleared.
@@ -29,6 +30,10 @@ pub struct BoardView {
     pub fdc: Option<Shared<Fdc>>,
     /// The IDE controller.
     pub ide: Option<Shared<PiixIde>>,
+    /// The devices that have disks.
+    pub disks: Vec<Arc<Mutex<dyn DiskClient>>>,
+    /// Where bells of disks go that the main loop is to listen to.
+    pub new_watches: NewWatches,
     /// What firmware is told.
     pub fw_cfg: Shared<FwCfg>,
     /// Where movements of the user's mouse go.
@@ -48,7 +53,10 @@ impl Board {
         function_types(&self.pci, &mut functions);
         let others = self.devices.iter().map(|(_, device)| device);
         let others = others.filter(|device| !functions.contains(&lock(device).name()));
+        let (disks, new_watches) = self.disks_in_view();
         BoardView {
+            disks,
+            new_watches,
             ports: Arc::clone(&self.ports),
             memory: Arc::clone(&self.memory),
             pci: Arc::clone(&self.pci),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::error::QmpError;
 use super::request::Arguments;
 use super::schema::Kind::{Any, Bool, Int, Object, Objects, Str, Strings};
-use super::schema::{self, Parameter, may, must};
+use super::schema::{self, OTHERS, Parameter, may, must};
 use super::{block, catalogue, input, machine as of_machine};
 use crate::monitor::commands::{self as human, Outcome};
 use crate::monitor::pci::PciFunctionInfo;
@@ -37,6 +37,23 @@ type Entry = (&'static str, &'static [Parameter], Action);
 
 /// The commands in alphabetical order. `qmp_capabilities` is the session's own.
 const COMMANDS: &[Entry] = &[
+    ("block_resize", &[may("device", Str), may("node-name", Str), must("size", Int)], block::resize),
+    ("block_set_io_throttle", THROTTLE, block::set_throttle),
+    (
+        "blockdev-add",
+        &[
+            must("driver", Str),
+            may("node-name", Str),
+            may("discard", Str),
+            may("cache", Object),
+            may("read-only", Bool),
+            may("auto-read-only", Bool),
+            may("force-share", Bool),
+            may("detect-zeroes", Str),
+            OTHERS,
+        ],
+        block::add,
+    ),
     (
         "blockdev-change-medium",
         &[
@@ -50,6 +67,8 @@ const COMMANDS: &[Entry] = &[
         block::change_medium,
     ),
     ("blockdev-close-tray", &[may("device", Str), may("id", Str)], block::close_tray),
+    ("blockdev-del", &[must("node-name", Str)], block::delete),
+    ("blockdev-insert-medium", &[must("id", Str), must("node-name", Str)], block::insert_medium),
     ("blockdev-open-tray", &[may("device", Str), may("id", Str), may("force", Bool)], block::open_tray),
     ("blockdev-remove-medium", &[must("id", Str)], block::remove_medium),
     ("chardev-add", &[must("id", Str), must("backend", Object)], of_machine::refuse_chardev),
@@ -75,6 +94,7 @@ const COMMANDS: &[Entry] = &[
     ("qom-set", &[must("path", Str), must("property", Str), must("value", Any)], qom_set),
     ("query-block", &[], |machine, _| block::query(machine)),
     ("query-block-jobs", &[], |_, _| now(json!([]))),
+    ("query-blockstats", &[may("query-nodes", Bool)], block::query_stats),
     ("query-chardev", &[], |machine, _| now(query_chardev(machine))),
     ("query-chardev-backends", &[], |_, _| now(query_chardev_backends())),
     ("query-command-line-options", &[may("option", Str)], catalogue::options),
@@ -98,6 +118,7 @@ const COMMANDS: &[Entry] = &[
     // There is no migration that could be capable of anything.
     ("query-migrate-capabilities", &[], |_, _| now(json!([]))),
     ("query-name", &[], |machine, _| now(machine.name().map_or(json!({}), |name| json!({ "name": name })))),
+    ("query-named-block-nodes", &[may("flat", Bool)], block::query_nodes),
     ("query-pci", &[], |machine, _| {
         let devices: Value = machine.pci()?.iter().map(PciFunctionInfo::json).collect();
         now(json!([{ "bus": 0, "devices": devices }]))
@@ -126,6 +147,32 @@ const COMMANDS: &[Entry] = &[
     ("system_reset", &[], |machine, _| request(machine, Command::Reset)),
     ("system_wakeup", &[], |machine, _| request(machine, Command::Wakeup)),
     ("watchdog-set-action", &[must("action", Str)], of_machine::set_watchdog_action),
+];
+
+/// The arguments of `block_set_io_throttle`.
+const THROTTLE: &[Parameter] = &[
+    may("device", Str),
+    may("id", Str),
+    must("bps", Int),
+    must("bps_rd", Int),
+    must("bps_wr", Int),
+    must("iops", Int),
+    must("iops_rd", Int),
+    must("iops_wr", Int),
+    may("bps_max", Int),
+    may("bps_rd_max", Int),
+    may("bps_wr_max", Int),
+    may("iops_max", Int),
+    may("iops_rd_max", Int),
+    may("iops_wr_max", Int),
+    may("bps_max_length", Int),
+    may("bps_rd_max_length", Int),
+    may("bps_wr_max_length", Int),
+    may("iops_max_length", Int),
+    may("iops_rd_max_length", Int),
+    may("iops_wr_max_length", Int),
+    may("iops_size", Int),
+    may("group", Str),
 ];
 
 /// The name of the command that ends the negotiation.

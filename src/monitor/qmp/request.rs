@@ -201,6 +201,11 @@ impl Arguments {
         Ok(Self { members, prefix: format!("{}{name}.", self.prefix) })
     }
 
+    /// Takes all that are left.
+    pub fn take_all(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.members)
+    }
+
     /// All have been taken.
     pub fn end(&self) -> Result<(), QmpError> {
         match self.members.keys().next() {

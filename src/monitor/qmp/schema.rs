@@ -84,6 +84,12 @@ impl Kind {
     }
 }
 
+/// The name of the parameter that stands for all that the command looks at itself.
+const ANY_OTHER: &str = "*";
+
+/// The parameter that stands for further ones, which depend on others.
+pub const OTHERS: Parameter = Parameter { name: ANY_OTHER, kind: Kind::Any, optional: true };
+
 /// Checks that what a command needs is there, of the right kind, and nothing else.
 ///
 /// # Errors
@@ -99,7 +105,8 @@ pub fn check(parameters: &[Parameter], arguments: &Arguments) -> Result<(), QmpE
             _ => {}
         }
     }
-    match arguments.names().find(|given| parameters.iter().all(|parameter| parameter.name != *given)) {
+    let unexpected = arguments.names().find(|given| parameters.iter().all(|parameter| parameter.name != *given));
+    match unexpected.filter(|_| parameters.iter().all(|parameter| parameter.name != ANY_OTHER)) {
         Some(name) => Err(QmpError::generic(format!("Parameter '{name}' is unexpected"))),
         None => Ok(()),
     }
@@ -143,7 +150,8 @@ pub fn introspection<'a>(
         };
         arrays
             .extend(parameters.iter().map(|parameter| parameter.kind.type_name()).filter(|name| name.starts_with('[')));
-        let arguments = object(parameters.iter().map(member).collect(), &mut entities);
+        let named = parameters.iter().filter(|parameter| parameter.name != ANY_OTHER);
+        let arguments = object(named.map(member).collect(), &mut entities);
         entities.push(json!({ "name": name, "meta-type": "command", "arg-type": arguments, "ret-type": ANY }));
     }
     for (name, data) in events {

@@ -459,7 +459,7 @@ fn media_are_changed_by_drive_or_device() {
             "a Remove",
         ]
     );
-    assert_eq!(fixture.returned("query-block")[1]["qdev"], "/machine/peripheral/floppy");
+    assert_eq!(fixture.returned("query-block")[1]["qdev"], "floppy");
 }
 
 /// The members of QEMU 7.2's answers.

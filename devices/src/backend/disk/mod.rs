@@ -127,6 +127,9 @@ pub trait DiskClient: Send {
     /// The machine goes on after it was stopped: requests that were kept because of an error are submitted again.
     fn resume_requests(&mut self);
 
+    /// A medium has become longer or shorter.
+    fn medium_resized(&mut self) {}
+
     /// Waits until no request is under way, and sees to their completions. Completions may lead to new requests, which are
     /// waited for too.
     fn drain_requests(&mut self);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Completion, DiskBackend, Operation, Payload, Request};
 use crate::backend::block::BlockError;
+pub use crate::base::ErrorAction;
 use crate::base::{Dma, StateError};
 
 /// What an error of the host leads to, as `rerror=` and `werror=` spell it.
@@ -36,17 +37,6 @@ impl Default for ErrorPolicy {
     fn default() -> Self {
         Self { read: OnError::Report, write: OnError::Enospc }
     }
-}
-
-/// What one error has led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorAction {
-    /// The guest is told.
-    Report,
-    /// The guest is not told.
-    Ignore,
-    /// The machine is to be stopped.
-    Stop,
 }
 
 impl ErrorPolicy {

@@ -151,6 +151,11 @@ impl CdDrive {
         self.take_medium()
     }
 
+    /// Puts a medium into the open tray, and leaves it open.
+    pub fn load_medium(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
+        self.port.replace(Some(medium))
+    }
+
     /// Puts in a medium and closes the tray.
     pub fn insert(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
         let before = self.port.replace(Some(medium));

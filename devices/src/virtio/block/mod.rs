@@ -104,6 +104,8 @@ pub struct VirtioBlock {
     options: BlockOptions,
     port: DiskPort,
     write_cache: bool,
+    /// Bytes of the medium when the driver was last told of their number.
+    bytes_told: Option<u64>,
     /// By the names that the port has given them.
     pending: BTreeMap<u64, Pending>,
 }
@@ -113,7 +115,8 @@ impl VirtioBlock {
     #[must_use]
     pub fn new(port: DiskPort, options: BlockOptions) -> Self {
         let write_cache = options.write_cache;
-        Self { options, port, write_cache, pending: BTreeMap::new() }
+        let bytes_told = port.len();
+        Self { options, port, write_cache, bytes_told, pending: BTreeMap::new() }
     }
 
     /// The medium.
@@ -309,7 +312,7 @@ impl VirtioDevice for VirtioBlock {
     }
 
     fn save(&self) -> State {
-        let Self { options: _, port, write_cache, pending } = self;
+        let Self { options: _, port, write_cache, bytes_told: _, pending } = self;
         let pending = pending.iter().map(|(id, pending)| {
             let Pending { chain, status, room } = pending;
             state::Pending { id: *id, chain: *chain, status: status.ranges().to_vec(), room: *room }
@@ -361,6 +364,14 @@ impl VirtioStorage for VirtioBlock {
     fn resume_requests(&mut self, driver: &mut Driver) {
         self.port.resume();
         self.take_completions(driver);
+    }
+
+    /// The capacity is read from the configuration (virtio 1.2, section 5.2.5).
+    fn medium_resized(&mut self, driver: &mut Driver) {
+        let bytes = self.port.len();
+        if std::mem::replace(&mut self.bytes_told, bytes) != bytes {
+            driver.configuration_changed();
+        }
     }
 
     fn drain_requests(&mut self, driver: &mut Driver) {

@@ -366,6 +366,10 @@ impl<D: VirtioStorage> DiskClient for VirtioPci<D> {
         }
     }
 
+    fn medium_resized(&mut self) {
+        self.with_device(VirtioStorage::medium_resized);
+    }
+
     fn drain_requests(&mut self) {
         if self.watch.is_some() {
             // The loop may not have heard the last doorbell yet. Once it does, it finds nothing.

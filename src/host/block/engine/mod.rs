@@ -23,7 +23,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use self::pool::Pool;
 use self::ring::Ring;
-pub use self::stats::{Kind, Stats, Tally};
+pub use self::stats::{Failure, Kind, Stats, Tally};
 use super::node::Node;
 use crate::config::Aio;
 
@@ -84,15 +84,15 @@ impl Engine {
     /// The host has no descriptor left, or no rings although they are asked for.
     pub fn new(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>) -> Result<Self> {
         let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).context("can't make an event descriptor")?;
-        let mut engine = Self {
-            node,
-            options,
-            bell: Bell(Arc::new(bell)),
-            stats,
-            way: Way::Unknown,
-            pool: None,
-            staged: Vec::new(),
-        };
+        Self::with_bell(node, options, stats, Bell(Arc::new(bell)))
+    }
+
+    /// The same with a bell that there is already.
+    ///
+    /// # Errors
+    /// The host has no rings although they are asked for.
+    pub fn with_bell(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>, bell: Bell) -> Result<Self> {
+        let mut engine = Self { node, options, bell, stats, way: Way::Unknown, pool: None, staged: Vec::new() };
         if matches!(options.aio, Aio::IoUring | Aio::Native) && engine.node.raw().is_some() {
             let ring = engine.ring().context(
                 "the kernel offers no io_uring (it is old, or sysctl kernel.io_uring_disabled or a container forbids it): \

@@ -227,7 +227,7 @@ impl Ring {
             };
             let Some(request) = slot.request.take() else { continue };
             if let Some(start) = slot.start {
-                stats.count(request.operation, request.len, start, result.is_ok());
+                stats.count(&request, start, result.is_ok());
             }
             let data = std::mem::take(&mut slot.data);
             completions.push_back(Completion { id: request.id, result: result.map(|()| data) });

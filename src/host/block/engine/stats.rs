@@ -1,9 +1,11 @@
 //! What a drive has done, as `query-blockstats` tells it.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use devices::backend::disk::Operation;
+use devices::backend::disk::{Operation, Request};
+use devices::base::lock;
 
 /// Kinds of requests that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,23 +41,42 @@ struct Counters {
     failed: AtomicU64,
 }
 
+/// What has stopped the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The host's storage was full.
+    NoSpace,
+    /// Anything else.
+    Other,
+}
+
 /// The counters of a drive.
 #[derive(Default)]
-pub struct Stats([Counters; 4]);
+pub struct Stats {
+    counters: [Counters; 4],
+    /// The end of what was written, as far as it goes.
+    highest: AtomicU64,
+    /// What has stopped the machine.
+    failure: Mutex<Option<Failure>>,
+}
 
 impl Stats {
     /// Counts a request that has ended.
-    pub(super) fn count(&self, operation: Operation, len: u64, start: Instant, well: bool) {
+    pub(super) fn count(&self, request: &Request, start: Instant, well: bool) {
+        let Request { operation, offset, len, .. } = *request;
         let kind = match operation {
             Operation::Read => Kind::Read,
             Operation::Write { .. } | Operation::WriteZeroes { .. } => Kind::Write,
             Operation::Flush => Kind::Flush,
             Operation::Discard => Kind::Unmap,
         };
-        let counters = &self.0[kind as usize];
+        let counters = &self.counters[kind as usize];
         if !well {
             counters.failed.fetch_add(1, Ordering::Relaxed);
             return;
+        }
+        if kind == Kind::Write {
+            self.highest.fetch_max(offset.saturating_add(len), Ordering::Relaxed);
         }
         counters.operations.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(len, Ordering::Relaxed);
@@ -63,10 +84,27 @@ impl Stats {
         counters.nanoseconds.fetch_add(took, Ordering::Relaxed);
     }
 
+    /// The end of what was written, as far as it goes.
+    #[must_use]
+    pub fn highest_written(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what has stopped the machine, or that it goes on.
+    pub fn set_failure(&self, failure: Option<Failure>) {
+        *lock(&self.failure) = failure;
+    }
+
+    /// What has stopped the machine.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        *lock(&self.failure)
+    }
+
     /// What requests of a kind came to so far.
     #[must_use]
     pub fn tally(&self, kind: Kind) -> Tally {
-        let Counters { operations, bytes, nanoseconds, failed } = &self.0[kind as usize];
+        let Counters { operations, bytes, nanoseconds, failed } = &self.counters[kind as usize];
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Tally { operations: read(operations), bytes: read(bytes), nanoseconds: read(nanoseconds), failed: read(failed) }
     }

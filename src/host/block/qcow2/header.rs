@@ -35,6 +35,9 @@ pub(super) const FEATURES_AGAINST_WRITING: u8 = (DIRTY | CORRUPT) as u8;
 const END: u32 = 0;
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 
+/// Compatible feature: reference counts may be out of date while it is open.
+const LAZY_REFCOUNTS: u64 = 1;
+
 /// What an image is made over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackingFile {
@@ -58,6 +61,12 @@ pub struct Header {
     pub(super) reftable_len: u64,
     /// A reference count has two to the power of this bits.
     pub(super) refcount_order: u32,
+    /// Version of the format, 2 or 3.
+    pub version: u32,
+    /// Reference counts may be out of date while it is open.
+    pub lazy_refcounts: bool,
+    /// It is marked as damaged.
+    pub corrupt: bool,
     /// What the image is made over.
     pub backing: Option<BackingFile>,
     /// What keeps it from being written, with what to do.
@@ -107,6 +116,9 @@ impl Header {
             reftable_offset: u64_at(48),
             reftable_len: u64::from(u32_at(56)) * cluster,
             refcount_order,
+            version,
+            lazy_refcounts: version == 3 && u64_at(80) & LAZY_REFCOUNTS != 0,
+            corrupt: features & CORRUPT != 0,
             backing: backing_file(file, u64_at(8), u32_at(16), header_len, cluster)?,
             only_readable,
         };
@@ -118,6 +130,11 @@ impl Header {
             "its table of snapshots begins within a cluster: the header is damaged"
         );
         Ok(header)
+    }
+
+    /// Bits of a reference count.
+    pub fn refcount_bits(&self) -> u32 {
+        1 << self.refcount_order
     }
 
     /// Bytes of a cluster.
