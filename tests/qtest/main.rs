@@ -113,6 +113,7 @@ scripts! {
     debug_exit: crate::scripts::debug::DEBUG_EXIT,
     debugcon: crate::scripts::debug::DEBUGCON,
     acpi_tables_of_the_user: crate::scripts::fw_cfg::ACPI_TABLES,
+    boot_devices: crate::scripts::fw_cfg::BOOT_DEVICES,
     boot_once: crate::scripts::fw_cfg::BOOT_ONCE,
     fw_cfg: crate::scripts::fw_cfg::DEFAULT,
     fw_cfg_kernel: crate::scripts::fw_cfg_kernel::SCRIPT,

@@ -52,6 +52,42 @@ pub const CONFIGURED: Script = Script {
 pub const BOOT_ONCE: Script =
     Script { options: &["-boot", "order=cdn,once=a", "-no-fd-bootchk"], run: boot_once, differences: &[] };
 
+/// Devices of all kinds that can boot, in an order that is not theirs; one is behind a bridge, and one at another function.
+pub const BOOT_DEVICES: Script = Script {
+    options: &[
+        "-drive",
+        "if=none,id=a,format=raw,snapshot=on,file=IMAGE",
+        "-device",
+        "ide-hd,drive=a,bus=ide.1,unit=1,bootindex=8",
+        "-device",
+        "ide-cd,bus=ide.0,unit=0,bootindex=2",
+        "-device",
+        "pci-bridge,id=bridge,chassis_nr=1,addr=3",
+        "-drive",
+        "if=none,id=b,format=raw,snapshot=on,file=IMAGE",
+        "-device",
+        "virtio-blk-pci,drive=b,bus=bridge,addr=2,bootindex=5",
+        "-drive",
+        "if=none,id=c,format=raw,snapshot=on,file=IMAGE",
+        "-device",
+        "virtio-blk-pci,drive=c,addr=1f,bootindex=0",
+        "-device",
+        "virtio-scsi-pci,id=s,addr=4.0,multifunction=on",
+        "-device",
+        "virtio-scsi-pci,id=t,addr=4.3",
+        "-drive",
+        "if=none,id=d,format=raw,snapshot=on,file=IMAGE",
+        "-device",
+        "scsi-hd,drive=d,bus=t.0,scsi-id=17,lun=300,bootindex=1",
+        "-device",
+        "scsi-cd,bus=s.0,bootindex=4",
+        "-global",
+        "isa-fdc.bootindexB=3",
+    ],
+    run: boot_devices,
+    differences: &[],
+};
+
 /// Tables of the user's, for firmware that makes its own.
 pub const ACPI_TABLES: Script = Script {
     options: &[
@@ -63,6 +99,17 @@ pub const ACPI_TABLES: Script = Script {
     run: acpi_tables,
     differences: &[],
 };
+
+fn boot_devices(pc: &mut dyn Pc) {
+    let files = entries(pc);
+    let (_, selector, size) = files.iter().find(|(name, ..)| name == BOOT_ORDER).unwrap();
+    pc.section("the order");
+    pc.leave_out(true);
+    pc.outw(SELECTOR, *selector);
+    pc.leave_out(false);
+    let order = bytes(pc, *size as usize + 1);
+    assert_eq!(order.iter().filter(|byte| **byte == b'\n').count(), 6, "seven lines");
+}
 
 fn acpi_tables(pc: &mut dyn Pc) {
     pc.section("count");
@@ -114,10 +161,13 @@ const ITEMS: [(&str, u16, usize); 16] = [
     ("HPET", 0x8004, 20),
 ];
 
+/// The devices that boot.
+const BOOT_ORDER: &str = "bootorder";
+
 /// Files whose contents are compared.
 const FILES: [&str; 11] = [
     "bios-geometry",
-    "bootorder",
+    BOOT_ORDER,
     "etc/boot-fail-wait",
     "etc/boot-menu-wait",
     "etc/e820",
@@ -178,9 +228,8 @@ fn walk(pc: &mut dyn Pc) {
     transfers(pc);
 }
 
-/// Reads the directory: names, selectors and sizes. Each file is a step of its own, and there are no others than [`FILES`] and [`TABLES`].
-fn directory(pc: &mut dyn Pc) -> Vec<(String, u16, u32)> {
-    pc.section("directory");
+/// Reads the directory: names, selectors and sizes.
+fn entries(pc: &mut dyn Pc) -> Vec<(String, u16, u32)> {
     pc.leave_out(true);
     pc.outw(SELECTOR, 0x19);
     let count = u32::from_be_bytes(bytes(pc, 4).try_into().unwrap());
@@ -198,6 +247,13 @@ fn directory(pc: &mut dyn Pc) -> Vec<(String, u16, u32)> {
         .collect();
     assert_eq!(bytes(pc, 4), [0; 4], "the directory ends with its last file");
     pc.leave_out(false);
+    files
+}
+
+/// Compares the directory. Each file is a step of its own, and there are no others than [`FILES`] and [`TABLES`].
+fn directory(pc: &mut dyn Pc) -> Vec<(String, u16, u32)> {
+    pc.section("directory");
+    let files = entries(pc);
     assert!(files.is_sorted_by(|(a, ..), (b, ..)| a < b), "the directory is sorted");
 
     for name in FILES.iter().chain(&TABLES) {
