@@ -80,3 +80,16 @@ fn cve_2023_42467_block_sizes_in_mode_select() {
     assert_eq!(initiator.sense(DISK, &[0x00]), [6, 0x29, 0]);
     assert_eq!(initiator.answer(DISK, &[0x25])[4..], [0, 0, 2, 0]);
 }
+
+/// MODE SELECT made blocks larger than the data that a WRITE SAME had brought with it, so that what lay behind was written (QEMU's issue
+/// 4365).
+#[test]
+fn qemu_issue_4365_larger_blocks_before_write_same() {
+    let mut initiator = Initiator::new();
+    let list = [0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0x10, 0, 0, 0, 0xfe, 0];
+    assert_eq!(initiator.sense_with(DISK, &[0x55, 0x10, 0, 0, 0, 0, 0, 0, 16, 0], &list), [5, 0x26, 0]);
+    let write_same = [0x41, 0, 0, 0, 0, 8, 0, 0, 1, 0];
+    assert_eq!(initiator.start(DISK, &write_same, &block(77)[..511], 0), Some(Reply::Overrun));
+    assert_eq!(initiator.give(&write_same, &block(77)), 512);
+    assert_eq!(initiator.medium.contents()[7 * 512..10 * 512], [block(7), block(77), block(9)].concat());
+}

@@ -24,6 +24,20 @@ fn cve_2013_4542_requests_in_saved_states() {
     assert!(Driver::new().function.load(&bad).is_err(), "a unit that is not there");
 }
 
+/// The driver was told of more bytes than had been written, and got what the process had left in them.
+#[test]
+fn cve_2024_8612_no_more_is_given_back_than_was_written() {
+    let mut driver = Driver::started();
+    driver.attend(DISK);
+    driver.poke(DATA, &[0xee; 4096]);
+    // INQUIRY has 36 bytes to say, and READ of what is not on the disk none.
+    let answer = driver.perform(DISK, &[0x12, 0, 0, 0, 36, 0], 4096, WRITE);
+    assert_eq!((answer.written, answer.residual), (108 + 36, 4096 - 36));
+    let answer = driver.perform(DISK, &[0x28, 0, 0x7f, 0, 0, 0, 0, 0, 8, 0], 4096, WRITE);
+    assert_eq!((answer.status, answer.written, answer.residual), (2, 108, 4096));
+    assert_eq!(driver.peek(DATA + 36, 4060), [0xee; 4060]);
+}
+
 /// Headers and responses that are too short, of any queue, made the process read and write what was not theirs, or end.
 #[test]
 fn requests_that_are_too_short() {
