@@ -8,6 +8,7 @@ mod clocks;
 mod complaints;
 mod console;
 mod devices;
+mod disk_tools;
 mod disks;
 mod guest;
 mod multiboot;

@@ -1,89 +1,164 @@
-//! Linux's drivers for SCSI disks and CDs, behind a virtio host: many units, of all that their options can say; and from the host
-//! what they have written.
+//! Linux on SCSI disks and a CD drive behind two virtio hosts, one for drivers of virtio 1 and one for those before: what it sees of
+//! them, what it writes, and what the host finds afterwards.
 
-use std::fs::{self, File};
-use std::process::Command;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
-use tempfile::TempDir;
-
+use crate::disk_tools::{
+    MIB, SECTOR, SMALL, cd, check_cd, check_files, check_from_outside, check_says, disk, fill, run,
+};
 use crate::guest::{FULL, Guest};
 use crate::{check_log, end};
 
-/// Disks with an own number, beside the first two.
-const MORE: u64 = 15;
-const SIZE: u64 = 16 << 20;
-/// Lines of the file.
-const LINES: u32 = 20_000;
+/// Disks beside the first two, with sizes of 1 MiB, 2 MiB and so on.
+const MORE: u64 = 14;
+/// A disk and a CD drive at the ends of where units can be, a disk of large blocks, and all the others.
+const UNITS: u64 = 3 + MORE;
+/// Where the disk with the file system is: host, channel, target, unit.
+const FIRST: &str = "0:0:0:0";
+/// Where that with large blocks is, and the CD. Linux numbers units as they are addressed: 4000h is the flat space method (SAM-5,
+/// 4.7.7.3).
+const LARGE: &str = "0:0:0:16684";
+const CD: &str = "0:0:255:32767";
+/// Sectors of the disk with large blocks.
+const LARGE_BLOCKS: u64 = 16 * MIB / SECTOR;
+
+/// Linux asks each of the 256 targets that a host can have, which takes a minute where it is interpreted: the tests name the targets.
+const SCAN: &str = "scsi_mod.scan=manual";
+/// From there to the last disk.
+const SCAN_LIMIT: Duration = Duration::from_secs(300);
+
+/// Has Linux look for units of these targets on a host, until there are so many disks in all.
+fn scan(guest: &mut Guest, host: u8, targets: &str, disks: u64) {
+    guest.begin(&format!(
+        "for target in {targets}; do echo 0 $target - > /sys/class/scsi_host/host{host}/scan; done; \
+         until test $(ls -d /sys/block/sd* | wc -l) = {disks}; do sleep 1; done"
+    ));
+    guest.finish(SCAN_LIMIT);
+}
+
+/// Checks that the kernel had nothing to complain about but what units tell first, as QEMU's do.
+fn check_log_of_units(guest: &mut Guest) {
+    let others = (1..=MORE).map(|number| format!("sd 0:0:{number}:0"));
+    let drives = [("sd", FIRST), ("sd", LARGE), ("sr", CD), ("sr", "1:0:0:0")];
+    let units = drives.map(|(driver, place)| format!("{driver} {place}")).into_iter().chain(others);
+    let told: Vec<_> = units.map(|unit| format!("{unit}: Power-on or device reset occurred")).collect();
+    check_log(guest, &told.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// What Linux knows of a unit.
+fn unit(place: &str, file: &str) -> String {
+    format!("cat /sys/class/scsi_device/{place}/device/{file}")
+}
+
+/// The name of the disk or CD that is a unit.
+fn name(guest: &mut Guest, place: &str) -> String {
+    format!("/dev/{}", guest.run(&format!("ls /sys/class/scsi_device/{place}/device/block")))
+}
+
+/// What Linux sees of the units.
+fn check_units(guest: &mut Guest) {
+    let queue = |place: &str| {
+        let names =
+            ["logical_block_size", "physical_block_size", "rotational", "write_cache", "discard_max_bytes", "fua"];
+        unit(
+            place,
+            &format!("block/*/queue/{}", names.join(&format!(" /sys/class/scsi_device/{place}/device/block/*/queue/"))),
+        )
+    };
+    check_says(guest, "ls /sys/class/scsi_device | wc -l", &(UNITS + 1).to_string());
+    check_says(guest, &unit(FIRST, "vendor"), "QEMU    ");
+    check_says(guest, &unit(FIRST, "model"), "QEMU HARDDISK   ");
+    check_says(guest, &unit(FIRST, "rev"), "2.5+");
+    check_says(guest, &unit(FIRST, "wwid"), "naa.5000c50012345678");
+    check_says(guest, &unit(FIRST, "block/*/size"), &SMALL.to_string());
+    // As much as one UNMAP of QEMU's disks can name.
+    check_says(guest, &queue(FIRST), "512\n512\n0\nwrite back\n1073741824\n1");
+    // Its serial number, as a unit tells it by itself.
+    let serial = "echo $(dd bs=1 skip=4 2>/dev/null < /sys/class/scsi_device/0:0:0:0/device/vpd_pg80)";
+    check_says(guest, serial, "NATOMA-SERIAL");
+    check_says(guest, &unit(LARGE, "block/*/size"), &LARGE_BLOCKS.to_string());
+    check_says(guest, &queue(LARGE), "4096\n4096\n1\nwrite through\n1073741824\n0");
+    check_says(guest, &unit(CD, "model"), "QEMU CD-ROM     ");
+    for number in 1..=MORE {
+        check_says(guest, &unit(&format!("0:0:{number}:0"), "block/*/size"), &(number * MIB / SECTOR).to_string());
+    }
+}
+
+/// A file of the file system, copied to the disk with large blocks as it is, and files that go again.
+fn use_both(guest: &mut Guest) {
+    let (first, large) = (name(guest, FIRST), name(guest, LARGE));
+    guest.run(&format!("mount -t ext4 -o discard {first} /tmp/disk"));
+    guest.run("seq 30000 > /tmp/disk/gone && sync && rm /tmp/disk/gone && sync");
+    guest.run(&format!("seq 20000 > /tmp/disk/lines && dd if=/tmp/disk/lines of={large} bs=4k conv=sync,fsync"));
+    guest.run("umount /tmp/disk");
+}
 
 #[test]
-fn many_units_are_found_and_keep_what_is_written() {
-    let directory = TempDir::new().unwrap();
-    let file = |name: &str, len: u64| {
-        let path = directory.path().join(name);
-        File::create(&path).unwrap().set_len(len).unwrap();
-        path
-    };
-    let (disk, large) = (file("disk", SIZE), file("large", SIZE));
-    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk).status();
-    if !made.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: mkfs.ext4 is needed");
-        return;
+fn scsi_disks_and_cds() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, large) = (disk(&directory, "first", SMALL), disk(&directory, "large", LARGE_BLOCKS));
+    let Some(tools_cd) = cd(&directory) else { return };
+    let made = run("/usr/sbin/mke2fs", "e2fsprogs", &["-q", "-t", "ext4", &first.display().to_string()]);
+    let Some(_) = made else { return };
+    let drive = |id: &str, more: &str, path: &Path| format!("if=none,id={id},format=raw{more},file={}", path.display());
+    let mut units = vec![
+        (
+            drive("large", "", &large),
+            "scsi-hd,drive=large,bus=s.0,scsi-id=0,lun=300,logical_block_size=4096,write-cache=off".into(),
+        ),
+        (drive("cd", ",media=cdrom", &tools_cd), "scsi-cd,drive=cd,bus=s.0,scsi-id=255,lun=16383".into()),
+    ];
+    for number in 1..=MORE {
+        let path = disk(&directory, &format!("more{number}"), number * MIB / SECTOR);
+        units.push((
+            drive(&format!("m{number}"), "", &path),
+            format!("scsi-hd,drive=m{number},bus=s.0,scsi-id={number}"),
+        ));
     }
-    let cd = directory.path().join("cd");
-    fs::write(&cd, (0..512_u32).flat_map(|block| block.to_le_bytes().repeat(512)).collect::<Vec<_>>()).unwrap();
-    let drive = |id: &str, path: &std::path::Path, more: &str| {
-        format!("if=none,id={id},format=raw,file={}{more}", path.display())
-    };
-    let mut options: Vec<String> = ["-nographic", "-smp", "2", "-device", "virtio-scsi-pci"].map(Into::into).into();
-    let mut add = |drive: String, device: &str| {
-        options.extend(["-drive".into(), drive, "-device".into(), device.to_owned()]);
-    };
-    add(drive("a", &disk, ""), "scsi-hd,drive=a,scsi-id=0,lun=0,serial=first,wwn=0x5000c50012345678,rotation_rate=1");
-    let large_blocks = "logical_block_size=4096,physical_block_size=4096,write-cache=off";
-    add(drive("b", &large, ""), &format!("scsi-hd,drive=b,scsi-id=0,lun=300,{large_blocks}"));
-    add(drive("c", &cd, ",media=cdrom"), "scsi-cd,drive=c,scsi-id=255,lun=16383");
-    for number in 0..MORE {
-        let path = file(&format!("more{number}"), (number + 1) << 20);
-        add(drive(&format!("m{number}"), &path, ""), &format!("scsi-hd,drive=m{number}"));
-    }
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
-    let Some(mut guest) = Guest::boot("vmlinux-smp", FULL, &options) else { return };
-    // Where a unit is: host 0 or a later one, channel 0, target, unit.
-    let block = |place: &str| format!("$(basename /sys/class/scsi_device/*:0:{place}/device/block/*)");
-    let mut look = |place: &str, files: &str, expected: &str| {
-        let seen = guest.run(&format!("cd /sys/block/{}; echo $(cat {files})", block(place)));
-        guest.check(seen == expected, || format!("{place}: {seen:?} instead of {expected:?}"));
-    };
-    let limits = "size queue/logical_block_size queue/rotational queue/write_cache queue/discard_max_bytes";
-    look(
-        "0:0",
-        &format!("device/vendor device/model device/wwid {limits}"),
-        "QEMU QEMU HARDDISK naa.5000c50012345678 32768 512 0 write back 1073741824",
-    );
-    look("0:300", limits, "32768 4096 1 write through 1073741824");
-    look("255:16383", "device/model size", "QEMU CD-ROM 2048");
-    for number in 0..MORE {
-        look(&format!("{}:0", number + 1), "size", &((number + 1) * 2048).to_string());
-    }
-    let disks = guest.run("ls /sys/class/scsi_disk | wc -l");
-    guest.check(disks == (2 + MORE).to_string(), || format!("{disks} disks"));
-    let sum = guest.run(&format!("md5sum < /dev/{} | cut -c 1-32", block("255:16383")));
-    let host = Command::new("md5sum").arg(&cd).output().unwrap();
-    guest.check(host.stdout.starts_with(sum.as_bytes()), || format!("the CD reads as {sum}"));
-    guest.run(&format!(
-        "mkdir -p /a && mount -t ext4 -o discard /dev/{} /a && seq {LINES} > /a/file && sync",
-        block("0:0")
-    ));
-    guest.run(&format!(
-        "cp /a/file /a/gone && sync && rm /a/gone && sync && dd if=/a/file of=/dev/{} bs=4k conv=sync,fsync",
-        block("0:300")
-    ));
-    guest.run("umount /a");
-    check_log(&mut guest, &[]);
+    let units: Vec<_> = units.iter().flat_map(|(drive, device)| ["-drive", drive, "-device", device]).collect();
+    let first_drive = drive("first", "", &first);
+    let append = format!("{FULL} {SCAN}");
+
+    #[rustfmt::skip]
+    let options = [
+        "-nodefaults", "-nographic", "-serial", "stdio", "-smp", "2", "-device", "virtio-scsi-pci-non-transitional,id=s",
+        "-device", "virtio-scsi-pci,id=legacy,disable-modern=on,num_queues=1,vectors=0", "-device", "scsi-cd,bus=legacy.0",
+        "-drive", &first_drive,
+        "-device", "scsi-hd,drive=first,bus=s.0,scsi-id=0,lun=0,serial=NATOMA-SERIAL,wwn=0x5000c50012345678,rotation_rate=1,dpofua=on",
+    ];
+    let Some(mut guest) = Guest::boot("vmlinux-smp", &append, &[&options[..], &units].concat()) else { return };
+    scan(&mut guest, 0, &format!("$(seq 0 {MORE}) 255"), 2 + MORE);
+    scan(&mut guest, 1, "0", 2 + MORE);
+    check_units(&mut guest);
+    let cd = name(&mut guest, CD);
+    check_cd(&mut guest, &cd);
+    let filled = name(&mut guest, FIRST);
+    fill(&mut guest, &filled);
+    use_both(&mut guest);
+    check_log_of_units(&mut guest);
     end(guest, "poweroff -f");
-    let written: String = (1..=LINES).map(|line| format!("{line}\n")).collect();
-    assert!(Command::new("e2fsck").args(["-f", "-n"]).arg(&disk).output().unwrap().status.success());
-    let contents = Command::new("debugfs").args(["-R", "cat file"]).arg(&disk).output().unwrap().stdout;
-    assert!(contents == written.as_bytes(), "the file system has what the guest has written");
-    assert!(fs::read(&large).unwrap().starts_with(written.as_bytes()), "and so has the other disk");
+    check_from_outside(&first);
+    let lines = run("/usr/sbin/debugfs", "e2fsprogs", &["-R", "cat /lines", &first.display().to_string()]);
+    let lines = lines.unwrap_or_default();
+    assert!(lines.ends_with("\n20000\n") && fs::read(&large).unwrap().starts_with(lines.as_bytes()));
+
+    // Once more, with the same disk behind a host of the other kind.
+    #[rustfmt::skip]
+    let options = [
+        "-nodefaults", "-nographic", "-serial", "stdio", "-smp", "2", "-device", "virtio-scsi-pci,disable-modern=on,num_queues=1,vectors=0",
+        "-drive", &first_drive, "-device", "scsi-hd,drive=first",
+    ];
+    let Some(mut guest) = Guest::boot("vmlinux-smp", &append, &options) else { return };
+    scan(&mut guest, 0, "0", 1);
+    let filled = name(&mut guest, FIRST);
+    guest.run(&format!("mkdir /tmp/disk && mount -t ext4 {filled} /tmp/disk"));
+    check_files(&mut guest);
+    guest.run("echo by an old driver > /tmp/disk/legacy && umount /tmp/disk");
+    check_log_of_units(&mut guest);
+    end(guest, "poweroff -f");
+    check_from_outside(&first);
+    let written = run("/usr/sbin/debugfs", "e2fsprogs", &["-R", "cat /legacy", &first.display().to_string()]);
+    assert!(written.is_none_or(|written| written == "by an old driver\n"));
 }

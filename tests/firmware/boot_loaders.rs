@@ -1,4 +1,4 @@
-//! Boot loaders on IDE disks and CDs, and what they load.
+//! Boot loaders on disks and CDs, and what they load.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl Loads {
     }
 
     /// Makes a medium by `make`, with GRUB that loads a kernel from `device` by way of firmware and shows a text from
-    /// `text_device`, before which it runs further commands, and starts natoma with it.
+    /// `text_device`, before which it runs further commands, and starts natoma with it as a drive, and with devices.
     fn start(
         &self,
         make: fn(&Path, &str, &[&Path]) -> Option<()>,
@@ -37,6 +37,7 @@ impl Loads {
         before_text: &[&str],
         text_device: &str,
         drive: &str,
+        devices: &[&str],
     ) -> Option<Console> {
         let kernel = test_kernel::file("bzImage-up")?;
         let load = format!("linux ({device})/bzImage-up console=ttyS0 lpj=1000000");
@@ -50,7 +51,8 @@ impl Loads {
         let image = self.directory.path().join("image");
         make(&image, &script.join("\n"), &[&kernel, &self.directory.path().join("text")])?;
         let drive = format!("format=raw,file={},{drive}", image.display());
-        start_with(&["-nodefaults", "-display", "none", "-serial", "stdio", "-m", "128", "-drive", &drive])
+        let options = ["-nodefaults", "-display", "none", "-serial", "stdio", "-m", "128", "-drive", &drive];
+        start_with(&[&options, devices].concat())
     }
 
     /// Waits until GRUB has loaded the kernel.
@@ -74,17 +76,36 @@ fn grub_loads_a_kernel_from_an_ide_disk() {
     let loads = Loads::new();
     let native = format!("echo {NATIVE}");
     let commands = ["insmod nativedisk", "nativedisk pata", &native];
-    let disk = loads.start(grub::disk, "hd0,msdos1", &commands, "ata0,msdos1", "if=ide");
+    let disk = loads.start(grub::disk, "hd0,msdos1", &commands, "ata0,msdos1", "if=ide", &[]);
     let Some(mut natoma) = disk else { return };
     loads.expect_loaded(&mut natoma);
     natoma.expect(NATIVE, SYSTEM);
     loads.expect_text_and_kernel(&mut natoma);
 }
 
+/// By SeaBIOS' own drivers for virtio.
+fn check_grub_of_a_virtio_disk(drive: &str, devices: &[&str]) {
+    let loads = Loads::new();
+    let Some(mut natoma) = loads.start(grub::disk, "hd0,msdos1", &[], "hd0,msdos1", drive, devices) else { return };
+    loads.expect_loaded(&mut natoma);
+    loads.expect_text_and_kernel(&mut natoma);
+}
+
+#[test]
+fn grub_loads_a_kernel_from_a_virtio_disk() {
+    check_grub_of_a_virtio_disk("if=virtio", &[]);
+}
+
+#[test]
+fn grub_loads_a_kernel_from_a_scsi_disk() {
+    let devices = ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=d"];
+    check_grub_of_a_virtio_disk("if=none,id=d", &devices);
+}
+
 #[test]
 fn grub_loads_a_kernel_from_a_cd() {
     let loads = Loads::new();
-    let Some(mut natoma) = loads.start(grub::cd, "cd", &[], "cd", "index=2,media=cdrom") else { return };
+    let Some(mut natoma) = loads.start(grub::cd, "cd", &[], "cd", "index=2,media=cdrom", &[]) else { return };
     loads.expect_loaded(&mut natoma);
     loads.expect_text_and_kernel(&mut natoma);
 }

@@ -96,6 +96,38 @@ fn the_menu_lists_the_devices_in_order_and_boots_the_chosen_one() {
     assert_eq!(mix.media.told(), "<disk 2><floppy><CD>");
 }
 
+/// A disk and a CD drive at a SCSI host among the others.
+#[test]
+fn the_menu_lists_scsi_devices_where_their_bootindex_puts_them() {
+    let mut mix = Mix::new();
+    let then = Then::Next;
+    let [ide, virtio, scsi] = ["IDE", "virtio", "SCSI"].map(|name| mix.media.disk(name, then));
+    let [ide_cd, scsi_cd] = ["IDE CD", "SCSI CD"].map(|name| mix.media.cd(name, then));
+    mix.add("ide-hd", &ide, "bus=ide.0,unit=0,bootindex=1");
+    mix.options.extend(["-device", "virtio-scsi-pci,addr=5"].map(String::from));
+    mix.add("scsi-cd", &scsi_cd, "bootindex=2");
+    mix.add("virtio-blk-pci", &virtio, "addr=4,bootindex=3");
+    mix.add("ide-cd", &ide_cd, "bus=ide.1,unit=0,bootindex=4");
+    mix.add("scsi-hd", &scsi, "bootindex=5");
+    let Some(mut natoma) = start(&mix.options(&["-boot", "menu=on,splash-time=60000"])) else { return };
+    natoma.expect("Press ESC for boot menu.", FIRMWARE);
+    natoma.send("\x1b");
+    natoma.expect("Select boot device:", FIRMWARE);
+    for line in [
+        "1. ata0-0: QEMU HARDDISK",
+        "2. DVD/CD [virtio-scsi",
+        "3. Virtio disk PCI:00:04.0",
+        "4. DVD/CD [ata1-0",
+        "5. virtio-scsi",
+    ] {
+        natoma.expect(line, FIRMWARE);
+    }
+    natoma.send("5");
+    natoma.expect(NOTHING_BOOTS, FIRMWARE);
+    quit(natoma);
+    assert_eq!(mix.media.told(), "<SCSI><SCSI CD><IDE CD>");
+}
+
 #[test]
 fn an_order_for_once_ends_with_a_reset() {
     let media = Media::new();
