@@ -108,7 +108,8 @@ impl IoThread {
         for subscriber in subscribers {
             events.add_subscriber(subscriber);
         }
-        let server = Server { events, queues, patience: Patience::new(config), stop: Arc::clone(&stop) };
+        let patience = Patience::new(config);
+        let server = Server { events, queues, patience, hushed: false, stop: Arc::clone(&stop) };
 
         let mut builder = thread::Builder::new();
         if named {
@@ -155,6 +156,8 @@ struct Server {
     events: EventManager<Subscriber>,
     queues: Vec<Arc<Mutex<dyn QueueClient>>>,
     patience: Patience,
+    /// Drivers may have been hushed by a look since the last time that the thread listened.
+    hushed: bool,
     stop: Arc<Stop>,
 }
 
@@ -177,19 +180,22 @@ impl Server {
     }
 
     /// Looks for something to do, as long as that may pay. False: there was nothing, and all drivers tell of what there will be.
-    fn look(&self, start: Instant) -> bool {
-        if self.patience.now == 0 {
+    fn look(&mut self, start: Instant) -> bool {
+        // What the last look found may have taken so long that the patience is at its end.
+        if self.patience.now == 0 && !self.hushed {
             return false;
         }
         let each = |look: fn(&mut dyn QueueClient) -> bool| {
             self.queues.iter().fold(false, |found, queue| look(&mut *lock(queue)) | found)
         };
         while elapsed(start) < self.patience.now && !self.is_stopped() {
+            self.hushed = true;
             if each(|queue| queue.look()) {
                 return true;
             }
             spin_loop();
         }
+        self.hushed = false;
         each(|queue| queue.listen())
     }
 }
@@ -253,6 +259,32 @@ mod tests {
         fn listen(&mut self) -> bool {
             self.listens += 1;
             std::mem::take(&mut self.there)
+        }
+    }
+
+    #[test]
+    fn a_thread_whose_patience_is_at_its_end_listens_before_it_sleeps() {
+        let queue = Arc::<Mutex<Queue>>::default();
+        let mut server = Server {
+            events: EventManager::new().unwrap(),
+            queues: vec![queue.clone()],
+            patience: patience(u64::MAX, 0, 0),
+            hushed: false,
+            stop: Arc::new(Stop { wanted: AtomicBool::new(false), event: EventFd::new(EFD_NONBLOCK).unwrap() }),
+        };
+        let calls = || {
+            let queue = lock(&queue);
+            (queue.looks, queue.listens)
+        };
+        server.patience.now = u64::MAX;
+        lock(&queue).there = true;
+        assert!(server.look(Instant::now()));
+        assert_eq!(calls(), (1, 0));
+        // What was found took longer than any look may take.
+        server.patience.now = 0;
+        for _ in 0..2 {
+            assert!(!server.look(Instant::now()));
+            assert_eq!(calls(), (1, 1));
         }
     }
 
