@@ -39,7 +39,8 @@ impl Client {
     }
 
     pub fn say(&mut self, text: &str) {
-        writeln!(self.0.get_mut(), "{text}").unwrap();
+        // In one piece: natoma may have ended before a second one.
+        self.0.get_mut().write_all(format!("{text}\n").as_bytes()).unwrap();
     }
 
     pub fn hear(&mut self) -> String {
