@@ -32,7 +32,7 @@ const OPTIONS: [&str; 14] = [
 
 /// Words of commands that write files of any name, open them for writing, or read all of memory at a user's wish: they are left
 /// to the tests.
-const DANGEROUS: [&[u8]; 4] = [b"save", b"change", b"sum", b"\\u"];
+const DANGEROUS: [&[u8]; 5] = [b"save", b"change", b"sum", b"blockdev-add", b"\\u"];
 
 fn with_machine(act: impl FnOnce(&mut QtestMachine, &MachineConfig)) {
     thread_local! {
