@@ -10,7 +10,6 @@ mod comparison;
 #[allow(dead_code, reason = "the tests of booting use more of it")]
 mod console;
 mod grub;
-mod ipxe;
 mod media;
 #[path = "../boot/test_kernel.rs"]
 mod test_kernel;
