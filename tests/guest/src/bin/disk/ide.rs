@@ -91,16 +91,13 @@ pub fn run(work: &Work, dma: bool) {
     let base = (CONTROLLER.read32(BAR4) & !3) as u16;
     // Each entry may describe 64 KiB, which is written as 0.
     let table = pages(PAGE);
-    let mut entry = table as *mut u32;
+    let mut entry = table as *mut [u32; 2];
     for at in (0..work.size).step_by(64 << 10) {
         let len = (work.size - at).min(64 << 10);
         let last = if at + len == work.size { 1 << 31 } else { 0 };
-        // SAFETY: two or four words at the beginning of a page of this program's.
-        unsafe {
-            entry.write_volatile((buffer + at) as u32);
-            entry.add(1).write_volatile((len as u32 & 0xffff) | last);
-            entry = entry.add(2);
-        }
+        // SAFETY: one or two entries at the beginning of a page of this program's.
+        unsafe { entry.write_volatile([(buffer + at) as u32, (len as u32 & 0xffff) | last]) };
+        entry = entry.wrapping_add(1);
     }
     outl(base + bus_master::TABLE, table as u32);
     outb(port::CONTROL, 0);
@@ -129,27 +126,27 @@ fn check(status: u8) {
 /// Waits until bits of a register are set, or none is, and gives the register.
 fn wait(port: u16, bits: u8, set: bool) -> u8 {
     let mut value = u16::from(bits) << 8;
-    // SAFETY: the routines change AX only.
-    unsafe {
-        match set {
-            true => ring0!(wait_set, in("dx") port, inout("ax") value, options(nostack)),
-            false => ring0!(wait_clear, in("dx") port, inout("ax") value, options(nostack)),
-        }
+    match set {
+        // SAFETY: the routine changes AX only.
+        true => unsafe { ring0!(wait_set, in("dx") port, inout("ax") value, options(nostack)) },
+        // SAFETY: likewise.
+        false => unsafe { ring0!(wait_clear, in("dx") port, inout("ax") value, options(nostack)) },
     }
     value as u8
 }
 
 /// Moves the words of a sector or several.
 fn words(write: bool, address: u64, bytes: u64) {
-    // SAFETY: the bytes are pages of this program's; the routines change RSI or RDI and RCX.
-    unsafe {
-        match write {
-            true => {
-                ring0!(write_words, in("dx") port::DATA, inout("rsi") address => _, inout("rcx") bytes / 2 => _, options(nostack));
-            }
-            false => {
-                ring0!(read_words, in("dx") port::DATA, inout("rdi") address => _, inout("rcx") bytes / 2 => _, options(nostack));
-            }
+    let words = bytes / 2;
+    if write {
+        // SAFETY: the bytes are pages of this program's; the routine changes RSI and RCX.
+        unsafe {
+            ring0!(write_words, in("dx") port::DATA, inout("rsi") address => _, inout("rcx") words => _, options(nostack));
+        }
+    } else {
+        // SAFETY: likewise, with RDI and RCX.
+        unsafe {
+            ring0!(read_words, in("dx") port::DATA, inout("rdi") address => _, inout("rcx") words => _, options(nostack));
         }
     }
 }

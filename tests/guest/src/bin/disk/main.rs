@@ -120,7 +120,7 @@ impl Work {
                 let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
                 match key {
                     "count" => self.count = number,
-                    "size" if number % SECTOR == 0 && number <= 128 << 10 => self.size = number,
+                    "size" if number.is_multiple_of(SECTOR) && number <= 128 << 10 => self.size = number,
                     "depth" if number <= virtio::MOST_REQUESTS => self.depth = number,
                     _ => return None,
                 }
