@@ -124,7 +124,7 @@ const DEVICE: Schema = Schema {
                 "vhost-user-blk-pci",
                 "vhost-user-fs-pci",
             ],
-            "it is not supported yet; disks can be ide-hd and CD drives ide-cd",
+            "it is not supported yet; disks can be ide-hd, virtio-blk-pci or scsi-hd, and CD drives ide-cd or scsi-cd",
         ),
         (&["scsi-disk"], "use scsi-hd for a disk, and scsi-cd for a CD drive"),
         (&["scsi-block", "scsi-generic"], "devices of the host are not passed through: use scsi-hd or scsi-cd"),
