@@ -12,6 +12,7 @@ use devices::backend::block::BlockError;
 use devices::base::lock;
 use imago::Storage;
 use imago::io_buffers::{IoVector, IoVectorMut};
+use imago::storage::PreallocateMode;
 use imago::storage::drivers::CommonStorageHelper;
 use vm_memory::VolatileSlice;
 
@@ -165,6 +166,11 @@ impl Storage for NodeStorage {
 
     fn sync(&self) -> io::Result<()> {
         self.node.flush().map_err(io_error)
+    }
+
+    /// What imago takes for a file of data beside the image, which would be as long as the medium, is the image's own.
+    fn resize(&self, _len: u64, _mode: PreallocateMode) -> io::Result<()> {
+        Ok(())
     }
 
     /// There is no cache here.

@@ -15,7 +15,7 @@ const V3_LEN: u64 = 104;
 /// Offset of the byte that tells how clusters are compressed, if the header is long enough.
 const COMPRESSION_TYPE: usize = 104;
 /// The largest L1 table, and the largest refcount table, in bytes.
-const MOST_L1: u64 = 32 << 20;
+pub(super) const MOST_L1: u64 = 32 << 20;
 const MOST_REFTABLE: u64 = 8 << 20;
 const MOST_SNAPSHOTS: u32 = 65536;
 const LONGEST_NAME: u32 = 1023;
@@ -67,6 +67,8 @@ pub struct Header {
     pub lazy_refcounts: bool,
     /// It is marked as damaged.
     pub corrupt: bool,
+    /// It has internal snapshots.
+    pub(super) has_snapshots: bool,
     /// What the image is made over.
     pub backing: Option<BackingFile>,
     /// What keeps it from being written, with what to do.
@@ -108,6 +110,7 @@ impl Header {
         let only_readable = check_features(features, compression)?;
         ensure!(refcount_order <= 6, "its reference counts have 2^{refcount_order} bits: the header is damaged");
 
+        let snapshots = u32_at(60);
         let header = Self {
             cluster_bits,
             len: u64_at(24),
@@ -119,11 +122,11 @@ impl Header {
             version,
             lazy_refcounts: version == 3 && u64_at(80) & LAZY_REFCOUNTS != 0,
             corrupt: features & CORRUPT != 0,
+            has_snapshots: snapshots > 0,
             backing: backing_file(file, u64_at(8), u32_at(16), header_len, cluster)?,
             only_readable,
         };
         header.check_tables(file.len())?;
-        let snapshots = u32_at(60);
         ensure!(snapshots <= MOST_SNAPSHOTS, "it claims to have {snapshots} snapshots: the header is damaged");
         ensure!(
             snapshots == 0 || u64_at(64).is_multiple_of(cluster),

@@ -10,8 +10,10 @@
 
 pub mod header;
 pub(super) mod order;
+mod resize;
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::{Context, Result, bail};
@@ -36,7 +38,14 @@ pub struct Qcow2 {
     file: Arc<dyn Node>,
     /// `None`: it is not written.
     order: Option<Arc<Order>>,
-    len: u64,
+    len: AtomicU64,
+    /// Bytes of a cluster.
+    cluster: u64,
+    /// Version of the format.
+    version: u32,
+    has_snapshots: bool,
+    /// 0: there is no backing file.
+    backing_len: u64,
 }
 
 impl Qcow2 {
@@ -59,13 +68,23 @@ impl Qcow2 {
             let (metadata, data) = NodeStorage::ordered(&file, header.cluster(), &order);
             (Some(order), metadata, Some(data))
         };
+        let backing_len = backing.as_ref().map_or(0, |backing| backing.len());
         let backing = backing.map(|backing| Raw::open_image(NodeStorage::new(backing), false)).transpose();
         let backing = backing.context("its backing file can't be read")?.map(FormatAccess::new);
         let image = Imago::<NodeStorage>::builder(metadata).write(!read_only).backing(backing).data_file(data);
         let image = image.open(DenyImplicitOpenGate::default()).context("it can't be read as qcow2")?;
         // Media have whole sectors.
         let len = header.len & !511;
-        Ok(Self { image: RwLock::new(FormatAccess::new(image)), file, order, len })
+        Ok(Self {
+            image: RwLock::new(FormatAccess::new(image)),
+            file,
+            order,
+            len: len.into(),
+            cluster: header.cluster(),
+            version: header.version,
+            has_snapshots: header.has_snapshots,
+            backing_len,
+        })
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, FormatAccess<NodeStorage>> {
@@ -80,7 +99,7 @@ impl Qcow2 {
         if self.order.is_none() {
             return Err(BlockError::ReadOnly);
         }
-        check_range(self.len, offset, usize::try_from(len).unwrap_or(usize::MAX))
+        check_range(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))
     }
 }
 
@@ -110,7 +129,7 @@ fn failed(error: io::Error) -> BlockError {
 
 impl Node for Qcow2 {
     fn len(&self) -> u64 {
-        self.len
+        self.len.load(Ordering::Acquire)
     }
 
     fn is_read_only(&self) -> bool {
@@ -118,7 +137,7 @@ impl Node for Qcow2 {
     }
 
     fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
-        check_transfer(self.len, offset, to)?;
+        check_transfer(self.len(), offset, to)?;
         let (to, _mapped) = IoVectorMut::from_volatile_slice(filled(to));
         self.shared().readv(to, offset).map_err(failed)
     }
@@ -161,6 +180,10 @@ impl Node for Qcow2 {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => fill_with_zeroes(self, offset, len),
             done => done.map_err(failed),
         }
+    }
+
+    fn resize(&self, len: u64) -> Result<(), BlockError> {
+        self.set_len(len)
     }
 }
 

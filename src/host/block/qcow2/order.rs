@@ -33,8 +33,9 @@ use super::header::Header;
 
 /// Where the offset is in an entry of the L1 and refcount tables.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-/// Where the header says where the refcount table is: an offset of 8 bytes, then its number of clusters in 4.
-const REFTABLE_FIELDS: std::ops::Range<u64> = 48..60;
+/// Where the header says where the tables are: the L1 table's number of entries (4 bytes) and offset (8), then the refcount table's
+/// offset (8) and number of clusters (4).
+const TABLE_FIELDS: std::ops::Range<u64> = 36..60;
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,7 @@ struct Unconfirmed {
 /// Where the metadata is.
 #[derive(Debug)]
 struct Layout {
+    l1: u64,
     reftable: u64,
     /// Offsets of refcount blocks by index; 0: there is none.
     blocks: Vec<u64>,
@@ -72,7 +74,6 @@ struct Layout {
 pub struct Order {
     cluster_bits: u32,
     refcount_order: u32,
-    l1: u64,
     layout: RwLock<Layout>,
     unconfirmed: Mutex<Unconfirmed>,
     /// Held while metadata is written: it keeps what waits for the disk and what was waited for together. What is in it is owed to
@@ -85,7 +86,7 @@ type Owed = (u64, Vec<u8>);
 
 /// What a write of metadata is.
 enum Kind {
-    /// The header moves the refcount table.
+    /// The header, which may move the L1 table or the refcount table.
     Moves,
     /// Entries of a table, from this index on, that link to L2 tables or to refcount blocks.
     L1(usize),
@@ -103,19 +104,14 @@ impl Order {
     /// # Errors
     /// Its tables can't be read.
     pub fn new(file: &dyn Node, header: &Header) -> io::Result<Self> {
-        let blocks = read_table(file, header.reftable_offset, header.reftable_len / 8)?;
-        let tables = read_table(file, header.l1_offset, header.l1_entries)?;
-        let layout = Layout {
-            reftable: header.reftable_offset,
-            block_set: blocks.iter().copied().filter(|offset| *offset != 0).collect(),
-            blocks,
-            table_set: tables.iter().copied().filter(|offset| *offset != 0).collect(),
-            tables,
+        let places = Places {
+            l1: (header.l1_offset, header.l1_entries),
+            reftable: (header.reftable_offset, header.reftable_len / 8),
         };
+        let layout = Layout::read(file, places)?;
         Ok(Self {
             cluster_bits: header.cluster_bits,
             refcount_order: header.refcount_order,
-            l1: header.l1_offset,
             layout: RwLock::new(layout),
             unconfirmed: Mutex::default(),
             metadata: Mutex::default(),
@@ -236,11 +232,7 @@ impl Order {
                 lock(&self.unconfirmed).links |= replace(blocks, block_set, first, &entries);
                 Ok(())
             }
-            Kind::Moves => {
-                self.write_links(file, offset, from)?;
-                self.confirm_locked(file)?;
-                self.find_reftable(file)
-            }
+            Kind::Moves => self.write_header(file, offset, from),
         }
     }
 
@@ -268,9 +260,9 @@ impl Order {
         let within = |start: u64, entries: usize| {
             (start..start + entries as u64 * 8).contains(&offset).then(|| ((offset - start) / 8) as usize)
         };
-        if offset < REFTABLE_FIELDS.end && offset + len > REFTABLE_FIELDS.start {
+        if offset < TABLE_FIELDS.end && offset + len > TABLE_FIELDS.start {
             Kind::Moves
-        } else if let Some(first) = within(self.l1, layout.tables.len()) {
+        } else if let Some(first) = within(layout.l1, layout.tables.len()) {
             Kind::L1(first)
         } else if let Some(first) = within(layout.reftable, layout.blocks.len()) {
             Kind::Reftable(first)
@@ -292,7 +284,7 @@ impl Order {
             offset < start.saturating_add(len) && start < end
         };
         let first = offset & !(self.cluster() - 1);
-        let hit = touches(self.l1, layout.tables.len())
+        let hit = touches(layout.l1, layout.tables.len())
             || touches(layout.reftable, layout.blocks.len())
             || (first..end)
                 .step_by(1 << self.cluster_bits)
@@ -372,19 +364,53 @@ impl Order {
         Place { bytes: start..start + (bits / 8).max(1), shift, mask }
     }
 
-    /// Reads again where the refcount blocks are, as the table has moved.
-    fn find_reftable(&self, file: &dyn Node) -> io::Result<()> {
-        let mut fields = [0; 12];
-        read_bytes(file, REFTABLE_FIELDS.start, &mut fields).map_err(io_error)?;
-        let (offset, clusters) = fields.split_at(8);
-        let offset = u64::from_be_bytes(offset.try_into().unwrap_or_default());
-        let clusters = u32::from_be_bytes(clusters.try_into().unwrap_or_default());
-        let blocks = read_table(file, offset, u64::from(clusters) * self.cluster() / 8)?;
-        let mut layout = self.layout.write().unwrap_or_else(PoisonError::into_inner);
-        layout.reftable = offset;
-        layout.block_set = blocks.iter().copied().filter(|offset| *offset != 0).collect();
-        layout.blocks = blocks;
+    /// Writes the header, and reads again what is where if it moves a table. imago counts a new refcount table before it writes the
+    /// header, but not a new L1 table.
+    fn write_header(&self, file: &dyn Node, offset: u64, from: &[VolatileSlice<'_>]) -> io::Result<()> {
+        let mut header = vec![0; TABLE_FIELDS.end as usize];
+        read_bytes(file, 0, &mut header).map_err(io_error)?;
+        let written = gather(from);
+        for (at, byte) in (offset..).zip(written) {
+            if let Some(place) = usize::try_from(at).ok().and_then(|at| header.get_mut(at)) {
+                *place = byte;
+            }
+        }
+        let places = Places::of_header(&header, self.cluster());
+        let (l1, entries) = places.l1;
+        if l1 != self.layout().l1 {
+            for cluster in (l1..l1 + entries * 8).step_by(1 << self.cluster_bits) {
+                self.count(file, cluster)?;
+            }
+        }
+        self.write_links(file, offset, from)?;
+        self.confirm_locked(file)?;
+        let layout = Layout::read(file, places)?;
+        *self.layout.write().unwrap_or_else(PoisonError::into_inner) = layout;
         Ok(())
+    }
+}
+
+/// Where the tables are that everything begins with: offsets and numbers of entries.
+struct Places {
+    l1: (u64, u64),
+    reftable: (u64, u64),
+}
+
+impl Places {
+    /// Those that the first bytes of a header say.
+    fn of_header(header: &[u8], cluster: u64) -> Self {
+        let number = |range: std::ops::Range<usize>| header[range].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        Self { l1: (number(40..48), number(36..40)), reftable: (number(48..56), number(56..60) * cluster / 8) }
+    }
+}
+
+impl Layout {
+    fn read(file: &dyn Node, places: Places) -> io::Result<Self> {
+        let Places { l1: (l1, l1_entries), reftable: (reftable, reftable_entries) } = places;
+        let blocks = read_table(file, reftable, reftable_entries)?;
+        let tables = read_table(file, l1, l1_entries)?;
+        let set = |table: &[u64]| table.iter().copied().filter(|offset| *offset != 0).collect();
+        Ok(Self { l1, reftable, block_set: set(&blocks), blocks, table_set: set(&tables), tables })
     }
 }
 

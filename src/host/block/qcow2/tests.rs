@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod kill;
+mod resize;
 
 use std::fs;
 use std::path::{Path, PathBuf};
