@@ -20,10 +20,12 @@ pub struct Drive {
     pub write_back: bool,
     /// How much may be done in a second.
     pub throttle: Option<Throttle>,
-    /// What errors of reads lead to, at a device that can do more than report them.
+    /// What errors of reads lead to, at a device that can do more than report them; what the device says of them counts.
     pub on_read_error: OnError,
     /// What errors of writes and flushes lead to.
     pub on_write_error: OnError,
+    /// Its device bears that others write to the medium too.
+    pub share_rw: bool,
 }
 
 impl Drive {
@@ -36,6 +38,7 @@ impl Drive {
             throttle: None,
             on_read_error: OnError::Report,
             on_write_error: OnError::Enospc,
+            share_rw: false,
         }
     }
 

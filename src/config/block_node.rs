@@ -150,6 +150,8 @@ pub struct FileConfig {
     pub kind: FileKind,
     /// Keep other processes from using the image against its purpose.
     pub locking: Locking,
+    /// Other processes may write to it, too: all who use it here bear that.
+    pub share_rw: bool,
     /// By what means requests of disks reach the host.
     pub aio: Aio,
 }
@@ -157,7 +159,7 @@ pub struct FileConfig {
 impl FileConfig {
     /// A file with the defaults of `-blockdev`.
     pub fn new(path: impl Into<PathBuf>, kind: FileKind) -> Self {
-        Self { path: path.into(), kind, locking: Locking::Auto, aio: Aio::Auto }
+        Self { path: path.into(), kind, locking: Locking::Auto, share_rw: false, aio: Aio::Auto }
     }
 }
 

@@ -160,6 +160,32 @@ fn nodes_that_can_t_be_are_refused_with_the_reason() {
     }
 }
 
+/// Two devices write to one image, and two machines.
+#[test]
+fn an_image_is_shared_by_those_who_bear_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.img");
+    let file = format!("driver=file,node-name=f,filename={}", image(&path));
+    let machine = |device: &str| {
+        ["-blockdev", &file, "-blockdev", "driver=raw,node-name=r,file=f", "-device", device, "-device", device]
+            .map(str::to_owned)
+    };
+    let bears = machine("virtio-blk-pci,drive=r,share-rw=on");
+    let (mut first, _qtest, mut qmp) = bench(&bears.each_ref().map(String::as_str));
+    let (mut second, _qtest, mut other) = bench(&bears.each_ref().map(String::as_str));
+    let one = &bears[..6];
+    let alone = one.iter().map(|word| word.replace(",share-rw=on", ""));
+    let output = natoma(&["-accel", "qtest"]).args(alone).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("another process uses it"), "{text}");
+    let output = natoma(&["-accel", "qtest"]).args(machine("virtio-blk-pci,drive=r")).output().unwrap();
+    assert!(!output.status.success());
+    for qmp in [&mut qmp, &mut other] {
+        qmp.say(r#"{"execute":"quit"}"#);
+    }
+    assert!(first.wait().success() && second.wait().success());
+}
+
 /// An image over others says so, however deep they are.
 #[test]
 fn a_chain_of_images_is_told() {

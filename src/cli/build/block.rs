@@ -155,6 +155,11 @@ impl Drives {
             DeviceConfig::Floppy(FloppyDevice { id, unit, drive, .. }) => {
                 (drive, id.clone().unwrap_or_else(|| format!("floppy{unit}")))
             }
+            // As by QEMU, a unit's identification does not tell the name of a drive that the user has not named.
+            DeviceConfig::ScsiCd(cd) => {
+                let name = cd.id.clone().unwrap_or_else(|| format!("{}-cd{}.{}", cd.bus, cd.target, cd.lun));
+                (&mut cd.drive, format!("#{name}"))
+            }
             _ => return,
         };
         if drive.is_none() {
@@ -162,6 +167,38 @@ impl Drives {
             let name = if taken { format!("#{name}") } else { name };
             self.drives.push(Drive::new(&name, None));
             *drive = Some(name);
+        }
+    }
+
+    /// Takes over what a device says of its drive, whatever `-drive` says.
+    ///
+    /// # Errors
+    /// It does not go with the medium.
+    pub fn tune(&mut self, id: &str, list: &KeyValues, origin: &Origin) -> Result<(), UsageError> {
+        let Some(drive) = self.drives.iter_mut().find(|drive| drive.id == *id) else { return Ok(()) };
+        let on_error = |key| list.choice::<String>(key).filter(|word| word != "auto").and_then(|_| list.choice(key));
+        drive.on_read_error = on_error("rerror").unwrap_or(drive.on_read_error);
+        drive.on_write_error = on_error("werror").unwrap_or(drive.on_write_error);
+        drive.share_rw = list.flag("share-rw").unwrap_or(false);
+        match &drive.medium {
+            Some(Child::Node(node)) if drive.share_rw && matches!(node.driver, NodeDriver::Probed { .. }) => {
+                Err(origin.error(format_args!(
+                    "share-rw=on: an image whose format has to be found out is not shared: add format=raw to drive '{id}'"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets other processes write to the files of drives that bear it, if all do that use such a file.
+    pub fn share_files(&mut self) {
+        let Self { drives, nodes, .. } = self;
+        for share in [true, false] {
+            for drive in drives.iter_mut().filter(|drive| drive.share_rw == share) {
+                if let Some(medium) = &mut drive.medium {
+                    blockdev::share(medium, share, nodes);
+                }
+            }
         }
     }
 

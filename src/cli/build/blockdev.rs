@@ -62,6 +62,68 @@ fn children(node: &NodeConfig) -> Vec<&Child> {
     }
 }
 
+/// The same, to be changed.
+fn children_mut(node: &mut NodeConfig) -> Vec<&mut Child> {
+    match &mut node.driver {
+        NodeDriver::File(_) | NodeDriver::Nbd(_) | NodeDriver::Null(_) => vec![],
+        NodeDriver::Blkdebug(blkdebug) => vec![&mut blkdebug.image],
+        NodeDriver::Qcow2 { file, backing: Backing::Node(backing) } => vec![file, backing],
+        NodeDriver::Probed { file }
+        | NodeDriver::Raw { file, .. }
+        | NodeDriver::Qcow2 { file, .. }
+        | NodeDriver::Vmdk { file }
+        | NodeDriver::Throttle { file, .. }
+        | NodeDriver::Overlay { file } => vec![file],
+    }
+}
+
+/// Says whether other processes may write to the file whose bytes are those of `child`. An image format has its file for itself.
+pub fn share(child: &mut Child, share: bool, nodes: &mut [NodeConfig]) {
+    let mut elsewhere = share_here(child, share);
+    // A node refers to those before it only.
+    while let Some(name) = elsewhere {
+        let node = nodes.iter_mut().find_map(|node| find(node, &name));
+        elsewhere = node.and_then(|node| share_below(node, share));
+    }
+}
+
+/// Gives the name of the node elsewhere where it goes on.
+fn share_here(child: &mut Child, share: bool) -> Option<String> {
+    match child {
+        Child::Name(name) => Some(name.clone()),
+        Child::Node(node) => share_below(node, share),
+    }
+}
+
+fn share_below(node: &mut NodeConfig, share: bool) -> Option<String> {
+    match &mut node.driver {
+        NodeDriver::File(file) => {
+            file.share_rw = share;
+            None
+        }
+        NodeDriver::Raw { file, .. } | NodeDriver::Throttle { file, .. } | NodeDriver::Overlay { file } => {
+            share_here(file, share)
+        }
+        NodeDriver::Blkdebug(blkdebug) => share_here(&mut blkdebug.image, share),
+        NodeDriver::Probed { .. }
+        | NodeDriver::Qcow2 { .. }
+        | NodeDriver::Vmdk { .. }
+        | NodeDriver::Nbd(_)
+        | NodeDriver::Null(_) => None,
+    }
+}
+
+/// The node of this name, which may be in another one.
+fn find<'a>(node: &'a mut NodeConfig, name: &str) -> Option<&'a mut NodeConfig> {
+    if node.name.as_deref() == Some(name) {
+        return Some(node);
+    }
+    children_mut(node).into_iter().find_map(|child| match child {
+        Child::Node(node) => find(node, name),
+        Child::Name(_) => None,
+    })
+}
+
 /// The names of a node and of those in it.
 fn names(node: &NodeConfig) -> Vec<&str> {
     let below = children(node).into_iter().flat_map(|child| match child {

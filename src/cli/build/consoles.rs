@@ -116,6 +116,9 @@ pub fn build(
             *drive = drives.reference(drive, &given.origin)?;
         }
         drives.furnish(device);
+        if let (Some(drive), Some((_, list))) = (device.drive_mut(), device::settings_of(given, globals)) {
+            drives.tune(drive, &list, &given.origin)?;
+        }
         match device {
             DeviceConfig::IsaDebugExit(_)
             | DeviceConfig::Pvpanic(_)
@@ -137,6 +140,7 @@ pub fn build(
         }
     }
 
+    drives.share_files();
     let has_uart = devices.iter().any(|device| matches!(device, DeviceConfig::IsaSerial(_)));
     if !settings.has("serial") && !has_uart && !settings.has("nodefaults") {
         serials[0] = Some(builder.default_serial(settings)?);

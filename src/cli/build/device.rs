@@ -187,13 +187,20 @@ fn debugcon_from(list: &KeyValues, id: Option<String>, chardev: &str) -> IsaDebu
     }
 }
 
-fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<DeviceConfig, UsageError> {
-    let error = |message: &str| given.origin.error(message);
-    let (Some(own), Some(driver)) = (given.list(), given.list().and_then(|list| list.variant)) else {
-        return Err(error("it does not say which device"));
-    };
+/// The kind of a `-device`, and all that is said of it, by `-global` too.
+pub fn settings_of<'a>(given: &'a Occurrence, globals: &Globals) -> Option<(&'a str, KeyValues)> {
+    let own = given.list()?;
+    let driver = own.variant?;
     let mut list = globals.of(driver);
     list.entries.extend(own.entries.iter().cloned());
+    Some((driver, list))
+}
+
+fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<DeviceConfig, UsageError> {
+    let error = |message: &str| given.origin.error(message);
+    let (Some(own), Some((driver, list))) = (given.list(), settings_of(given, globals)) else {
+        return Err(error("it does not say which device"));
+    };
     let id = list.text("id").map(str::to_owned);
     let chardev = || list.text("chardev").ok_or_else(|| error("'chardev' is missing: give chardev=ID of a -chardev"));
     Ok(match driver {

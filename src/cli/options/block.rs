@@ -161,7 +161,7 @@ pub const FLOPPY: Variant = Variant {
         Key::new("drive", Kind::Text("ID"), "the -drive that holds its media (default: it is empty)"),
         Key::new("drive-type", KINDS, "what it is, in units of 10 KB (default auto: what its first medium needs)"),
         Key::missing("write-cache", &["auto", "on"], "a floppy drive has no cache"),
-        Key::missing("share-rw", &["off"], "use -drive file.locking=off"),
+        super::disk::SHARED,
         Key::missing("logical_block_size", &["0", "512"], "leave it out"),
         Key::missing("physical_block_size", &["0", "512"], "leave it out"),
     ],

@@ -28,6 +28,12 @@ pub const CYLINDERS: Key =
     Key::new("cyls", Kind::Number(0, 0xffff), "cylinders (default: as the partition table has them)");
 pub const HEADS: Key = Key::new("heads", Kind::Number(0, 0xff), "heads: to be given with cyls");
 pub const SECTORS: Key = Key::new("secs", Kind::Number(0, 0xff), "sectors of a track: to be given with cyls");
-pub const SHARED: Key = Key::missing("share-rw", &["off"], "use -drive file.locking=off");
-pub const RERROR: Key = Key::missing("rerror", &["auto"], "give it to -drive");
-pub const WERROR: Key = Key::missing("werror", &["auto"], "give it to -drive");
+pub const SHARED: Key = Key::new(
+    "share-rw",
+    Kind::Flag,
+    "others may write to its medium too, if they bear the same: for guests whose file system is made for that (default off)",
+);
+const ON_ERROR: Kind = Kind::Choice(&["auto", "report", "stop", "ignore", "enospc"]);
+pub const RERROR: Key =
+    Key::new("rerror", ON_ERROR, "what happens when the host can't read, as of -drive (default auto: as -drive says)");
+pub const WERROR: Key = Key::new("werror", ON_ERROR, "the same when it can't write");

@@ -68,3 +68,42 @@ fn limits_are_shared_by_name() {
         ),
     ]);
 }
+
+#[test]
+fn files_are_shared_if_all_devices_that_use_them_bear_it() {
+    let shared = |line: &str| {
+        let config = machine(&format!("-nodefaults {line}"));
+        config
+            .nodes
+            .iter()
+            .chain(config.drives.iter().filter_map(|drive| match &drive.medium {
+                Some(Child::Node(node)) => Some(&**node),
+                _ => None,
+            }))
+            .filter_map(|node| match &node.driver {
+                NodeDriver::File(file) => Some(file.share_rw),
+                NodeDriver::Raw { file: Child::Node(node), .. } => match &node.driver {
+                    NodeDriver::File(file) => Some(file.share_rw),
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    let nodes = "-blockdev file,node-name=f,filename=/f -blockdev raw,node-name=r,file=f";
+    let (bears, not) = ("-device virtio-blk-pci,drive=r,share-rw=on", "-device virtio-blk-pci,drive=r");
+    assert_eq!(shared(&format!("{nodes} {bears} {bears}")), [true]);
+    assert_eq!(shared(&format!("{nodes} {bears} {not}")), [false]);
+    assert_eq!(shared(nodes), [false]);
+    let nested = "-blockdev raw,node-name=r,file.driver=file,file.node-name=f,file.filename=/f";
+    assert_eq!(shared(&format!("{nested} -device virtio-blk-pci,drive=f,share-rw=on")), [true]);
+    let image = "-blockdev file,node-name=f,filename=/f -blockdev qcow2,node-name=r,file=f";
+    assert_eq!(shared(&format!("{image} {bears}")), [false], "an image is not");
+    let drive = "-drive if=none,id=r,file=/f";
+    assert_eq!(shared(&format!("{drive},format=raw {bears}")), [true]);
+    check_errors(&[(
+        &format!("{drive} {bears}"),
+        "-device virtio-blk-pci,drive=r,share-rw=on: share-rw=on: an image whose format has to be found out is not shared: add \
+         format=raw to drive 'r'",
+    )]);
+}

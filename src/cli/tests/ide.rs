@@ -59,6 +59,16 @@ fn devices_have_names_numbers_and_a_place_in_the_boot_order() {
         [DeviceConfig::IdeHd(drive), DeviceConfig::IdeCd(IdeDrive::new(1, Some("ide0-cd1".into())))]
     );
     assert_eq!((config.drives[0].on_read_error, config.drives[0].on_write_error), (OnError::Stop, OnError::Ignore));
+    let config = machine(
+        "-nodefaults -drive if=none,id=d,file=/i,rerror=stop,werror=ignore -blockdev null-co,node-name=n -global \
+         ide-hd.werror=stop -device ide-hd,drive=d,rerror=auto -device ide-cd,drive=n,rerror=enospc,werror=report",
+    );
+    let policies: Vec<_> = config.drives.iter().map(|drive| (drive.on_read_error, drive.on_write_error)).collect();
+    assert_eq!(
+        policies,
+        [(OnError::Stop, OnError::Stop), (OnError::Enospc, OnError::Report)],
+        "those of devices count"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The nodes of a machine: by what names they go, which is built on which, and who may write to each.
 //!
 //! Who uses a node says whether it writes to it and whether it bears that others do. QEMU's rules: a device writes unless its medium
-//! is read-only, and bears nobody else; an image format writes to its file, and bears nobody there; what is over a backing
+//! is read-only, and bears nobody else unless it has `share-rw=on`; an image format writes to its file, and bears nobody there; what is over a backing
 //! file never writes to it, and bears what those above it bear; a filter does what those above it do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +87,8 @@ impl GraphNode {
 pub struct User {
     name: String,
     writes: bool,
+    /// It bears that others write.
+    shares: bool,
 }
 
 /// A use of a node, as others have to bear it.
@@ -127,7 +129,7 @@ fn uses(node: &Arc<GraphNode>, all: &[Arc<GraphNode>]) -> Vec<Edge> {
     let mut found = Vec::new();
     for user in lock(&node.users).iter().filter_map(Weak::upgrade) {
         let by = format!("{} (uses node '{name}' as 'root' child)", user.name);
-        found.push(Edge { by, writes: user.writes, bears: false });
+        found.push(Edge { by, writes: user.writes, bears: user.shares });
     }
     for above in all {
         for Below { name: child, role, .. } in above.below.iter().filter(|below| Arc::ptr_eq(&below.node, node)) {
@@ -156,7 +158,7 @@ fn check(node: &Arc<GraphNode>, all: &[Arc<GraphNode>]) -> Result<()> {
         if let Some((_, other)) = uses.iter().enumerate().find(|(other, edge)| *other != at && !edge.bears) {
             bail!(
                 "Permission conflict on node '{}': permissions 'write' are both required by {} and unshared by {}: give each its own \
-                 image, or make both read-only",
+                 image, or make both read-only, or give both devices share-rw=on if the guest is made for that",
                 node.name,
                 writer.by,
                 other.by
@@ -261,12 +263,13 @@ impl Graph {
         Ok(())
     }
 
-    /// Lets a drive, of which messages speak as `name`, use a node, as long as the result is kept.
+    /// Lets a drive, of which messages speak as `name`, use a node, as long as the result is kept; `shares`: it bears that others
+    /// write to it too.
     ///
     /// # Errors
     /// Others do to it, or to what it is built on, what a drive does not bear, or don't bear what it does.
-    pub fn attach(&self, name: String, node: &Arc<GraphNode>) -> Result<Arc<User>> {
-        let user = Arc::new(User { name, writes: !node.node.is_read_only() });
+    pub fn attach(&self, name: String, node: &Arc<GraphNode>, shares: bool) -> Result<Arc<User>> {
+        let user = Arc::new(User { name, writes: !node.node.is_read_only(), shares });
         let all = lock(&self.nodes).live();
         let mut users = lock(&node.users);
         users.retain(|user| user.strong_count() > 0);
@@ -309,19 +312,24 @@ mod tests {
         let graph = Graph::default();
         let file = node(&graph, "f", false, &[]).unwrap();
         let raw = node(&graph, "r", false, &[(Role::Filtered, &file)]).unwrap();
-        let first = graph.attach("drive 'a'".into(), &raw).unwrap();
-        assert!(refusal(graph.attach("drive 'b'".into(), &raw)).starts_with(
+        let first = graph.attach("drive 'a'".into(), &raw, false).unwrap();
+        assert!(refusal(graph.attach("drive 'b'".into(), &raw, false)).starts_with(
             "Permission conflict on node 'r': permissions 'write' are both required by drive 'a' (uses node 'r' as 'root' child) and \
              unshared by drive 'b' (uses node 'r' as 'root' child)"
         ));
-        assert!(refusal(graph.attach("drive 'b'".into(), &file)).starts_with(
+        assert!(refusal(graph.attach("drive 'b'".into(), &file, false)).starts_with(
             "Permission conflict on node 'f': permissions 'write' are both required by drive 'b' (uses node 'f' as 'root' child) and \
              unshared by node 'r' (uses node 'f' as 'file' child)"
         ));
         drop(first);
-        graph.attach("drive 'b'".into(), &raw).unwrap();
+        graph.attach("drive 'b'".into(), &raw, false).unwrap();
+        // Those that bear it may, down to the file.
+        let users = ["c", "d"].map(|name| graph.attach(format!("drive '{name}'"), &raw, true).unwrap());
+        assert!(refusal(graph.attach("drive 'b'".into(), &raw, false)).starts_with("Permission conflict on node 'r'"));
+        drop(users);
         let shared = node(&graph, "s", true, &[]).unwrap();
-        let users = [graph.attach("drive 'a'".into(), &shared), graph.attach("drive 'b'".into(), &shared)];
+        let users =
+            [graph.attach("drive 'a'".into(), &shared, false), graph.attach("drive 'b'".into(), &shared, false)];
         assert!(users.iter().all(Result::is_ok));
     }
 
@@ -331,10 +339,10 @@ mod tests {
         let file = node(&graph, "f", false, &[]).unwrap();
         let base = node(&graph, "b", false, &[]).unwrap();
         let image = node(&graph, "q", false, &[(Role::File, &file), (Role::Backing, &base)]).unwrap();
-        let message = refusal(graph.attach("drive 'a'".into(), &file));
+        let message = refusal(graph.attach("drive 'a'".into(), &file, false));
         assert!(message.starts_with("Permission conflict on node 'f'"), "{message}");
-        let _user = graph.attach("drive 'a'".into(), &image).unwrap();
-        let message = refusal(graph.attach("drive 'b'".into(), &base));
+        let _user = graph.attach("drive 'a'".into(), &image, false).unwrap();
+        let message = refusal(graph.attach("drive 'b'".into(), &base, false));
         assert!(message.starts_with("Permission conflict on node 'b'"), "{message}");
         let message = refusal(node(&graph, "q2", false, &[(Role::File, &file)]));
         assert!(message.starts_with("Permission conflict on node 'f'"), "{message}");
@@ -349,7 +357,7 @@ mod tests {
         graph.keep(node(&graph, "f", false, &[]).unwrap());
         assert_eq!(refusal(node(&graph, "f", false, &[])), "Duplicate nodes with node-name='f'");
         let file = graph.find("f").unwrap();
-        let user = graph.attach("drive 'a'".into(), &file).unwrap();
+        let user = graph.attach("drive 'a'".into(), &file, false).unwrap();
         drop(file);
         assert!(refusal(graph.remove("f")).starts_with("Node f is in use: drive 'a'"));
         drop(user);

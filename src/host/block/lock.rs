@@ -54,13 +54,28 @@ impl Drop for ImageFile {
     }
 }
 
-/// Locks the image for a guest. The locks go with the [`ImageFile`]. `shared`: others may do to it what they like.
-pub(super) fn lock(file: &ImageFile, read_only: bool, shared: bool, locking: Locking) -> Result<()> {
+/// What others may do to an image in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Read it.
+    Reads,
+    /// And write to it.
+    Writes,
+    /// Whatever they like.
+    Everything,
+}
+
+/// Locks the image for a guest. The locks go with the [`ImageFile`].
+pub(super) fn lock(file: &ImageFile, read_only: bool, sharing: Sharing, locking: Locking) -> Result<()> {
     if locking == Locking::Off {
         return Ok(());
     }
     let wanted: &[i64] = if read_only { &[READ] } else { &[READ, WRITE] };
-    let forbidden: &[i64] = if shared { &[] } else { &[WRITE, RESIZE] };
+    let forbidden: &[i64] = match sharing {
+        Sharing::Reads => &[WRITE, RESIZE],
+        Sharing::Writes => &[RESIZE],
+        Sharing::Everything => &[],
+    };
     let bytes = || wanted.iter().map(|what| DOES + what).chain(forbidden.iter().map(|what| FORBIDS + what));
     for byte in bytes() {
         match fcntl(&**file, FcntlArg::F_OFD_SETLK(&range(libc::F_RDLCK, byte))) {
@@ -89,7 +104,7 @@ pub(super) fn lock(file: &ImageFile, read_only: bool, shared: bool, locking: Loc
 }
 
 const IN_USE: &str = "another process uses it (another natoma or QEMU, or qemu-img), and two writers would destroy it: end \
-                      that one, or give each its own copy";
+                      that one, or give each its own copy, or share-rw=on to the devices of both if their guests are made for that";
 
 fn range(kind: libc::c_int, byte: i64) -> libc::flock {
     libc::flock {

@@ -131,12 +131,6 @@ impl Medium {
             _ => self.connect(),
         }
     }
-
-    /// What the drive that it is in has done so far.
-    #[must_use]
-    pub fn stats(&self) -> &Arc<Stats> {
-        &self.stats
-    }
 }
 
 impl Blocks {
@@ -185,7 +179,7 @@ impl Blocks {
             Some(name) => format!("drive '{name}'"),
             None => "a device".to_owned(),
         };
-        let user = self.graph.attach(user, &top)?;
+        let user = self.graph.attach(user, &top, config.share_rw)?;
         let throttle = Arc::new(Throttle::new(Arc::clone(&top.node), group.clone()));
         let options =
             EngineOptions { aio: top.traits.aio, write_through: !config.write_back, discard: top.traits.discard };
@@ -255,7 +249,10 @@ impl Blocks {
     pub fn set_medium(&self, id: &str, medium: Option<Medium>) {
         let mut drives = locked(&self.drives);
         let before = drives.iter_mut().find(|drive| drive.config.id == id);
-        let before = before.map(|drive| std::mem::replace(&mut drive.medium, medium));
+        let before = before.map(|drive| {
+            drive.stats.forget_failure();
+            std::mem::replace(&mut drive.medium, medium)
+        });
         drop(drives);
         // Closing takes its time.
         drop(before);

@@ -11,6 +11,7 @@ use super::file::SECTOR;
 use super::graph::{Below, Graph, GraphNode, Role, Traits};
 use super::guard::Guarded;
 use super::keeper::Keeper;
+use super::lock::{self, Sharing};
 use super::nbd::Nbd;
 use super::node::Node;
 use super::null::Null;
@@ -21,7 +22,7 @@ use super::raw::RawImage;
 use super::throttle::Throttle;
 use super::vmdk::Vmdk;
 use super::window::Window;
-use super::{device, file, lock, probe};
+use super::{device, file, probe};
 use crate::blockdev::{self, Inherited};
 use crate::config::{
     Access, Aio, Backing, Child, DetectZeroes, FileConfig, FileKind, NbdConfig, NodeConfig, NodeDriver, NullConfig,
@@ -336,7 +337,7 @@ fn advice(format: &str) -> &'static str {
 }
 
 fn open_file(config: &FileConfig, of: &NodeConfig) -> Result<Fresh> {
-    let FileConfig { path, kind, locking, aio } = config;
+    let FileConfig { path, kind, locking, share_rw, aio } = config;
     let opened = file::open(path, *kind, of.access, of.direct)?;
     let (driver, is_device) = if opened.is_device { ("host_device", true) } else { ("file", false) };
     if is_device && !opened.read_only && device::is_whole_disk(&opened.file)? {
@@ -346,7 +347,12 @@ fn open_file(config: &FileConfig, of: &NodeConfig) -> Result<Fresh> {
             path.display()
         ));
     }
-    lock::lock(&opened.file, opened.read_only, of.force_share, *locking)?;
+    let sharing = match (of.force_share, share_rw) {
+        (true, _) => Sharing::Everything,
+        (false, true) => Sharing::Writes,
+        (false, false) => Sharing::Reads,
+    };
+    lock::lock(&opened.file, opened.read_only, sharing, *locking)?;
     Ok(Fresh {
         node: Arc::new(RawImage::new(opened, !of.no_flush)),
         driver,
