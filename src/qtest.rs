@@ -22,7 +22,7 @@ use devices::base::{GuestRam, lock};
 use crate::cli::Request;
 use crate::command_line;
 use crate::config::{Accel, MachineConfig};
-use crate::host::block::{Blocks, Medium};
+use crate::host::block::Blocks;
 use crate::host::chardev::CharPort;
 use crate::host::{Backends, Drives};
 use crate::machine::accel::qtest::Bench;
@@ -79,8 +79,8 @@ struct OwnBackends {
 }
 
 impl Drives for OwnBackends {
-    fn medium(&self, id: &str) -> Result<Option<Medium>> {
-        self.blocks.medium(id)
+    fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 }
 

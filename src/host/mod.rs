@@ -10,23 +10,20 @@ pub mod terminal;
 use anyhow::Result;
 use devices::backend::block::BlockBackend;
 
-use self::block::{Blocks, Medium};
+use self::block::Blocks;
 use self::chardev::{CharPort, Chardevs};
 
 /// The drives that a configuration names.
 pub trait Drives {
-    /// What is in drive `id`; `None` if the drive is empty.
+    /// All of them.
+    fn blocks(&self) -> &Blocks;
+
+    /// What is in drive `id`, for a device that waits for each of its requests; `None` if the drive is empty.
     ///
     /// # Errors
     /// There is no such drive.
-    fn medium(&self, id: &str) -> Result<Option<Medium>>;
-
-    /// The same, for a device that waits for each of its requests.
-    ///
-    /// # Errors
-    /// As for [`Self::medium`].
     fn block(&self, id: &str) -> Result<Option<Box<dyn BlockBackend>>> {
-        Ok(self.medium(id)?.map(|medium| medium.waiting()))
+        Ok(self.blocks().medium(id)?.map(|medium| medium.waiting()))
     }
 }
 
@@ -48,14 +45,14 @@ pub struct Opened<'a> {
 }
 
 impl Drives for Blocks {
-    fn medium(&self, id: &str) -> Result<Option<Medium>> {
-        Self::medium(self, id)
+    fn blocks(&self) -> &Blocks {
+        self
     }
 }
 
 impl Drives for Opened<'_> {
-    fn medium(&self, id: &str) -> Result<Option<Medium>> {
-        self.blocks.medium(id)
+    fn blocks(&self) -> &Blocks {
+        self.blocks
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every device is made here, is given its clock, timers, interrupt lines and back ends, and appears at its addresses.
 //! Nothing here knows KVM: interrupts leave through an [`IrqSink`], shadowed memory through a [`ShadowControl`].
 
+pub mod cd;
 pub mod chips;
 mod disks;
 mod dma;
@@ -43,7 +44,6 @@ use devices::chipset::rtc::{LostTicks, Rtc, RtcLines};
 use devices::debug::{DebugExit, Debugcon, PostCode};
 use devices::firmware::{EmptyRom, FwCfg};
 use devices::floppy::Fdc;
-use devices::ide::PiixIde;
 use devices::input::{I8042, I8042Lines};
 use devices::pci::mechanism1::{self, ConfigMechanism1};
 use devices::pci::{PciAddress, PciBridge, PciBus, PciFunction, SlotError};
@@ -126,7 +126,6 @@ pub struct Board {
     keyboard: Option<Shared<I8042>>,
     vmport: Option<Shared<VmPort>>,
     fdc: Option<Shared<Fdc>>,
-    ide: Option<Shared<PiixIde>>,
     disks: Disks,
     rtc: Option<Shared<Rtc>>,
     fw_cfg: Shared<FwCfg>,
@@ -181,7 +180,6 @@ impl Board {
             keyboard: None,
             vmport: None,
             fdc: None,
-            ide: None,
             disks: Disks::default(),
             rtc: None,
             fw_cfg: fw_cfg::device(GuestRam::clone(&ram)),

@@ -118,7 +118,7 @@ impl Control for Machine {
             let device = Some(DeviceInfo { object: object.into(), io_status, removable: true, tray });
             DriveInfo { id: id.into(), is_anonymous: false, device, medium: None, stats: StatsInfo::default() }
         };
-        let tray = TrayInfo { number: 2, open: false, locked: false };
+        let tray = TrayInfo { open: false, locked: false };
         Ok(vec![
             drive("floppy0", "/machine/unattached/device[9]", None),
             drive("a", "/machine/peripheral/floppy", None),

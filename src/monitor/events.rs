@@ -68,8 +68,8 @@ pub enum Event {
     GuestPanicked(&'static str),
     /// The tray of a drive has opened or closed.
     TrayMoved {
-        /// The number of [`TrayInfo`](super::drives::TrayInfo).
-        drive: u8,
+        /// The drive's number among those of [`DriveInfo`].
+        drive: u16,
         /// It is open.
         open: bool,
     },
@@ -142,7 +142,7 @@ impl Event {
             }
             Self::GuestPanicked(action) => vec![("action", action.into())],
             Self::TrayMoved { drive, open } => {
-                let moved = drives.iter().find(|info| info.tray().is_some_and(|tray| tray.number == drive));
+                let moved = drives.get(usize::from(drive));
                 let name = moved.map_or("", DriveInfo::name);
                 let id = moved.and_then(|info| info.device.as_ref()).map_or("", DeviceInfo::name);
                 vec![("device", name.into()), ("id", id.into()), ("tray-open", open.into())]

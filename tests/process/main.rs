@@ -5,6 +5,7 @@ mod blockdev;
 mod chardevs;
 mod disks;
 mod endings;
+mod media;
 mod monitor;
 mod qmp;
 mod terminal;

@@ -131,6 +131,11 @@ impl MemoryBlock {
         lock(&self.0).read_only = read_only;
     }
 
+    /// Makes it longer, by zeroes, or shorter.
+    pub fn set_len(&self, len: usize) {
+        lock(&self.0).bytes.resize(len, 0);
+    }
+
     /// Makes every request fail as if the host's disk were broken, or mends it.
     pub fn set_broken(&self, broken: bool) {
         lock(&self.0).broken = broken;

@@ -70,8 +70,8 @@ pub enum SystemRequest {
     DiskError(DiskFailure),
     /// The tray of a drive has opened or closed.
     TrayMoved {
-        /// The number that the board has given the drive.
-        drive: u8,
+        /// The number of the drive among those of the configuration.
+        drive: u16,
         /// It is open.
         open: bool,
     },

@@ -131,12 +131,12 @@ impl Disk {
         Self { clock, port, identity, memory }
     }
 
-    /// Sectors on the medium.
     /// The medium has become longer or shorter: the guest learns of it when it asks who the disk is.
     pub(super) fn resized(&mut self) {
         self.memory.area.resize(self.native_sectors());
     }
 
+    /// Sectors on the medium.
     pub(super) fn native_sectors(&self) -> u64 {
         self.port.len().unwrap_or(0) / SECTOR as u64
     }

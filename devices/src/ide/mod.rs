@@ -39,13 +39,12 @@ pub use identify::Identity;
 use self::channel::{Channel, UNITS};
 use self::drive::Unit;
 use self::registers::{master, reg};
-use crate::backend::disk::{DiskBackend, DiskClient};
+use crate::backend::disk::DiskClient;
 use crate::base::{
     AccessRule, BusMaster, Device, Dma, GuestRam, Inspector, IoDevice, IrqLine, Region, ResetKind, State, StateError,
 };
 use crate::pci::{Bar, BarKind, PciConfig, PciConfigBuilder, PciFunction};
-use crate::scsi::Tray;
-use crate::scsi::cd::CdDrive;
+use crate::scsi::CdDrive;
 
 /// Channels of the function.
 const CHANNELS: usize = 2;
@@ -67,20 +66,6 @@ pub struct Place {
     pub channel: u8,
     /// 0 is the master.
     pub unit: u8,
-}
-
-/// Why a medium stays where it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MediumError {
-    /// Nothing with removable media is connected there.
-    #[error("there is no CD drive")]
-    NoDrive,
-    /// The guest keeps the tray closed; it has been asked to open it.
-    #[error("the guest has locked the tray")]
-    Locked,
-    /// Nobody can get at it.
-    #[error("the tray is closed")]
-    TrayClosed,
 }
 
 /// The function.
@@ -124,94 +109,12 @@ impl PiixIde {
         Self { config, dma: Dma::new(ram, gate), channels }
     }
 
-    /// What is to be seen of the tray of a CD drive.
-    ///
-    /// # Errors
-    /// There is no CD drive.
-    pub fn tray(&mut self, place: Place) -> Result<Tray, MediumError> {
-        let Unit::Cd(cd) = &self.cd(place)?.unit else { return Err(MediumError::NoDrive) };
-        Ok(cd.drive.tray())
-    }
-
-    fn cd(&mut self, place: Place) -> Result<&mut drive::Drive, MediumError> {
-        let channel = self.channels.get_mut(usize::from(place.channel));
-        let drive = channel.and_then(|channel| channel.drives.get_mut(usize::from(place.unit)));
-        drive.filter(|drive| matches!(drive.unit, Unit::Cd(_))).ok_or(MediumError::NoDrive)
-    }
-
-    /// Puts a medium into a CD drive and closes its tray. Gives back the one that was in it.
-    ///
-    /// # Errors
-    /// There is no CD drive.
-    pub fn insert(
-        &mut self,
-        place: Place,
-        medium: Box<dyn DiskBackend>,
-    ) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
-        let before = self.cd(place)?.change(|cd| cd.insert(medium)).flatten();
+    /// Does something to a CD drive by hand, and sees to a command that this ends. `None`: there is no CD drive at this place.
+    pub fn with_cd<R>(&mut self, place: Place, what: impl FnOnce(&mut CdDrive) -> R) -> Option<R> {
+        let channel = self.channels.get_mut(usize::from(place.channel))?;
+        let result = channel.drives.get_mut(usize::from(place.unit))?.change(what);
         self.settle();
-        Ok(before)
-    }
-
-    /// Puts a medium into the open tray of a CD drive, which stays open. Gives back the one that was in it.
-    ///
-    /// # Errors
-    /// There is no CD drive, or its tray is closed.
-    pub fn load_medium(
-        &mut self,
-        place: Place,
-        medium: Box<dyn DiskBackend>,
-    ) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
-        if !self.tray(place)?.open {
-            return Err(MediumError::TrayClosed);
-        }
-        let before = self.cd(place)?.change(|cd| cd.load_medium(medium)).flatten();
-        self.settle();
-        Ok(before)
-    }
-
-    /// Opens the tray of a CD drive with the medium in it; `force`: even if the guest has locked it.
-    ///
-    /// # Errors
-    /// There is no CD drive, or its tray is locked: then the guest is asked to open it.
-    pub fn open_tray(&mut self, place: Place, force: bool) -> Result<(), MediumError> {
-        let Tray { open, locked } = self.tray(place)?;
-        let refused = locked && !open && !force;
-        self.cd(place)?.change(|cd| if refused { cd.request_eject() } else { cd.open_tray() });
-        self.settle();
-        if refused { Err(MediumError::Locked) } else { Ok(()) }
-    }
-
-    /// Closes the tray of a CD drive.
-    ///
-    /// # Errors
-    /// There is no CD drive.
-    pub fn close_tray(&mut self, place: Place) -> Result<(), MediumError> {
-        self.cd(place)?.change(CdDrive::close_tray);
-        self.settle();
-        Ok(())
-    }
-
-    /// Takes the medium out of the open tray of a CD drive.
-    ///
-    /// # Errors
-    /// There is no CD drive, or its tray is closed.
-    pub fn take_medium(&mut self, place: Place) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
-        if !self.tray(place)?.open {
-            return Err(MediumError::TrayClosed);
-        }
-        let medium = self.cd(place)?.change(CdDrive::take_medium).flatten();
-        self.settle();
-        Ok(medium)
-    }
-
-    /// Opens the tray of a CD drive and takes out the medium; `force`: even if the guest has locked the tray.
-    ///
-    /// # Errors
-    /// There is no CD drive, or its tray is locked: then the guest is asked to open it.
-    pub fn eject(&mut self, place: Place, force: bool) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
-        self.open_tray(place, force)?;
-        self.take_medium(place)
+        result
     }
 
     fn settle(&mut self) {

@@ -25,7 +25,7 @@ mod task;
 mod tests;
 mod unit;
 
-pub use cd::{Tray, TrayWatcher};
+pub use cd::{CdDrive, MediumError, Tray, TrayWatcher};
 pub(crate) use cdb::{Cdb, opcode};
 pub use disk::DiskOptions;
 pub use identity::Identity;

@@ -1,6 +1,7 @@
 //! A logical unit: a disk or a CD drive, and the commands it has under way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,8 @@ use super::cd::{self, CdDrive, CdMemory};
 use super::cdb::Transfer;
 use super::disk::{Disk, DiskMemory, DiskOptions};
 use super::task::{Job, SavedTask, Task};
-use super::{Cdb, Identity, Outcome, Sense, opcode};
-use crate::backend::disk::{DiskBackend, DiskPort, DiskPortState, Operation, Request};
+use super::{Cdb, Identity, Outcome, Sense, TrayWatcher, opcode};
+use crate::backend::disk::{DiskPort, DiskPortState, Operation, Request};
 use crate::base::{Dma, GuestBuffer, Inspector, StateError};
 
 /// Types of units, to INQUIRY.
@@ -90,6 +91,15 @@ impl LogicalUnit {
     #[must_use]
     pub fn cd(port: DiskPort, identity: Identity) -> Self {
         Self::new(Kind::Cd(CdDrive::new(port)), identity)
+    }
+
+    /// Has the tray of a CD drive watched.
+    #[must_use]
+    pub fn watched_by(mut self, watcher: Arc<dyn TrayWatcher>) -> Self {
+        if let Kind::Cd(cd) = &mut self.kind {
+            cd.watcher = Some(watcher);
+        }
+        self
     }
 
     fn new(kind: Kind, identity: Identity) -> Self {
@@ -285,44 +295,27 @@ impl LogicalUnit {
         matches!(self.kind, Kind::Cd(_))
     }
 
-    /// Whether the guest keeps the tray of a CD drive closed.
-    #[must_use]
-    pub fn is_locked(&self) -> bool {
-        matches!(&self.kind, Kind::Cd(cd) if cd.tray().locked)
-    }
-
-    /// The user wants the medium of a CD drive: the guest is asked to let go of it.
-    pub fn request_eject(&mut self) {
-        if let Kind::Cd(cd) = &mut self.kind {
-            cd.request_eject();
-        }
-    }
-
-    /// Takes the medium out of a CD drive, whatever the guest thinks of it. Commands that need it fail.
-    pub fn eject(&mut self) -> Option<Box<dyn DiskBackend>> {
-        self.change_medium(CdDrive::eject)
-    }
-
-    /// Puts a medium into a CD drive and closes its tray. Commands that need the old one fail.
-    pub fn insert(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
-        self.change_medium(|cd| cd.insert(medium))
-    }
-
-    fn change_medium(
-        &mut self,
-        change: impl FnOnce(&mut CdDrive) -> Option<Box<dyn DiskBackend>>,
-    ) -> Option<Box<dyn DiskBackend>> {
+    /// Does something to a CD drive by hand; `None`: it is none. Commands whose medium is gone fail.
+    pub fn with_cd<R>(&mut self, what: impl FnOnce(&mut CdDrive) -> R) -> Option<R> {
         let Kind::Cd(cd) = &mut self.kind else { return None };
-        let before = change(cd);
-        let failed = |task: Task| End { name: task.name, sense: Some(Sense::MEDIUM_CHANGED), moved: 0 };
-        self.ended.extend(std::mem::take(&mut self.tasks).into_values().map(failed));
-        before
+        let result = what(cd);
+        let pending: BTreeSet<_> = cd.port.pending().map(|request| request.id).collect();
+        let gone = self.tasks.extract_if(.., |id, _| !pending.contains(id));
+        let failed = gone.map(|(_, task)| End { name: task.name, sense: Some(Sense::MEDIUM_CHANGED), moved: 0 });
+        self.ended.extend(failed);
+        Some(result)
     }
 
-    /// The medium has another length. Gives what the guest is told of it.
-    pub fn resized(&mut self) -> Sense {
+    /// Media may have become longer or shorter. Gives what the initiator is told if that of this disk has: those of CD drives
+    /// come and go by themselves.
+    pub fn resized(&mut self) -> Option<Sense> {
+        let Kind::Disk(disk) = &mut self.kind else { return None };
+        let blocks = disk.blocks();
+        if std::mem::replace(&mut disk.blocks_told, blocks) == blocks {
+            return None;
+        }
         self.attend(Sense::CAPACITY_CHANGED);
-        Sense::CAPACITY_CHANGED
+        Some(Sense::CAPACITY_CHANGED)
     }
 
     pub(super) fn save(&self) -> UnitState {
@@ -376,7 +369,7 @@ impl LogicalUnit {
     pub(super) fn load(&mut self, state: UnitState, loaded: Loaded) {
         let UnitState { kind, attentions, tasks: _, requests } = state;
         match (kind, &mut self.kind) {
-            (SavedKind::Disk(memory), Kind::Disk(disk)) => disk.memory = memory,
+            (SavedKind::Disk(memory), Kind::Disk(disk)) => disk.load(memory),
             (SavedKind::Cd(memory), Kind::Cd(cd)) => cd.memory = memory,
             _ => {}
         }

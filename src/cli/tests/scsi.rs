@@ -18,9 +18,18 @@ fn units_find_their_places_as_in_qemu() {
     let disk = |target, lun, drive: &str| {
         DeviceConfig::ScsiHd(Box::new(ScsiDrive::new("h.0", target, lun, Some(drive.into()))))
     };
-    let cd = |bus, target, lun| DeviceConfig::ScsiCd(Box::new(ScsiDrive::new(bus, target, lun, None)));
+    // A drive without a medium has a name for its media to come, which nobody is told.
+    let cd = |bus, target, lun, drive: &str| {
+        DeviceConfig::ScsiCd(Box::new(ScsiDrive::new(bus, target, lun, Some(drive.into()))))
+    };
     let hosts = [host(VirtioScsi::new("h.0"), Some("h")), host(VirtioScsi::new("scsi.0"), None)];
-    let units = [disk(0, 0, "a"), disk(1, 0, "b"), disk(0, 1, "c"), cd("h.0", 0, 7), cd("scsi.0", 3, 300)];
+    let units = [
+        disk(0, 0, "a"),
+        disk(1, 0, "b"),
+        disk(0, 1, "c"),
+        cd("h.0", 0, 7, "#h.0-cd0.7"),
+        cd("scsi.0", 3, 300, "#scsi.0-cd3.300"),
+    ];
     assert_eq!(config.devices, [&hosts[..], &units].concat());
 }
 

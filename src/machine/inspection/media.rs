@@ -6,22 +6,19 @@ use anyhow::{Context, Result, anyhow, bail};
 use devices::backend::disk::DiskClient;
 use devices::base::{Shared, lock};
 use devices::floppy::Fdc;
-use devices::ide::{MediumError, PiixIde, Place};
-use devices::scsi::Tray;
+use devices::scsi::{CdDrive, MediumError, Tray};
 
 use super::nodes;
 use crate::blockdev::{self, Inherited};
-use crate::config::{Access, Aio, Child, DeviceConfig, Drive, FloppyKind, MachineConfig};
+use crate::config::{Access, Aio, Child, DeviceConfig, Drive, FloppyKind, MachineConfig, OnError};
 use crate::host::block::engine::Failure;
 use crate::host::block::{self, Blocks};
+use crate::machine::pc::cd::CdBay;
 use crate::machine::pc::view::BoardView;
 use crate::machine::pc::{BellSubscriber, NewWatches};
 use crate::machine::qom::Paths;
-use crate::monitor::drives::{DeviceInfo, DriveInfo, MediumInfo, ThrottleInfo, TrayInfo};
+use crate::monitor::drives::{DeviceInfo, DriveInfo, MediumInfo, ThrottleInfo, TrayInfo, id_in};
 use crate::monitor::{Medium, MediumChange, Writing};
-
-/// Places of a channel of the IDE controller.
-const UNITS: u8 = 2;
 
 /// A drive.
 struct Entry {
@@ -31,21 +28,39 @@ struct Entry {
     object: Option<String>,
     /// Where its medium goes, if that can be changed.
     slot: Option<Slot>,
+    /// There are errors that stop the machine.
+    errors_stop: bool,
+}
+
+impl Entry {
+    /// What people call it.
+    fn shown(&self) -> &str {
+        match &self.object {
+            Some(object) if self.is_anonymous => id_in(object).unwrap_or(object),
+            _ => &self.id,
+        }
+    }
+
+    /// Where its medium goes.
+    ///
+    /// # Errors
+    /// It can't be changed.
+    fn slot(&self) -> Result<&Slot> {
+        self.slot.as_ref().with_context(|| format!("Device '{}' is not removable", self.shown()))
+    }
 }
 
 /// Where a medium goes.
-#[derive(Clone, Copy)]
 enum Slot {
     /// A drive of the floppy controller.
     Floppy(u8),
-    /// A CD drive of the IDE controller.
-    Cd(Place),
+    /// A CD drive.
+    Cd(CdBay),
 }
 
 /// The drives of a machine.
 pub(super) struct Media {
     fdc: Option<Shared<Fdc>>,
-    ide: Option<Shared<PiixIde>>,
     pub(super) blocks: Arc<Blocks>,
     /// The devices that have disks.
     pub(super) disks: Vec<Arc<Mutex<dyn DiskClient>>>,
@@ -58,14 +73,24 @@ impl Media {
     /// The drives of the machine of this board, whose objects are called `paths`.
     pub(super) fn new(config: &MachineConfig, blocks: Arc<Blocks>, board: &BoardView, paths: &Paths) -> Self {
         let entry = |drive: &Drive| {
-            let slot = slot_of(config, &drive.id);
+            let slot = slot_of(config, board, &drive.id);
             let object = paths.of_drives.iter().find(|(id, _)| *id == drive.id).map(|(_, path)| path);
             let object = object.or(matches!(slot, Some(Slot::Floppy(_))).then_some(&paths.floppy_controller));
-            Entry { id: drive.id.clone(), is_anonymous: drive.name().is_none(), object: object.cloned(), slot }
+            // Floppy drives and flash chips only report errors.
+            let errors_stop = !matches!(slot, Some(Slot::Floppy(_)))
+                && (drive.on_read_error == OnError::Stop
+                    || matches!(drive.on_write_error, OnError::Stop | OnError::Enospc));
+            Entry {
+                id: drive.id.clone(),
+                is_anonymous: drive.name().is_none(),
+                object: object.cloned(),
+                slot,
+                errors_stop,
+            }
         };
         let drives = config.drives.iter().map(entry).collect();
-        let (fdc, ide) = (board.fdc.clone(), board.ide.clone());
-        Self { fdc, ide, blocks, disks: board.disks.clone(), watches: Arc::clone(&board.new_watches), drives }
+        let watches = Arc::clone(&board.new_watches);
+        Self { fdc: board.fdc.clone(), blocks, disks: board.disks.clone(), watches, drives }
     }
 
     /// What is where.
@@ -74,20 +99,18 @@ impl Media {
     }
 
     fn info(&self, entry: &Entry) -> DriveInfo {
-        let Entry { id, is_anonymous, object, slot } = entry;
+        let Entry { id, is_anonymous, object, slot, errors_stop } = entry;
         let (stats, throttle) = self.blocks.drive(id).unwrap_or_default();
         let status = match stats.failure() {
             None => "ok",
             Some(Failure::NoSpace) => "nospace",
             Some(Failure::Other) => "failed",
         };
-        // Floppy drives and flash chips only report errors.
-        let stops = !matches!(slot, Some(Slot::Floppy(_)));
         let device = object.as_ref().map(|object| DeviceInfo {
             object: object.clone(),
-            io_status: stops.then_some(status),
+            io_status: errors_stop.then_some(status),
             removable: slot.is_some(),
-            tray: slot.and_then(|slot| self.tray(slot)),
+            tray: slot.as_ref().and_then(tray),
         });
         let medium = self.blocks.medium(id).ok().flatten().map(|medium| MediumInfo {
             node: nodes::node_info(medium.top()),
@@ -101,31 +124,26 @@ impl Media {
         DriveInfo { id: id.clone(), is_anonymous: *is_anonymous, device, medium, stats: nodes::stats_info(&stats) }
     }
 
-    fn tray(&self, slot: Slot) -> Option<TrayInfo> {
-        let Slot::Cd(place) = slot else { return None };
-        let Tray { open, locked } = lock(self.ide.as_ref()?).tray(place).ok()?;
-        Some(TrayInfo { number: UNITS * place.channel + place.unit, open, locked })
-    }
-
     /// Does something to a drive by hand.
     ///
     /// # Errors
     /// As for [`Control::change_medium`](crate::monitor::Control::change_medium); the drive keeps what it has then, but its
     /// tray may be open.
     pub(super) fn change(&self, name: &str, change: MediumChange, force: bool) -> Result<()> {
-        let slot = self.slot(name)?;
+        let entry = self.entry(name)?;
+        let (shown, slot) = (entry.shown(), entry.slot()?);
         match change {
             MediumChange::OpenTray => match self.open_tray(slot, force) {
                 // It has been asked, and that is all that was wanted.
                 Err(MediumError::Locked) => Ok(()),
-                opened => explain(name, opened),
+                opened => explain(shown, opened),
             },
-            MediumChange::CloseTray => explain(name, self.close_tray(slot)),
+            MediumChange::CloseTray => explain(shown, self.close_tray(slot)),
             MediumChange::Eject | MediumChange::Remove => {
                 if change == MediumChange::Eject {
-                    explain(name, self.open_tray(slot, force))?;
+                    explain(shown, self.open_tray(slot, force))?;
                 }
-                explain(name, self.take(slot))?;
+                explain(shown, self.take(slot))?;
                 self.blocks.set_medium(name, None);
                 Ok(())
             }
@@ -137,7 +155,7 @@ impl Media {
                     (Writing::Retain, _, Some(before)) if before.node().is_read_only() => Access::ReadOnly,
                     (Writing::Retain, _, Some(_)) | (Writing::Allowed, Slot::Floppy(_), _) => Access::ReadWrite,
                     (Writing::Allowed, Slot::Cd(_), _) => {
-                        bail!("Device '{name}' can't write: use read-only or retain")
+                        bail!("Device '{shown}' can't write: use read-only or retain")
                     }
                 };
                 let traits = before.as_ref().map(|before| &before.top().traits);
@@ -152,20 +170,18 @@ impl Media {
                 let mut node = blockdev::named(&path, format.as_deref(), inherited).map_err(|why| anyhow!(why))?;
                 node.detect_zeroes = traits.map_or(node.detect_zeroes, |traits| traits.detect_zeroes);
                 // Before anything moves: the old medium stays if there is no new one.
-                let opened = self.blocks.open_for(name, &node.into()).with_context(|| format!("change {name}"))?;
-                explain(name, self.open_tray(slot, force))?;
-                explain(name, self.put_in(slot, &opened, true)?)?;
+                let opened = self.blocks.open_for(name, &node.into()).with_context(|| format!("change {shown}"))?;
+                explain(shown, self.open_tray(slot, force))?;
+                explain(shown, self.put_in(slot, &opened, true)?)?;
                 self.blocks.set_medium(name, Some(opened));
                 Ok(())
             }
         }
     }
 
-    /// Where the medium of a drive goes.
-    fn slot(&self, name: &str) -> Result<Slot> {
+    fn entry(&self, name: &str) -> Result<&Entry> {
         let entry = self.drives.iter().find(|entry| entry.id == name);
-        let entry = entry.ok_or_else(|| anyhow!("Device '{name}' not found"))?;
-        entry.slot.with_context(|| format!("Device '{name}' is not removable"))
+        entry.ok_or_else(|| anyhow!("Device '{name}' not found"))
     }
 
     /// Puts a medium into the open tray of an empty drive.
@@ -173,42 +189,43 @@ impl Media {
     /// # Errors
     /// There is no such drive, its tray is closed, there is something in it, or the medium can't be used.
     pub(super) fn insert_node(&self, name: &str, node: &Child) -> Result<()> {
-        let slot = self.slot(name)?;
-        if self.tray(slot).is_some_and(|tray| !tray.open) {
+        let entry = self.entry(name)?;
+        let slot = entry.slot()?;
+        if tray(slot).is_some_and(|tray| !tray.open) {
             bail!("Tray of the device is not open");
         }
         if self.blocks.medium(name)?.is_some() {
             bail!("There already is a medium in the device");
         }
         let opened = self.blocks.open_for(name, node)?;
-        explain(name, self.put_in(slot, &opened, false)?)?;
+        explain(entry.shown(), self.put_in(slot, &opened, false)?)?;
         self.blocks.set_medium(name, Some(opened));
         Ok(())
     }
 
-    fn open_tray(&self, slot: Slot, force: bool) -> Result<(), MediumError> {
+    fn open_tray(&self, slot: &Slot, force: bool) -> Result<(), MediumError> {
         match slot {
             Slot::Floppy(_) => Ok(()),
-            Slot::Cd(place) => self.ide()?.open_tray(place, force),
+            Slot::Cd(bay) => bay.with(|cd| cd.open_tray(force)).ok_or(MediumError::NoDrive)?,
         }
     }
 
-    fn close_tray(&self, slot: Slot) -> Result<(), MediumError> {
+    fn close_tray(&self, slot: &Slot) -> Result<(), MediumError> {
         match slot {
             Slot::Floppy(_) => Ok(()),
-            Slot::Cd(place) => self.ide()?.close_tray(place),
+            Slot::Cd(bay) => bay.with(CdDrive::close_tray).ok_or(MediumError::NoDrive),
         }
     }
 
-    fn take(&self, slot: Slot) -> Result<(), MediumError> {
+    fn take(&self, slot: &Slot) -> Result<(), MediumError> {
         // What is taken is dropped when the controller is released again.
         match slot {
             Slot::Floppy(unit) => {
-                let taken = self.fdc()?.eject(unit);
+                let taken = self.fdc()?.eject(*unit);
                 drop(taken);
             }
-            Slot::Cd(place) => {
-                let taken = self.ide()?.take_medium(place)?;
+            Slot::Cd(bay) => {
+                let taken = bay.with(CdDrive::take_medium).ok_or(MediumError::NoDrive)??;
                 drop(taken);
             }
         }
@@ -216,22 +233,23 @@ impl Media {
     }
 
     /// Puts a medium into the place of a drive; `close`: and closes its tray.
-    fn put_in(&self, slot: Slot, medium: &block::Medium, close: bool) -> Result<Result<(), MediumError>> {
+    fn put_in(&self, slot: &Slot, medium: &block::Medium, close: bool) -> Result<Result<(), MediumError>> {
         Ok(match slot {
             Slot::Floppy(unit) => {
-                let put = self.fdc().map(|mut fdc| fdc.insert(unit, medium.waiting()));
+                let put = self.fdc().map(|mut fdc| fdc.insert(*unit, medium.waiting()));
                 put.and_then(|is_there| is_there.then_some(()).ok_or(MediumError::NoDrive))
             }
-            Slot::Cd(place) => {
+            Slot::Cd(bay) => {
                 let (backend, bell) = medium.connect_again()?;
-                if let (Some(bell), Some(ide)) = (bell, &self.ide) {
-                    lock(&self.watches).push(BellSubscriber::new(bell, ide.clone()));
+                if let Some(bell) = bell {
+                    lock(&self.watches).push(BellSubscriber::new(bell, bay.client()));
                 }
-                let put = self.ide().and_then(|mut ide| match close {
-                    true => ide.insert(place, backend),
-                    false => ide.load_medium(place, backend),
+                let put = bay.with(|cd| match close {
+                    true => Ok(cd.insert(backend)),
+                    false => cd.load_medium(backend),
                 });
-                put.map(drop)
+                // What was there is dropped when the controller is released again.
+                put.unwrap_or(Err(MediumError::NoDrive)).map(drop)
             }
         })
     }
@@ -239,10 +257,13 @@ impl Media {
     fn fdc(&self) -> Result<MutexGuard<'_, Fdc>, MediumError> {
         self.fdc.as_ref().map(|fdc| lock(fdc)).ok_or(MediumError::NoDrive)
     }
+}
 
-    fn ide(&self) -> Result<MutexGuard<'_, PiixIde>, MediumError> {
-        self.ide.as_ref().map(|ide| lock(ide)).ok_or(MediumError::NoDrive)
-    }
+/// The tray of a drive that has one.
+fn tray(slot: &Slot) -> Option<TrayInfo> {
+    let Slot::Cd(bay) = slot else { return None };
+    let Tray { open, locked } = bay.with(|cd| cd.tray())?;
+    Some(TrayInfo { open, locked })
 }
 
 /// In QEMU's words.
@@ -257,7 +278,7 @@ fn explain(name: &str, result: Result<(), MediumError>) -> Result<()> {
 }
 
 /// What may be done with a medium of which nobody has said it.
-fn usual_access(slot: Slot) -> Access {
+fn usual_access(slot: &Slot) -> Access {
     match slot {
         Slot::Floppy(_) => Access::Auto,
         Slot::Cd(_) => Access::ReadOnly,
@@ -265,19 +286,17 @@ fn usual_access(slot: Slot) -> Access {
 }
 
 /// Where the medium of a drive of the host goes, if it can be changed.
-fn slot_of(config: &MachineConfig, id: &str) -> Option<Slot> {
+fn slot_of(config: &MachineConfig, board: &BoardView, id: &str) -> Option<Slot> {
     let floppies = (0..).zip(&config.fdc.drives);
     let mut floppies = floppies.filter_map(|(unit, drive)| Some((unit, drive.as_ref()?)));
     if let Some((unit, _)) = floppies.find(|(_, floppy)| floppy.drive == id) {
         return Some(Slot::Floppy(unit));
     }
-    config.ide.iter().chain(&config.devices).find_map(|device| match device {
+    let floppy = config.devices.iter().find_map(|device| match device {
         DeviceConfig::Floppy(floppy) if floppy.drive.as_deref() == Some(id) && floppy.kind != FloppyKind::Absent => {
             Some(Slot::Floppy(floppy.unit))
         }
-        DeviceConfig::IdeCd(cd) if cd.drive.as_deref() == Some(id) => {
-            Some(Slot::Cd(Place { channel: cd.bus, unit: cd.unit }))
-        }
         _ => None,
-    })
+    });
+    floppy.or_else(|| board.cd_bays.iter().find(|bay| bay.drive == id).cloned().map(Slot::Cd))
 }

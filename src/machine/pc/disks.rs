@@ -17,6 +17,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use nix::libc;
 
 use super::Board;
+use super::cd::CdBay;
 use super::doorbells::{DoorbellSubscriber, Doorbells};
 use crate::config::{self, DiskBlocks, MachineConfig};
 use crate::host::Backends;
@@ -29,6 +30,7 @@ use crate::tell::tell;
 #[derive(Default)]
 pub(super) struct Disks {
     clients: Vec<Arc<Mutex<dyn DiskClient>>>,
+    cd_bays: Vec<CdBay>,
     /// What the main loop (`None`) and I/O threads do for them.
     work: BTreeMap<Option<String>, LoopWork>,
     new: NewWatches,
@@ -71,12 +73,11 @@ impl DiskEnd {
         id: Option<&str>,
         system: &Arc<dyn SystemControl>,
     ) -> Result<Self> {
-        let medium = id.map(|id| backends.medium(id)).transpose()?.flatten();
-        let number = config.drives.iter().position(|drive| Some(drive.id.as_str()) == id);
+        let medium = id.map(|id| backends.blocks().medium(id)).transpose()?.flatten();
         let errors = Errors {
             drive: id.unwrap_or_default().to_owned(),
-            number: number.and_then(|number| u16::try_from(number).ok()).unwrap_or(u16::MAX),
-            stats: medium.as_ref().map(|medium| Arc::clone(medium.stats())),
+            number: number(config, id),
+            stats: id.and_then(|id| backends.blocks().drive(id)).map(|(stats, _)| stats).unwrap_or_default(),
             system: Arc::clone(system),
         };
         let (backend, bell) = match &medium {
@@ -86,6 +87,12 @@ impl DiskEnd {
         let port = DiskPort::new(backend, policy(config, id), Arc::new(errors));
         Ok(Self { port, bell, node: medium.map(|medium| Arc::clone(medium.node())) })
     }
+}
+
+/// The number of drive `id` among those of the configuration, by which messages name it.
+pub(super) fn number(config: &MachineConfig, id: Option<&str>) -> u16 {
+    let number = config.drives.iter().position(|drive| Some(drive.id.as_str()) == id);
+    number.and_then(|number| u16::try_from(number).ok()).unwrap_or(u16::MAX)
 }
 
 /// The geometry of a disk with these contents, which its partition table may tell, and how firmware is to translate it.
@@ -123,7 +130,7 @@ struct Errors {
     drive: String,
     /// Its number among those of the configuration.
     number: u16,
-    stats: Option<Arc<Stats>>,
+    stats: Arc<Stats>,
     system: Arc<dyn SystemControl>,
 }
 
@@ -136,10 +143,8 @@ impl ErrorReporter for Errors {
             ErrorAction::Ignore => log::warn!("{what}; the guest is not told"),
             ErrorAction::Stop => {
                 tell(format_args!("{what}; the machine stops, and tries again when it goes on"));
-                if let Some(stats) = &self.stats {
-                    let full = matches!(error, BlockError::NoSpace);
-                    stats.set_failure(Some(if full { Failure::NoSpace } else { Failure::Other }));
-                }
+                let full = matches!(error, BlockError::NoSpace);
+                self.stats.set_failure(if full { Failure::NoSpace } else { Failure::Other });
             }
         }
         let (no_space, errno) = match error {
@@ -156,6 +161,10 @@ impl ErrorReporter for Errors {
             errno,
             action: *action,
         }));
+    }
+
+    fn resumed(&self) {
+        self.stats.forget_failure();
     }
 }
 
@@ -234,6 +243,11 @@ impl Board {
         }
     }
 
+    /// Takes note of a CD drive.
+    pub(super) fn add_cd(&mut self, bay: CdBay) {
+        self.disks.cd_bays.push(bay);
+    }
+
     /// What the thread `io_thread`, or the main loop, does for devices.
     #[must_use]
     pub fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
@@ -245,9 +259,9 @@ impl Board {
         std::mem::take(&mut *lock(&self.disks.new))
     }
 
-    /// The devices that have disks, and where bells go that are to be listened to.
-    pub(super) fn disks_in_view(&self) -> (Vec<Arc<Mutex<dyn DiskClient>>>, NewWatches) {
-        (self.disks.clients.clone(), Arc::clone(&self.disks.new))
+    /// The devices that have disks, the CD drives, and where bells go that are to be listened to.
+    pub(super) fn disks_in_view(&self) -> (Vec<Arc<Mutex<dyn DiskClient>>>, Vec<CdBay>, NewWatches) {
+        (self.disks.clients.clone(), self.disks.cd_bays.clone(), Arc::clone(&self.disks.new))
     }
 
     /// The machine goes on: requests that were kept because of an error are made again.

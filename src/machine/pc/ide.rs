@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use devices::base::{Clock, GuestRam, Priority, SystemControl, SystemRequest, shared};
-use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Translation};
-use devices::scsi::TrayWatcher;
+use devices::base::{Clock, GuestRam, Priority, SystemControl, shared};
+use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place, Translation};
 
+use super::cd::{self, CdBay, Connector};
 use super::disks::{self, DiskEnd};
 use super::{Board, place};
 use crate::config::{DeviceConfig, IDE_PLACES, IdeDrive, MachineConfig};
@@ -28,20 +28,9 @@ pub type DiskGeometries = [Option<(Geometry, Translation)>; IDE_PLACES];
 pub(super) struct IdeDrives {
     places: [Option<Connection>; IDE_PLACES],
     pub geometries: DiskGeometries,
+    /// Its CD drives, each with the drive of its media.
+    cds: Vec<(String, Place)>,
     bells: Vec<Bell>,
-}
-
-/// Has the machine's users told of a tray that moves.
-struct Tray {
-    /// The drive's place.
-    drive: u8,
-    system: Arc<dyn SystemControl>,
-}
-
-impl TrayWatcher for Tray {
-    fn tray_moved(&self, open: bool) {
-        self.system.request(SystemRequest::TrayMoved { drive: self.drive, open });
-    }
 }
 
 /// Makes the devices of a configuration, and gives them their places in the boot order.
@@ -55,8 +44,12 @@ pub(super) fn drives(
     system: &Arc<dyn SystemControl>,
     order: &mut BootOrder,
 ) -> Result<IdeDrives> {
-    let mut drives =
-        IdeDrives { places: [const { None }; IDE_PLACES], geometries: [None; IDE_PLACES], bells: Vec::new() };
+    let mut drives = IdeDrives {
+        places: [const { None }; IDE_PLACES],
+        geometries: [None; IDE_PLACES],
+        cds: Vec::new(),
+        bells: Vec::new(),
+    };
     for device in config.ide.iter().chain(&config.devices) {
         let (drive, name, is_disk) = match device {
             DeviceConfig::IdeHd(drive) => (drive, "ide-hd", true),
@@ -78,9 +71,10 @@ pub(super) fn drives(
             drives.geometries[at] = Some(geometry);
             Connection::Disk(Disk::new(clock.clone(), port, identity(drive, DISK_MODEL, geometry.0)))
         } else {
-            let tray = Tray { drive: at as u8, system: Arc::clone(system) };
+            let at = Place { channel: drive.bus, unit: drive.unit };
+            drives.cds.extend(drive.drive.clone().map(|drive| (drive, at)));
             let cd = Cd::new(port, identity(drive, CD_MODEL, Geometry::for_size(0)));
-            Connection::Cd(cd.watched_by(Arc::new(tray)))
+            Connection::Cd(cd.watched_by(cd::watcher(config, drive.drive.as_deref(), system)))
         });
     }
     Ok(drives)
@@ -123,7 +117,9 @@ impl Board {
         }
         self.add_pci(place(pci::IDE), &ide)?;
         self.add_disks(&ide, drives.bells);
-        self.ide = Some(ide);
+        for (drive, place) in drives.cds {
+            self.add_cd(CdBay { drive, at: Connector::Ide(ide.clone(), place) });
+        }
         Ok(())
     }
 }

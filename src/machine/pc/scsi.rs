@@ -9,6 +9,7 @@ use devices::virtio::VirtioPci;
 use devices::virtio::scsi::{ScsiOptions, VirtioScsi};
 
 use super::Board;
+use super::cd::{self, CdBay, Connector};
 use super::disks::{self, DiskEnd};
 use super::pci_devices::Socket;
 use super::virtio::function;
@@ -36,7 +37,7 @@ impl Board {
         backends: &dyn Backends,
     ) -> Result<()> {
         let host_path = format!("{}/scsi@{}", self.bus_path(&socket.bus), socket.unit_address());
-        let (mut targets, mut bells) = (Targets::default(), Vec::new());
+        let (mut targets, mut bells, mut cds) = (Targets::default(), Vec::new(), Vec::new());
         for device in &config.devices {
             let (drive, name, is_disk) = match device {
                 DeviceConfig::ScsiHd(drive) => (drive, "scsi-hd", true),
@@ -56,7 +57,9 @@ impl Board {
                 .with_context(context)?;
             let (unit, bell) = unit(drive, is_disk, config, system, backends).with_context(context)?;
             bells.extend(bell);
-            targets.add(UnitPlace { target, lun }, unit).with_context(context)?;
+            let place = UnitPlace { target, lun };
+            targets.add(place, unit).with_context(context)?;
+            cds.extend(drive.drive.clone().filter(|_| !is_disk).map(|drive| (drive, place)));
         }
         let options = ScsiOptions {
             // As QEMU: each processor has a queue of its own.
@@ -78,6 +81,9 @@ impl Board {
         let device = VirtioScsi::new(targets, options);
         let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket, doorbells.clone())));
         self.add_queues(&function, bells, doorbells, host.io_thread.as_deref());
+        for (drive, place) in cds {
+            self.add_cd(CdBay { drive, at: Connector::Scsi(function.clone(), place) });
+        }
         self.plug(socket, function)
     }
 }
@@ -95,7 +101,8 @@ fn unit(
         let contents = node.context("a disk needs contents: give its -drive a file=PATH")?;
         LogicalUnit::disk(port, disk_options(drive, config, &*contents)?, identity(drive, DISK_PRODUCT))
     } else {
-        LogicalUnit::cd(port, identity(drive, CD_PRODUCT))
+        let watcher = cd::watcher(config, drive.drive.as_deref(), system);
+        LogicalUnit::cd(port, identity(drive, CD_PRODUCT)).watched_by(watcher)
     };
     Ok((unit, bell))
 }

@@ -7,9 +7,9 @@ use devices::base::{Bus, Device, IrqInput, Shared, lock};
 use devices::chipset::rtc::Rtc;
 use devices::firmware::FwCfg;
 use devices::floppy::Fdc;
-use devices::ide::PiixIde;
 use devices::pci::PciBus;
 
+use super::cd::CdBay;
 use super::input::{Pointer, Typist};
 use super::{Board, NewWatches};
 use crate::machine::cmos;
@@ -28,10 +28,10 @@ pub struct BoardView {
     pub gsis: Vec<Arc<IrqInput>>,
     /// The floppy controller.
     pub fdc: Option<Shared<Fdc>>,
-    /// The IDE controller.
-    pub ide: Option<Shared<PiixIde>>,
     /// The devices that have disks.
     pub disks: Vec<Arc<Mutex<dyn DiskClient>>>,
+    /// The CD drives.
+    pub cd_bays: Vec<CdBay>,
     /// Where bells of disks go that the main loop is to listen to.
     pub new_watches: NewWatches,
     /// What firmware is told.
@@ -53,9 +53,10 @@ impl Board {
         function_types(&self.pci, &mut functions);
         let others = self.devices.iter().map(|(_, device)| device);
         let others = others.filter(|device| !functions.contains(&lock(device).name()));
-        let (disks, new_watches) = self.disks_in_view();
+        let (disks, cd_bays, new_watches) = self.disks_in_view();
         BoardView {
             disks,
+            cd_bays,
             new_watches,
             ports: Arc::clone(&self.ports),
             memory: Arc::clone(&self.memory),
@@ -63,7 +64,6 @@ impl Board {
             has_interrupt_controllers: self.interrupt_controllers.is_some(),
             gsis: self.gsis.clone(),
             fdc: self.fdc.clone(),
-            ide: self.ide.clone(),
             fw_cfg: Arc::clone(&self.fw_cfg),
             pointer: self.pointer(),
             typist: self.typist(),

@@ -40,8 +40,6 @@ pub struct DeviceInfo {
 /// The tray of a drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrayInfo {
-    /// The number by which events name the drive.
-    pub number: u8,
     /// It is open.
     pub open: bool,
     /// The guest has locked it.
@@ -197,7 +195,7 @@ impl DriveInfo {
 }
 
 /// The id of the device of an object, if it was given one.
-pub(super) fn id_in(object: &str) -> Option<&str> {
+pub fn id_in(object: &str) -> Option<&str> {
     object.strip_prefix("/machine/peripheral/").filter(|id| !id.contains('/'))
 }
 
@@ -306,7 +304,7 @@ mod tests {
         let flat = disk.medium.unwrap().node.json(true);
         assert!(flat["image"].get("backing-image").is_none() && flat["backing_file"] == "a.raw", "{flat}");
 
-        let tray = Some(TrayInfo { number: 2, open: false, locked: false });
+        let tray = Some(TrayInfo { open: false, locked: false });
         let object = "/machine/peripheral/cd".to_owned();
         let cd = drive("cd", DeviceInfo { object, io_status: Some("ok"), removable: true, tray }, None);
         let cd = DriveInfo { is_anonymous: true, ..cd };

@@ -74,6 +74,9 @@ pub struct ErrorReport<'a> {
 pub trait ErrorReporter: Send + Sync {
     /// The host has failed.
     fn disk_error(&self, report: &ErrorReport<'_>);
+
+    /// The machine goes on: what has stopped it is to be tried again.
+    fn resumed(&self) {}
 }
 
 /// A request that has ended for the device.
@@ -186,6 +189,7 @@ impl DiskPort {
 
     /// Submits again what was kept because of an error.
     pub fn resume(&mut self) {
+        self.reporter.resumed();
         let Some(backend) = &mut self.backend else { return };
         for pending in self.pending.values_mut().filter(|pending| pending.held) {
             pending.held = false;

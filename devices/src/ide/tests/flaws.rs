@@ -55,7 +55,7 @@ fn cve_2015_6855_commands_of_disks_for_a_cd_drive() {
 #[test]
 fn cve_2017_12809_flush_without_a_medium() {
     let driver = Driver::new();
-    lock(&driver.ide).eject(Place { channel: 1, unit: 0 }, true).unwrap();
+    lock(&driver.ide).with_cd(Place { channel: 1, unit: 0 }, |cd| cd.eject(true)).unwrap().unwrap();
     for opcode in [0xe7, 0xea] {
         driver.outb(SECONDARY, 6, 0xa0);
         driver.outb(SECONDARY, 7, opcode);

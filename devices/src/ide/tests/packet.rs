@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::disk::Fault;
-use crate::ide::MediumError;
+use crate::scsi::{CdDrive, MediumError};
 
 const DRIVE: Place = Place { channel: 1, unit: 0 };
 
@@ -127,6 +127,10 @@ fn mode_select_sets_what_can_be_set() {
     assert_eq!(driver.refusal(&[0x55, 0x10, 0, 0, 0, 0, 0, 0xff, 0xff]), [5, 0x1a, 0]);
 }
 
+fn by_hand<R>(driver: &Driver, what: impl FnOnce(&mut CdDrive) -> R) -> R {
+    lock(&driver.ide).with_cd(DRIVE, what).unwrap()
+}
+
 #[test]
 fn the_tray_opens_closes_and_can_be_locked() {
     let driver = Driver::new();
@@ -134,7 +138,7 @@ fn the_tray_opens_closes_and_can_be_locked() {
     assert_eq!(events(), [0, 4, 4, 0x10, 0, 2, 0, 0], "a medium, and nothing new");
     driver.answer(&[0x1e, 0, 0, 0, 1]);
     assert_eq!(driver.refusal(&[0x1b, 0, 0, 0, 2]), [5, 0x53, 2]);
-    assert!(matches!(lock(&driver.ide).eject(DRIVE, false), Err(MediumError::Locked)));
+    assert!(matches!(by_hand(&driver, |cd| cd.eject(false)), Err(MediumError::Locked)));
     assert_eq!(events()[4..6], [1, 2], "the user wants it");
     driver.answer(&[0x1e, 0, 0, 0, 0]);
     driver.answer(&[0x1b, 0, 0, 0, 2]);
@@ -152,15 +156,15 @@ fn the_tray_opens_closes_and_can_be_locked() {
 #[test]
 fn media_are_changed() {
     let driver = Driver::new();
-    assert!(lock(&driver.ide).eject(DRIVE, false).unwrap().is_some());
+    assert!(by_hand(&driver, |cd| cd.eject(false)).unwrap().is_some());
     assert_eq!(driver.refusal(&[0x00]), [2, 0x3a, 2]);
     let other = ScriptedDisk::new(MemoryBlock::new(sectors(1000..1040)));
-    assert!(lock(&driver.ide).insert(DRIVE, Box::new(other)).unwrap().is_none());
+    assert!(by_hand(&driver, |cd| cd.insert(Box::new(other))).is_none());
     assert_eq!(driver.refusal(&[0x25]), [6, 0x28, 0]);
     assert_eq!(driver.answer(&[0x25]), [0, 0, 0, 9, 0, 0, 8, 0]);
     assert_eq!(driver.answer(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]), sectors(1000..1004));
     let nowhere = Place { channel: 0, unit: 0 };
-    assert!(matches!(lock(&driver.ide).eject(nowhere, true), Err(MediumError::NoDrive)));
+    assert!(lock(&driver.ide).with_cd(nowhere, |_| ()).is_none());
 }
 
 /// The guest is about to take one piece of the data when the medium goes, before the next one is read.
@@ -169,9 +173,10 @@ fn a_medium_that_goes_between_two_pieces() {
     for replaced in [false, true] {
         let driver = Driver::new();
         driver.packet(2048, false, &[0x28, 0, 0, 0, 0, 0, 0, 0, 3]);
-        lock(&driver.ide).eject(DRIVE, true).unwrap();
+        by_hand(&driver, |cd| cd.eject(true)).unwrap();
         if replaced {
-            lock(&driver.ide).insert(DRIVE, Box::new(ScriptedDisk::new(MemoryBlock::new(sectors(0..4))))).unwrap();
+            let other = ScriptedDisk::new(MemoryBlock::new(sectors(0..4)));
+            by_hand(&driver, |cd| cd.insert(Box::new(other)));
         }
         driver.read_data(SECONDARY, 2048);
         assert_eq!(driver.status(SECONDARY), 0x41, "replaced: {replaced}");
@@ -184,7 +189,7 @@ fn a_command_whose_medium_goes_fails() {
     driver.cd.hold(true);
     driver.packet(0xfffe, false, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(driver.status(SECONDARY), 0xd0);
-    lock(&driver.ide).eject(DRIVE, true).unwrap();
+    by_hand(&driver, |cd| cd.eject(true)).unwrap();
     assert_eq!(driver.status(SECONDARY), 0x41);
     driver.cd.release();
     driver.completed();

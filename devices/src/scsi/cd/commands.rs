@@ -11,7 +11,7 @@ const MEDIA_CLASS: u8 = 4;
 
 impl CdDrive {
     /// Obeys a command of any but INQUIRY and REQUEST SENSE.
-    pub fn perform(&mut self, command: Cdb<'_>) -> Outcome {
+    pub(crate) fn perform(&mut self, command: Cdb<'_>) -> Outcome {
         use opcode::*;
         let code = command.opcode();
         let needs_medium = matches!(

@@ -58,11 +58,25 @@ pub struct Tray {
     pub locked: bool,
 }
 
-/// The drive.
-pub(crate) struct CdDrive {
-    pub port: DiskPort,
-    pub memory: CdMemory,
-    pub watcher: Option<Arc<dyn TrayWatcher>>,
+/// Why a medium stays where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MediumError {
+    /// Nothing with removable media is connected there.
+    #[error("there is no CD drive")]
+    NoDrive,
+    /// The guest keeps the tray closed; it has been asked to open it.
+    #[error("the guest has locked the tray")]
+    Locked,
+    /// Nobody can get at it.
+    #[error("the tray is closed")]
+    TrayClosed,
+}
+
+/// The drive. What is public is what its user can do to it by hand.
+pub struct CdDrive {
+    pub(crate) port: DiskPort,
+    pub(crate) memory: CdMemory,
+    pub(crate) watcher: Option<Arc<dyn TrayWatcher>>,
 }
 
 impl CdMemory {
@@ -73,29 +87,29 @@ impl CdMemory {
 
 impl CdDrive {
     /// A drive with this medium, its tray closed.
-    pub fn new(port: DiskPort) -> Self {
+    pub(crate) fn new(port: DiskPort) -> Self {
         Self { port, memory: CdMemory::new(), watcher: None }
     }
 
     /// A reset by hardware: all but the tray is as after power-on.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let tray_open = self.memory.tray_open;
         self.memory = CdMemory { tray_open, ..CdMemory::new() };
     }
 
     /// Whether a medium can be read.
-    pub fn has_medium(&self) -> bool {
+    pub(crate) fn has_medium(&self) -> bool {
         !self.memory.tray_open && !self.port.is_empty()
     }
 
     /// Blocks on the medium.
-    pub fn blocks(&self) -> u32 {
+    pub(crate) fn blocks(&self) -> u32 {
         let blocks = self.port.len().unwrap_or(0) / BLOCK as u64;
         u32::try_from(blocks).unwrap_or(u32::MAX)
     }
 
     /// Takes what a command is to be told before anything else.
-    pub fn take_attention(&mut self) -> Option<Sense> {
+    pub(crate) fn take_attention(&mut self) -> Option<Sense> {
         self.memory.attention.take()
     }
 
@@ -120,19 +134,24 @@ impl CdDrive {
     }
 
     /// What is to be seen of the tray.
+    #[must_use]
     pub fn tray(&self) -> Tray {
         Tray { open: self.memory.tray_open, locked: self.memory.locked }
     }
 
-    /// The user presses the button of a drive that the guest has locked: it is asked to let go of the medium.
-    pub fn request_eject(&mut self) {
-        self.memory.event = MediaEvent::EjectRequest;
-    }
-
-    /// Opens the tray, whatever the guest thinks of it.
-    pub fn open_tray(&mut self) {
+    /// Opens the tray with the medium in it; `force`: even if the guest has locked it.
+    ///
+    /// # Errors
+    /// It is locked: the guest is asked to open it.
+    pub fn open_tray(&mut self, force: bool) -> Result<(), MediumError> {
+        let Tray { open, locked } = self.tray();
+        if locked && !open && !force {
+            self.memory.event = MediaEvent::EjectRequest;
+            return Err(MediumError::Locked);
+        }
         self.memory.locked = false;
         self.move_tray(true);
+        Ok(())
     }
 
     /// Closes the tray.
@@ -141,27 +160,42 @@ impl CdDrive {
     }
 
     /// Takes the medium out of the open tray.
-    pub fn take_medium(&mut self) -> Option<Box<dyn DiskBackend>> {
-        self.port.replace(None)
+    ///
+    /// # Errors
+    /// The tray is closed.
+    pub fn take_medium(&mut self) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        self.reach()?;
+        Ok(self.port.replace(None))
     }
 
-    /// Opens the tray, whatever the guest thinks of it, and takes out the medium.
-    pub fn eject(&mut self) -> Option<Box<dyn DiskBackend>> {
-        self.open_tray();
+    /// Opens the tray and takes the medium out of it; `force`: even if the guest has locked it.
+    ///
+    /// # Errors
+    /// It is locked: the guest is asked to open it.
+    pub fn eject(&mut self, force: bool) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        self.open_tray(force)?;
         self.take_medium()
     }
 
-    /// Puts a medium into the open tray, and leaves it open.
-    pub fn load_medium(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
-        self.port.replace(Some(medium))
+    /// Puts a medium into the open tray, which stays open. Gives back the one that was in it.
+    ///
+    /// # Errors
+    /// The tray is closed.
+    pub fn load_medium(&mut self, medium: Box<dyn DiskBackend>) -> Result<Option<Box<dyn DiskBackend>>, MediumError> {
+        self.reach()?;
+        Ok(self.port.replace(Some(medium)))
     }
 
-    /// Puts in a medium and closes the tray.
+    /// Puts in a medium and closes the tray. Gives back the one that was in it.
     pub fn insert(&mut self, medium: Box<dyn DiskBackend>) -> Option<Box<dyn DiskBackend>> {
         let before = self.port.replace(Some(medium));
         self.move_tray(false);
         // Also if it was closed already: then the medium has changed behind the guest's back.
         self.medium_changed();
         before
+    }
+
+    fn reach(&self) -> Result<(), MediumError> {
+        if self.memory.tray_open { Ok(()) } else { Err(MediumError::TrayClosed) }
     }
 }

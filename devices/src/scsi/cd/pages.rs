@@ -73,7 +73,7 @@ impl CdDrive {
     }
 
     /// The parameters of MODE SELECT(10) have come, or, `short`, those of MODE SELECT(6).
-    pub fn take_parameters(&mut self, short: bool, data: &[u8]) -> Outcome {
+    pub(crate) fn take_parameters(&mut self, short: bool, data: &[u8]) -> Outcome {
         match mode::select(short, data, &self.header(), &self.pages()) {
             Ok(selected) => {
                 for page in selected {

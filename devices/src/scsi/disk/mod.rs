@@ -75,12 +75,22 @@ pub(super) struct Disk {
     pub port: DiskPort,
     pub options: DiskOptions,
     pub memory: DiskMemory,
+    /// How many blocks there were when the initiator was last told that this has changed.
+    pub blocks_told: u64,
 }
 
 impl Disk {
     pub fn new(port: DiskPort, options: DiskOptions) -> Self {
         let memory = DiskMemory { write_cache: options.write_cache, ejected: false, locked: false };
-        Self { port, options, memory }
+        let mut disk = Self { port, options, memory, blocks_told: 0 };
+        disk.blocks_told = disk.blocks();
+        disk
+    }
+
+    /// Takes over what it has remembered elsewhere.
+    pub fn load(&mut self, memory: DiskMemory) {
+        self.memory = memory;
+        self.blocks_told = self.blocks();
     }
 
     /// A reset: settings are as after power-on.

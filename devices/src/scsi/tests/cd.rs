@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::disk::Fault;
+use crate::scsi::{CdDrive, MediumError, Tray};
 
 #[test]
 fn what_the_drive_says_it_is() {
@@ -48,23 +49,29 @@ fn mode_parameters_in_both_lengths() {
 #[test]
 fn media_come_and_go() {
     let mut initiator = Initiator::new();
-    let place = UnitPlace { target: 1, lun: 0 };
+    fn by_hand<R>(initiator: &mut Initiator, what: impl FnOnce(&mut CdDrive) -> R) -> R {
+        initiator.targets.unit(UnitPlace { target: 1, lun: 0 }).unwrap().with_cd(what).unwrap()
+    }
     initiator.answer(CD, &[0x1e, 0, 0, 0, 1, 0]);
-    let unit = initiator.targets.unit(place).unwrap();
-    assert!(unit.is_locked());
-    unit.request_eject();
-    assert_eq!(initiator.answer(CD, &[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0])[4..6], [1, 2]);
+    assert_eq!(by_hand(&mut initiator, |cd| cd.open_tray(false)), Err(MediumError::Locked));
+    assert!(matches!(by_hand(&mut initiator, CdDrive::take_medium), Err(MediumError::TrayClosed)));
+    assert_eq!(initiator.answer(CD, &[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0])[4..6], [1, 2], "the user wants it");
     initiator.cd.hold(true);
     assert_eq!(initiator.start(CD, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[], 2048), Some(Reply::Pending));
-    let unit = initiator.targets.unit(place).unwrap();
-    assert!(unit.eject().is_some() && !unit.is_locked());
+    by_hand(&mut initiator, |cd| cd.open_tray(true)).unwrap();
+    assert_eq!(initiator.targets.poll(), None, "the medium is still there");
+    assert!(by_hand(&mut initiator, CdDrive::take_medium).unwrap().is_some());
+    assert_eq!(by_hand(&mut initiator, |cd| cd.tray()), Tray { open: true, locked: false });
     let end = initiator.targets.poll().unwrap();
     assert_eq!((end.name, triple(end.sense.unwrap())), (initiator.next, [6, 0x28, 0]));
     assert_eq!(initiator.sense(CD, &[0x00]), [2, 0x3a, 2]);
     let other = ScriptedDisk::new(MemoryBlock::new(blocks(1000..1040)));
-    assert!(initiator.targets.unit(place).unwrap().insert(Box::new(other)).is_none());
+    assert!(by_hand(&mut initiator, |cd| cd.load_medium(Box::new(other))).unwrap().is_none());
+    assert_eq!(initiator.sense(CD, &[0x00]), [2, 0x3a, 2], "the tray is open");
+    by_hand(&mut initiator, CdDrive::close_tray);
     assert_eq!(initiator.answer(CD, &[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0])[4..6], [2, 2], "told before the attention");
     assert_eq!(initiator.sense(CD, &[0x25]), [6, 0x28, 0]);
     assert_eq!(initiator.answer(CD, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), blocks(1000..1004));
-    assert!(initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap().eject().is_none(), "a disk stays");
+    let disk = initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap();
+    assert!(disk.with_cd(|_| ()).is_none(), "a disk stays");
 }

@@ -83,7 +83,12 @@ fn attentions_are_told_once_and_first() {
     assert!(!initiator.answer(DISK, &[0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]).is_empty(), "nor REPORT LUNS");
     assert_eq!(initiator.sense(DISK, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), [6, 0x29, 3]);
     assert!(initiator.answer(DISK, &[0x00]).is_empty());
-    initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap().resized();
+    let disk = initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap();
+    assert_eq!(disk.resized(), None, "it has its old length");
+    initiator.medium.set_len(512);
+    let disk = initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap();
+    assert_eq!(disk.resized().map(triple), Some([6, 0x2a, 9]));
+    assert_eq!(disk.resized(), None, "told once");
     let sense = initiator.answer(DISK, &[0x03, 0, 0, 0, 18, 0]);
     assert_eq!((sense[2], sense[12], sense[13]), (6, 0x2a, 9), "REQUEST SENSE tells it");
     assert_eq!(initiator.answer(DISK, &[0x03, 1, 0, 0, 252, 0]), [0x72, 0, 0, 0, 0, 0, 0, 0]);

@@ -17,9 +17,11 @@ mod tests;
 use std::collections::BTreeMap;
 
 use self::registers::{config, event, feature, queue, response, status};
-use super::{Chain, ChainId, Driver, Kind, VirtioDevice, VirtioStorage};
+use super::{Chain, ChainId, Driver, Kind, VirtioDevice, VirtioPci, VirtioStorage};
 use crate::base::{GuestBuffer, Inspector, ResetKind, State, StateError};
-use crate::scsi::{Address, Command, End, LAST_LUN, LogicalUnit, PlaceTaken, Reply, Targets, UnitPlace, UnitReset};
+use crate::scsi::{
+    Address, CdDrive, Command, End, LAST_LUN, LogicalUnit, PlaceTaken, Reply, Targets, UnitPlace, UnitReset,
+};
 
 /// Highest number of a target.
 pub const LAST_TARGET: u8 = 0xff;
@@ -113,18 +115,6 @@ impl VirtioScsi {
         }
     }
 
-    /// Does something to a unit from outside, and sees to the commands that it ends. `None`: there is no such unit.
-    pub fn with_unit<R>(
-        &mut self,
-        place: UnitPlace,
-        driver: &mut Driver,
-        what: impl FnOnce(&mut LogicalUnit) -> R,
-    ) -> Option<R> {
-        let result = self.targets.unit(place).map(what);
-        self.take_ends(driver);
-        result
-    }
-
     /// Adds a unit while the driver runs.
     ///
     /// # Errors
@@ -145,16 +135,6 @@ impl VirtioScsi {
             self.push_event(event::TRANSPORT_RESET, Some(place), event::REMOVED, driver);
         }
         true
-    }
-
-    /// The medium of a unit has another length.
-    pub fn resized(&mut self, place: UnitPlace, driver: &mut Driver) {
-        let Some(unit) = self.targets.unit(place) else { return };
-        let reason = unit.resized().reason();
-        // Media of CD drives come and go by themselves.
-        if !unit.is_cd() && driver.has(feature::CHANGE) {
-            self.push_event(event::PARAM_CHANGE, Some(place), reason, driver);
-        }
     }
 
     fn push_event(&mut self, event: u32, place: Option<UnitPlace>, reason: u32, driver: &mut Driver) {
@@ -292,6 +272,17 @@ impl Active {
     }
 }
 
+impl VirtioPci<VirtioScsi> {
+    /// Does something to a CD drive by hand, and sees to the commands that this ends. `None`: there is no CD drive at this place.
+    pub fn with_cd<R>(&mut self, place: UnitPlace, what: impl FnOnce(&mut CdDrive) -> R) -> Option<R> {
+        self.with_device(|host, driver| {
+            let result = host.targets.unit(place)?.with_cd(what);
+            host.take_ends(driver);
+            result
+        })
+    }
+}
+
 impl VirtioDevice for VirtioScsi {
     fn kind(&self) -> Kind {
         Kind { name: "virtio-scsi-pci", id: 8, transitional_id: 0x1004, class: 0x01_0000 }
@@ -405,6 +396,16 @@ impl VirtioStorage for VirtioScsi {
     fn resume_requests(&mut self, driver: &mut Driver) {
         self.targets.resume();
         self.take_ends(driver);
+    }
+
+    fn medium_resized(&mut self, driver: &mut Driver) {
+        let changed: Vec<_> =
+            self.targets.units().filter_map(|(place, unit)| Some((place, unit.resized()?.reason()))).collect();
+        for (place, reason) in changed {
+            if driver.has(feature::CHANGE) {
+                self.push_event(event::PARAM_CHANGE, Some(place), reason, driver);
+            }
+        }
     }
 
     fn drain_requests(&mut self, driver: &mut Driver) {

@@ -56,7 +56,7 @@ pub struct Stats {
     counters: [Counters; 4],
     /// The end of what was written, as far as it goes.
     highest: AtomicU64,
-    /// What has stopped the machine.
+    /// What has stopped the machine, until it goes on.
     failure: Mutex<Option<Failure>>,
 }
 
@@ -90,9 +90,14 @@ impl Stats {
         self.highest.load(Ordering::Relaxed)
     }
 
-    /// Takes note of what has stopped the machine, or that it goes on.
-    pub fn set_failure(&self, failure: Option<Failure>) {
-        *lock(&self.failure) = failure;
+    /// Takes note of what has stopped the machine, unless something else has before.
+    pub fn set_failure(&self, failure: Failure) {
+        lock(&self.failure).get_or_insert(failure);
+    }
+
+    /// The machine goes on, or the drive has another medium.
+    pub fn forget_failure(&self) {
+        *lock(&self.failure) = None;
     }
 
     /// What has stopped the machine.

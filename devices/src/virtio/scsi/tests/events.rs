@@ -42,12 +42,39 @@ fn units_come_and_go() {
 #[test]
 fn events_without_a_buffer_are_told_later() {
     let mut driver = Driver::started();
-    driver.function.with_device(|scsi, side| scsi.resized(PLACE, side));
-    driver.function.with_device(|scsi, side| scsi.resized(PLACE, side));
+    driver.attend(DISK);
+    driver.resize(1024);
+    driver.resize(2048);
     driver.wait_for_event();
     assert_eq!(driver.event(), Some((1 << 31, vec![0; 8], 0)));
     driver.wait_for_event();
     assert_eq!(driver.event(), None);
-    driver.function.with_device(|scsi, side| scsi.resized(PLACE, side));
+    driver.function.medium_resized();
+    assert_eq!(driver.event(), None, "the disk has the length that the driver knows");
+    driver.resize(4096);
     assert_eq!(driver.event(), Some((3, vec![1, 0, 0, 0, 0, 0, 0, 0], 0x092a)), "the capacity has changed");
+    // The next command is told too, once; then the disk says how long it is.
+    let told = driver.perform(DISK, &[0x00], 0, 0);
+    assert_eq!((told.status, &told.sense[2..3], &told.sense[12..14]), (2, &[6][..], &[0x2a, 9][..]));
+    driver.perform(DISK, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8, WRITE);
+    assert_eq!(driver.peek(DATA, 4), [0, 0, 0, 7]);
+}
+
+#[test]
+fn a_command_whose_medium_goes_is_given_back() {
+    let mut driver = Driver::started();
+    let port = DiskPort::new(Some(Box::new(driver.disk.clone())), ErrorPolicy::default(), Arc::new(Quiet));
+    let drive = LogicalUnit::cd(port, identity("QEMU CD-ROM"));
+    driver.function.with_device(|scsi, side| scsi.attach(OTHER, drive, side)).unwrap();
+    let lun = [1, 7, 0x41, 0x23, 0, 0, 0, 0];
+    driver.attend(lun);
+    driver.disk.hold(true);
+    driver.submit(1, lun, 1, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], 2048, WRITE);
+    assert_eq!(driver.used(REQUEST), None);
+    assert!(driver.function.with_cd(OTHER, |cd| cd.eject(false)).unwrap().unwrap().is_some());
+    let (head, written) = driver.used(REQUEST).unwrap();
+    let answer = driver.answer(1, written);
+    assert_eq!((head, answer.response, answer.status), (4, 0, 2));
+    assert_eq!((answer.sense[2], answer.sense[12]), (6, 0x28), "the medium may have changed");
+    assert!(driver.function.with_cd(PLACE, |_| ()).is_none(), "a disk has no tray");
 }

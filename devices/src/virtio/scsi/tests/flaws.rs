@@ -58,7 +58,7 @@ fn requests_that_are_too_short() {
     }
     let mut driver = Driver::started();
     driver.offer(EVENT, 0, &[(RESPONSE, 15, WRITE)]);
-    driver.function.with_device(|scsi, side| scsi.resized(PLACE, side));
+    driver.resize(1024);
     assert!(driver.needs_reset());
 }
 

@@ -12,7 +12,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{ScsiOptions, VirtioScsi};
 use crate::backend::block::MemoryBlock;
-use crate::backend::disk::{DiskPort, ErrorPolicy, ErrorReport, ErrorReporter, OnError, ScriptedDisk};
+use crate::backend::disk::{DiskClient, DiskPort, ErrorPolicy, ErrorReport, ErrorReporter, OnError, ScriptedDisk};
 use crate::base::msi::{Msi, MsiSink};
 use crate::base::{BusMaster, Delivery, GuestRam, IoDevice, IrqLine, IrqProbe};
 use crate::pci::{MessagePort, PciFunction};
@@ -78,20 +78,23 @@ struct Driver {
     sense_size: usize,
 }
 
-fn unit(disk: &ScriptedDisk, on_error: OnError) -> LogicalUnit {
-    let policy = ErrorPolicy { read: on_error, write: on_error };
-    let identity = Identity {
+fn identity(product: &str) -> Identity {
+    Identity {
         vendor: "QEMU".into(),
-        product: "QEMU HARDDISK".into(),
+        product: product.into(),
         revision: "2.5+".into(),
         serial: None,
         device_id: "drive0".into(),
         wwn: None,
         port_wwn: None,
         port_index: 0,
-    };
+    }
+}
+
+fn unit(disk: &ScriptedDisk, on_error: OnError) -> LogicalUnit {
+    let policy = ErrorPolicy { read: on_error, write: on_error };
     let port = DiskPort::new(Some(Box::new(disk.clone())), policy, Arc::new(Quiet));
-    LogicalUnit::disk(port, DiskOptions::default(), identity)
+    LogicalUnit::disk(port, DiskOptions::default(), identity("QEMU HARDDISK"))
 }
 
 impl Driver {
@@ -242,6 +245,12 @@ impl Driver {
         let (head, written) = self.used(REQUEST).expect("the command ends");
         assert_eq!(head, 0);
         self.answer(0, written)
+    }
+
+    /// The medium gets another length.
+    fn resize(&mut self, len: usize) {
+        self.medium.set_len(len);
+        self.function.medium_resized();
     }
 
     /// Takes the attention of power-on away.

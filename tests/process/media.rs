@@ -1,0 +1,113 @@
+//! Media and their errors, as programs see and change them. The answers are those of QEMU 7.2 to the same commands.
+
+use std::fs::File;
+
+use serde_json::{Value, json};
+
+use crate::qmp::{Client, bench, event};
+
+/// What `query-block` says of the drive of a device.
+fn of_device(qmp: &mut Client, device: &str) -> Value {
+    let drives = qmp.execute("query-block")["return"].clone();
+    let found = drives.as_array().unwrap().iter().find(|drive| drive["qdev"] == device);
+    found.unwrap_or_else(|| panic!("{device}: {drives}")).clone()
+}
+
+/// A command, the event that it causes, and its answer.
+fn moved(qmp: &mut Client, command: &str, arguments: &Value) -> (bool, Value) {
+    let moved = qmp.call(command, arguments);
+    assert_eq!((event(&moved), &moved["data"]["id"]), ("DEVICE_TRAY_MOVED", &json!("cd")), "{command}: {moved}");
+    (moved["data"]["tray-open"].as_bool().unwrap(), qmp.message())
+}
+
+/// READ SECTORS of sector 9 of the master of the first IDE channel, and its status.
+fn read_sector(qtest: &mut Client) -> String {
+    for (port, value) in [(0x1f2, 1), (0x1f3, 9), (0x1f4, 0), (0x1f5, 0), (0x1f6, 0xe0), (0x1f7, 0x20)] {
+        qtest.say(&format!("outb {port:#x} {value:#x}"));
+        assert_eq!(qtest.hear(), "OK");
+    }
+    status(qtest)
+}
+
+fn status(qtest: &mut Client) -> String {
+    qtest.say("inb 0x1f7");
+    qtest.hear()
+}
+
+#[test]
+fn what_has_stopped_the_machine_is_told_until_it_goes_on() {
+    let faulty = "driver=blkdebug,node-name=n,image.driver=null-co,image.size=1M,image.read-zeroes=on,\
+                  inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.sector=9,inject-error.0.once=on";
+    let disk = "ide-hd,drive=n,id=hd,rerror=stop";
+    let (mut natoma, mut qtest, mut qmp) = bench(&["-blockdev", faulty, "-device", disk]);
+    assert_eq!(of_device(&mut qmp, "hd")["io-status"], "ok");
+    qmp.done("cont", &json!({}));
+    assert_eq!(read_sector(&mut qtest), "OK 0x00d0", "busy");
+    let error = qmp.message();
+    assert_eq!(event(&error), "BLOCK_IO_ERROR");
+    assert_eq!((&error["data"]["action"], &error["data"]["operation"]), (&json!("stop"), &json!("read")));
+    assert_eq!(event(&qmp.message()), "STOP");
+    assert_eq!(qmp.execute("query-status")["return"]["status"], "io-error");
+    assert_eq!(of_device(&mut qmp, "hd")["io-status"], "failed");
+    let resumed = qmp.execute("cont");
+    assert_eq!((event(&resumed), qmp.message()), ("RESUME", json!({ "return": {} })));
+    assert_eq!(of_device(&mut qmp, "hd")["io-status"], "ok");
+    assert_eq!(status(&mut qtest), "OK 0x0058", "it has been read the second time");
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert!(natoma.wait().success());
+}
+
+#[test]
+fn errors_that_never_stop_the_machine_have_no_status() {
+    let node = "driver=null-co,node-name=n,size=1M,read-zeroes=on";
+    for (policy, status) in
+        [("", json!("ok")), (",werror=report", Value::Null), (",werror=report,rerror=stop", json!("ok"))]
+    {
+        let disk = format!("ide-hd,drive=n,id=hd{policy}");
+        let (mut natoma, _qtest, mut qmp) = bench(&["-blockdev", node, "-device", &disk]);
+        assert_eq!(of_device(&mut qmp, "hd")["io-status"], status, "{policy}");
+        qmp.say(r#"{"execute":"quit"}"#);
+        assert!(natoma.wait().success());
+    }
+}
+
+#[test]
+fn media_of_scsi_cd_drives_are_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other.iso");
+    File::create(&path).unwrap().set_len(1 << 20).unwrap();
+    let node = "driver=null-co,node-name=iso,size=2M,read-only=on";
+    let devices = ["-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd", "-blockdev", node];
+    let (mut natoma, _qtest, mut qmp) = bench(&devices);
+    let cd = json!({ "id": "cd" });
+    let found = of_device(&mut qmp, "cd");
+    assert_eq!(
+        found,
+        json!({
+            "device": "", "qdev": "cd", "io-status": "ok", "locked": false, "removable": true, "tray_open": false, "type": "unknown",
+        })
+    );
+    // From an empty drive with its tray closed to one with a medium, step by step.
+    let medium = json!({ "id": "cd", "node-name": "iso" });
+    assert_eq!(qmp.call("blockdev-insert-medium", &medium)["error"]["desc"], "Tray of the device is not open");
+    assert_eq!(moved(&mut qmp, "blockdev-open-tray", &cd), (true, json!({ "return": {} })));
+    qmp.done("blockdev-insert-medium", &medium);
+    assert_eq!(of_device(&mut qmp, "cd")["tray_open"], true);
+    assert_eq!(moved(&mut qmp, "blockdev-close-tray", &cd), (false, json!({ "return": {} })));
+    let found = of_device(&mut qmp, "cd");
+    assert_eq!((&found["tray_open"], &found["inserted"]["node-name"]), (&json!(false), &json!("iso")));
+    assert_eq!(qmp.call("blockdev-remove-medium", &cd)["error"]["desc"], "Tray of device 'cd' is not open");
+    // A medium by its name: the tray opens and closes around it.
+    let change = json!({ "id": "cd", "filename": path, "format": "raw" });
+    let (open, closed) = moved(&mut qmp, "blockdev-change-medium", &change);
+    assert_eq!((open, event(&closed), &closed["data"]["tray-open"]), (true, "DEVICE_TRAY_MOVED", &json!(false)));
+    assert_eq!(qmp.message(), json!({ "return": {} }));
+    assert_eq!(of_device(&mut qmp, "cd")["inserted"]["file"], json!(path));
+    qmp.done("blockdev-del", &json!({ "node-name": "iso" }));
+    assert_eq!(moved(&mut qmp, "eject", &cd), (true, json!({ "return": {} })));
+    assert_eq!(of_device(&mut qmp, "cd")["inserted"], Value::Null);
+    let text = qmp.call("human-monitor-command", &json!({ "command-line": "info block cd" }));
+    assert!(text["return"].as_str().unwrap().starts_with("cd: [not inserted]\r\n"), "{text}");
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert!(natoma.wait().success());
+}
