@@ -29,11 +29,12 @@ use crate::tell::tell;
 /// The devices of a board that have disks.
 #[derive(Default)]
 pub(super) struct Disks {
-    clients: Vec<Arc<Mutex<dyn DiskClient>>>,
-    cd_bays: Vec<CdBay>,
+    pub clients: Vec<Arc<Mutex<dyn DiskClient>>>,
+    pub cd_bays: Vec<CdBay>,
     /// What the main loop (`None`) and I/O threads do for them.
     work: BTreeMap<Option<String>, LoopWork>,
-    new: NewWatches,
+    /// Where bells go that came later.
+    pub new: NewWatches,
 }
 
 impl Disks {
@@ -257,11 +258,6 @@ impl Board {
     /// What the main loop has to listen to since the last time.
     pub fn new_disk_watches(&self) -> Vec<BellSubscriber> {
         std::mem::take(&mut *lock(&self.disks.new))
-    }
-
-    /// The devices that have disks, the CD drives, and where bells go that are to be listened to.
-    pub(super) fn disks_in_view(&self) -> (Vec<Arc<Mutex<dyn DiskClient>>>, Vec<CdBay>, NewWatches) {
-        (self.disks.clients.clone(), self.disks.cd_bays.clone(), Arc::clone(&self.disks.new))
     }
 
     /// The machine goes on: requests that were kept because of an error are made again.

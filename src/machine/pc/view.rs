@@ -53,11 +53,10 @@ impl Board {
         function_types(&self.pci, &mut functions);
         let others = self.devices.iter().map(|(_, device)| device);
         let others = others.filter(|device| !functions.contains(&lock(device).name()));
-        let (disks, cd_bays, new_watches) = self.disks_in_view();
         BoardView {
-            disks,
-            cd_bays,
-            new_watches,
+            disks: self.disks.clients.clone(),
+            cd_bays: self.disks.cd_bays.clone(),
+            new_watches: Arc::clone(&self.disks.new),
             ports: Arc::clone(&self.ports),
             memory: Arc::clone(&self.memory),
             pci: Arc::clone(&self.pci),
