@@ -3,6 +3,9 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
+use serde_json::json;
+
+use crate::qmp::bench;
 use crate::tools::{Guard, Terminal, has_kvm, natoma};
 
 #[test]
@@ -50,6 +53,27 @@ fn the_monitor_looks_into_processors_and_devices() {
     ] {
         assert!(output.contains(part), "no {part:?} in {output:?}");
     }
+    assert_eq!(natoma.wait().code(), Some(0));
+}
+
+#[test]
+fn the_speaker_is_read_in_a_trace_and_in_the_tree_of_devices() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let (mut natoma, mut qtest, mut qmp) = bench(&["-trace", "speaker", "-D", &log.display().to_string()]);
+    let mut perform = |lines: &[&str]| {
+        for line in lines {
+            qtest.say(line);
+            assert_eq!(qtest.hear(), "OK");
+        }
+    };
+    // Counter 2 divides 1193182 Hz by 2712; its gate, and the way to the speaker.
+    perform(&["outb 0x43 0xb6", "outb 0x42 0x98", "outb 0x42 0x0a", "outb 0x61 0x03"]);
+    let tree = qmp.call("human-monitor-command", &json!({ "command-line": "info qtree" }));
+    assert!(tree["return"].as_str().is_some_and(|tree| tree.contains("speaker = 440.0 Hz")), "{tree}");
+    perform(&["outb 0x61 0x00"]);
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "speaker: 440.0 Hz\nspeaker: silence\n");
+    qmp.say(r#"{"execute":"quit"}"#);
     assert_eq!(natoma.wait().code(), Some(0));
 }
 

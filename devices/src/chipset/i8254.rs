@@ -5,8 +5,8 @@
 //!
 //! Emulated: all modes in binary and BCD, gates, latches, read-back with status and null count, loading of counts as the
 //! data sheet's timing diagrams have it, to the tick of 1193182 Hz. Port 61h: gate and output of counter 2, speaker
-//! enable, the refresh toggle; nothing raises SERR# or IOCHK#. The speaker is silent, but can be inspected. Before its
-//! first control word a counter is as in QEMU and KVM (mode 3, full count), where the data sheet says nothing.
+//! enable, the refresh toggle; nothing raises SERR# or IOCHK#. A [`Speaker`] is told of tones. Before its first control word a
+//! counter is as in QEMU and KVM (mode 3, full count), where the data sheet says nothing.
 //!
 //! Interrupts that the guest did not take in time, or that were due while the host did not run natoma, are delivered
 //! later with [`LostTicks::Delay`], for guests that count them to tell the time. They come no closer together than
@@ -14,11 +14,13 @@
 
 mod counter;
 mod registers;
+mod speaker;
 #[cfg(test)]
 mod tests;
 
 use counter::{Counter, Load, Run};
 use registers::{Access, CONTROL, ControlWord, HZ, Mode, NmiStatusControl, READ_BACK, REFRESH_TICKS, ReadBack};
+pub use speaker::{Speaker, Tone};
 
 use crate::base::{
     AccessRule, Clock, Delivery, Device, DeviceTimers, Inspector, IoDevice, IrqLine, Rate, Region, ResetKind, State,
@@ -65,6 +67,9 @@ pub struct I8254 {
     lost_ticks: LostTicks,
     counters: [Counter; COUNTERS],
     port_61: NmiStatusControl,
+    speaker: Box<dyn Speaker>,
+    /// What the speaker was told last.
+    tone: Option<Tone>,
     /// Interrupts to be delivered late.
     lost: u64,
     /// When the next of them is attempted, while there are any.
@@ -82,7 +87,13 @@ impl I8254 {
 
     /// A timer in its reset state; `irq` is OUT of counter 0. `timers` must be attached to it by the board.
     #[must_use]
-    pub fn new(clock: Clock, timers: DeviceTimers, irq: IrqLine, lost_ticks: LostTicks) -> Self {
+    pub fn new(
+        clock: Clock,
+        timers: DeviceTimers,
+        irq: IrqLine,
+        lost_ticks: LostTicks,
+        speaker: Box<dyn Speaker>,
+    ) -> Self {
         let counters = Self::fresh(RATE.ticks(clock.now()));
         let port_61 = NmiStatusControl::new();
         let mut timer = Self {
@@ -93,6 +104,8 @@ impl I8254 {
             lost_ticks,
             counters,
             port_61,
+            speaker,
+            tone: None,
             lost: 0,
             reinject_at: None,
             armed: [None; 2],
@@ -125,12 +138,17 @@ impl I8254 {
         }
     }
 
-    /// Drives the interrupt, and arms the next edge.
+    /// Drives the interrupt and the speaker, and arms the next edge.
     fn settle(&mut self) {
         let [timer, ..] = &self.counters;
         let before = std::mem::replace(&mut self.out, timer.out());
         if self.out != before {
             self.irq.set(self.out);
+        }
+        let tone = self.sounding();
+        if self.tone != tone {
+            self.tone = tone;
+            self.speaker.sound(tone);
         }
         let next_edge = timer.next_edge().map(|tick| RATE.ns_at(tick.unsigned_abs()));
         let is_periodic = timer.mode.is_periodic();
@@ -198,6 +216,12 @@ impl I8254 {
         let [.., sound] = &self.counters;
         let refreshes = sound.seen / REFRESH_TICKS;
         self.port_61.with_refresh_toggle(refreshes % 2 != 0).with_timer_2_out(sound.out()).into()
+    }
+
+    /// The tone that counter 2 and port 61h make.
+    fn sounding(&self) -> Option<Tone> {
+        let [.., sound] = &self.counters;
+        sound.square_wave().filter(|_| self.port_61.speaker_enable()).map(Tone::of)
     }
 
     fn write_port_61(&mut self, value: u8) {
@@ -410,8 +434,20 @@ impl Device for I8254 {
     }
 
     fn save(&self) -> State {
-        let Self { clock: _, timers: _, irq, out: _, lost_ticks: _, counters, port_61, lost, reinject_at: _, armed: _ } =
-            self;
+        let Self {
+            clock: _,
+            timers: _,
+            irq,
+            out: _,
+            lost_ticks: _,
+            counters,
+            port_61,
+            speaker: _,
+            tone: _,
+            lost,
+            reinject_at: _,
+            armed: _,
+        } = self;
         let counters = counters.each_ref().map(save_counter);
         let state = state::V1 { counters, irq: irq.level(), port_61: (*port_61).into(), lost: *lost };
         State::of(state::VERSION, &state)
@@ -456,7 +492,7 @@ impl Device for I8254 {
             out.flag(format!("OUT {number}"), counter.out());
         }
         out.register("port 61", self.read_port_61(), 8);
-        out.flag("speaker", self.port_61.speaker_enable() && self.port_61.timer_2_enable());
+        out.text("speaker", self.tone.map_or_else(|| "silent".into(), |tone| tone.to_string()));
         out.number("lost ticks", self.lost);
     }
 }

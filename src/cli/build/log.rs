@@ -20,7 +20,7 @@ pub const ITEMS: [(&str, LogItem, &str); 4] = [
 ];
 
 /// Trace events with their descriptions: the targets of log records. A record without one goes by the path of its module.
-pub const TRACE_EVENTS: [(&str, &str); 10] = [
+pub const TRACE_EVENTS: [(&str, &str); 11] = [
     ("access", "the guest uses a device: where, and with what data"),
     ("cpu_reset", "a CPU is about to be reset: its registers and code"),
     ("fallback", "at the end of a CPU: how often natoma did what the host's KVM leaves out, by instruction"),
@@ -29,6 +29,7 @@ pub const TRACE_EVENTS: [(&str, &str); 10] = [
     ("int", "natoma delivers an interrupt or exception itself, in KVM's place"),
     ("post_code", "the guest writes to port 80h"),
     ("refused", "the guest uses a device by an access of a size that it does not take"),
+    ("speaker", "the guest sounds the PC's speaker, or silences it (with kernel-irqchip=split)"),
     ("unclaimed", "the guest uses an address where there is nothing"),
     ("natoma::MODULE", "a part of natoma has something to say, by its path in the source: natoma::machine::*, say"),
 ];

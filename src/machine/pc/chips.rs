@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devices::base::msi::ApicBus;
 use devices::base::{Delivery, IrqInput, IrqLine, IrqSink, Priority, Shared, lock, shared};
 use devices::chipset::hpet::LegacyReplacement;
-use devices::chipset::i8254::{I8254, LostTicks};
+use devices::chipset::i8254::{I8254, LostTicks, Speaker, Tone};
 use devices::chipset::i8259::I8259;
 use devices::chipset::ioapic::Ioapic;
 
@@ -72,7 +72,7 @@ impl Board {
         let line = IrqInput::new(Arc::clone(&gate) as Arc<dyn IrqSink>, 0).line("PIT");
         let timers = self.queue.timers();
         let owner = timers.owner();
-        let timer = shared(I8254::new(self.queue.clock().clone(), timers, line, lost_ticks));
+        let timer = shared(I8254::new(self.queue.clock().clone(), timers, line, lost_ticks, Box::new(TracedSpeaker)));
         self.wind(owner, &timer);
         let [counters, port_61] = I8254::REGIONS;
         self.add(&timer, &[(port::PIT, counters), (port::NMI_STATUS_CONTROL, port_61)]);
@@ -86,6 +86,18 @@ impl Board {
         self.add(&controllers.pic, &windows);
         self.memory.map(IOAPIC, Ioapic::REGION, Priority::Fixed, controllers.ioapic.clone());
         self.register(controllers.ioapic.clone());
+    }
+}
+
+/// The speaker of a machine without sound, which can be read in a trace.
+struct TracedSpeaker;
+
+impl Speaker for TracedSpeaker {
+    fn sound(&mut self, tone: Option<Tone>) {
+        match tone {
+            Some(tone) => log::trace!(target: "speaker", "{tone}"),
+            None => log::trace!(target: "speaker", "silence"),
+        }
     }
 }
 

@@ -192,6 +192,19 @@ impl Counter {
         }
     }
 
+    /// Ticks of one wave of the square wave at OUT, if there is one. A count that is still on its way counts: the half wave before it
+    /// is the last.
+    #[must_use]
+    pub fn square_wave(&self) -> Option<u32> {
+        let count = match self.load {
+            Load::None => self.initial,
+            Load::At(_) | Load::OnTrigger => self.decode(self.register),
+        };
+        let has_count = self.loaded || self.load != Load::None;
+        let oscillates = has_count && self.gate && self.mode.canonical() == Mode::SquareWave && count > 1;
+        u32::try_from(count).ok().filter(|_| oscillates)
+    }
+
     /// The next tick at which OUT changes or could. The low pulse of mode 2 is as short as can be: only its end counts.
     #[must_use]
     pub fn next_edge(&self) -> Option<i64> {

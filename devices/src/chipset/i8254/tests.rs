@@ -1,3 +1,5 @@
+mod speaker;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -21,13 +23,28 @@ fn rig() -> Rig {
 }
 
 fn timer(line: IrqLine, lost_ticks: LostTicks) -> (Shared<I8254>, Arc<ManualClock>, TimerQueue) {
+    timer_with(Box::new(Mute), line, lost_ticks)
+}
+
+fn timer_with(
+    speaker: Box<dyn Speaker>,
+    line: IrqLine,
+    lost_ticks: LostTicks,
+) -> (Shared<I8254>, Arc<ManualClock>, TimerQueue) {
     let (clock, view) = ManualClock::new();
     let queue = TimerQueue::new(view.clone());
     let timers = queue.timers();
     let owner = timers.owner();
-    let pit = shared(I8254::new(view, timers, line, lost_ticks));
+    let pit = shared(I8254::new(view, timers, line, lost_ticks, speaker));
     queue.attach(owner, &pit);
     (pit, clock, queue)
+}
+
+/// A speaker that nobody listens to.
+struct Mute;
+
+impl Speaker for Mute {
+    fn sound(&mut self, _tone: Option<Tone>) {}
 }
 
 impl Rig {
