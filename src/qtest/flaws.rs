@@ -94,6 +94,54 @@ fn cve_2017_5579_and_cve_2016_10155_devices_go_with_their_machine() {
     }
 }
 
+/// The interrupt of a function that was on no bus was traced to its bus by way of a null pointer.
+#[test]
+fn cve_2020_25742_interrupts_of_a_card_that_is_cut_off() {
+    const IRQ: u32 = 11;
+    /// The bridge's hot-plug controller in configuration space: which of its registers the next one shows.
+    const SELECT: u32 = 0x40;
+    const DATA: u32 = 0x44;
+    const COMMAND_REGISTER: u32 = 5;
+    fn configure(pc: &mut QtestMachine, bus: u32, slot: u32, register: u32, value: u32) {
+        pc.outl(0xcf8, 0x8000_0000 | bus << 16 | slot << 11 | register);
+        pc.outl(0xcfc, value);
+    }
+    let mut pc = machine(&[
+        "-device",
+        "pci-bridge,id=b,chassis_nr=1,addr=5",
+        "-chardev",
+        "null,id=c",
+        "-device",
+        "pci-serial,bus=b,addr=4,chardev=c",
+    ]);
+    // All INTx lead to one interrupt; the bridge passes bus 1 and ports D000h to DFFFh on; the card has ports there.
+    for (bus, slot, register, value) in
+        [(0, 1, 0x60, IRQ * 0x0101_0101), (0, 5, 0x18, 0x0001_0100), (0, 5, 0x1c, 0xd0d0), (0, 5, 0x04, 0x07)]
+    {
+        configure(&mut pc, bus, slot, register, value);
+    }
+    configure(&mut pc, 1, 4, 0x10, 0xd000);
+    configure(&mut pc, 1, 4, 0x04, 0x01);
+    pc.intercept("ioapic").unwrap();
+    let changes = |pc: &mut QtestMachine| -> Vec<_> {
+        let changes = pc.take_interrupts().into_iter();
+        changes.filter(|change| change.pin == IRQ).map(|change| change.level).collect()
+    };
+    // The UART's transmitter is empty, and interrupts.
+    pc.outb(0xd001, 0x02);
+    assert_eq!(changes(&mut pc), [true]);
+    // Slot 4 is disabled.
+    configure(&mut pc, 0, 5, SELECT, COMMAND_REGISTER << 16);
+    configure(&mut pc, 0, 5, DATA, 0x043f);
+    assert_eq!(changes(&mut pc), [false]);
+    assert_eq!(pc.inb(0xd001), 0xff, "the card is off the bus");
+    // Its character device goes on.
+    pc.send("c", b"input");
+    pc.clock_step(1_000_000_000).unwrap();
+    pc.system_reset();
+    assert_eq!(changes(&mut pc), [false; 0]);
+}
+
 /// A read of the control port, which has no counter behind it, went past the array of counters; so did a wide read in KVM
 /// (CVE-2010-0309).
 #[test]

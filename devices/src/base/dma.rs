@@ -194,6 +194,26 @@ mod tests {
         assert!(dma.write(u64::MAX, &[0; 2]).is_err());
     }
 
+    /// A transfer that began in one block of RAM and was longer went on behind the block in the host's memory.
+    #[test]
+    fn cve_2017_11334_transfers_across_the_end_of_a_block_of_ram() {
+        let block = |start| (GuestAddress(start), 0x1000);
+        let ram = Arc::new(GuestMemoryMmap::from_ranges(&[block(0), block(0x1000), block(0x4000)]).unwrap());
+        let dma = Dma::new(ram, BusMaster::always());
+        // Into the next block, which is elsewhere in the host's memory.
+        dma.write(0xff8, &[0x5a; 16]).unwrap();
+        for address in [0xff8, 0x1000] {
+            assert_eq!(dma.read_value::<u64>(address).unwrap(), u64::from_ne_bytes([0x5a; 8]), "{address:#x}");
+        }
+        // Out of RAM.
+        let mut data = vec![0; 0x10_0000];
+        for (address, len) in [(0x1ff8, 16), (0x1000, 0x1001), (0x4ff8, 0x10_0000), (0, 0x10_0000)] {
+            assert!(matches!(dma.write(address, &data[..len]), Err(DmaError::NotRam { .. })), "{address:#x} {len:#x}");
+            assert!(matches!(dma.read(address, &mut data[..len]), Err(DmaError::NotRam { .. })), "{address:#x}");
+            data.fill(0);
+        }
+    }
+
     #[test]
     fn the_extent_ends_where_ram_begins_or_ends() {
         let block = |start, len| (GuestAddress(start), len);

@@ -544,6 +544,21 @@ fn impossible_states_are_refused() {
     }
 }
 
+/// KVM's model took counts of 0 from a saved state, and divided by them.
+#[test]
+fn cve_2015_7513_saved_counts_of_0() {
+    let rig = rig();
+    let saved = lock(&rig.pit).save();
+    for counter in 0..COUNTERS {
+        for count in [0, -1, i64::MIN] {
+            let mut bad = saved.clone();
+            bad.data["counters"][counter]["initial"] = count.into();
+            assert!(lock(&rig.pit).load(&bad).is_err(), "counter {counter}: {count}");
+        }
+    }
+    assert_eq!(lock(&rig.pit).save(), saved);
+}
+
 #[test]
 fn lost_ticks_are_saved_where_there_can_be_any() {
     let (pit, clock, queue, _pending) = square_wave(0);

@@ -208,6 +208,23 @@ fn cve_2020_27152_the_end_of_an_interrupt_that_does_not_end() {
     assert_eq!(rig.count(), 0, "edges have no end, and there was none");
 }
 
+/// KVM's model took note of who was sent the RTC's interrupt in a table that was shorter than the numbers of processors.
+#[test]
+fn cve_2016_9777_destinations_that_are_not_there() {
+    const RTC: u8 = 8;
+    let mut rig = rig();
+    for destination in 0..=0xff_u32 {
+        for mode in [0, LOGICAL, LEVEL, LEVEL | LOGICAL | LOW] {
+            rig.program(RTC, 0x48 | mode, destination << 24);
+            assert_eq!(rig.chip.set_input(RTC, true), Delivery::Delivered);
+            let [message] = rig.take()[..] else { panic!("one message to {destination:#x}") };
+            assert_eq!(message.address & 0xf_f000, u64::from(destination) << 12);
+            rig.chip.set_input(RTC, false);
+            rig.chip.end_of_interrupt(0x48);
+        }
+    }
+}
+
 #[test]
 fn the_eoi_register_ends_an_interrupt() {
     let mut rig = rig();
