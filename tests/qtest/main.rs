@@ -35,11 +35,12 @@ const OPTIONS: &[&str] =
 /// `IMAGE` in an option stands for a file of [`IMAGE_SECTORS`] sectors, each of which begins with its number; some options are
 /// files as a whole.
 fn options(script: &Script) -> Vec<&'static str> {
-    let image = |option: &&'static str| match option.contains("IMAGE") {
-        true => &*option.replace("IMAGE", image()).leak(),
-        false => scripts::fw_cfg_kernel::placeholder(option).unwrap_or(option),
+    let with_file = |option: &&'static str| match *option {
+        option if option.contains("IMAGE") => &*option.replace("IMAGE", image()).leak(),
+        option if option.contains("FLASH") => option.replace("FLASH", scripts::cfi01::file()).leak(),
+        option => scripts::fw_cfg_kernel::placeholder(option).unwrap_or(option),
     };
-    OPTIONS.iter().chain(script.options).map(image).collect()
+    OPTIONS.iter().chain(script.options).map(with_file).collect()
 }
 
 /// Sectors of an image.
@@ -115,6 +116,7 @@ scripts! {
     acpi_tables_of_the_user: crate::scripts::fw_cfg::ACPI_TABLES,
     boot_devices: crate::scripts::fw_cfg::BOOT_DEVICES,
     boot_once: crate::scripts::fw_cfg::BOOT_ONCE,
+    cfi01: crate::scripts::cfi01::SCRIPT,
     fw_cfg: crate::scripts::fw_cfg::DEFAULT,
     fw_cfg_kernel: crate::scripts::fw_cfg_kernel::SCRIPT,
     fw_cfg_configured: crate::scripts::fw_cfg::CONFIGURED,

@@ -1,5 +1,6 @@
 //! The scripts, one file per device.
 
+pub mod cfi01;
 pub mod debug;
 pub mod fdc;
 pub mod fw_cfg;
