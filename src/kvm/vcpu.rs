@@ -240,17 +240,31 @@ impl Vcpu {
     /// can take it.
     fn offer_external_interrupt(&mut self) -> Result<(), String> {
         let Some(controllers) = self.controllers.as_ref().filter(|_| self.index == 0) else { return Ok(()) };
-        let waiting = controllers.intr();
-        let ready = self.page.ready_for_interrupt_injection();
-        if waiting && ready {
-            let vector = controllers.acknowledge();
-            log::debug!(target: "int", "CPU {}: external interrupt {vector:#04x}", self.index);
-            split::inject(&self.fd, vector)
-                .map_err(|error| format!("KVM refuses external interrupt {vector:#04x}: {error}"))?;
+        if controllers.intr() && self.page.ready_for_interrupt_injection() {
+            let controllers = Arc::clone(controllers);
+            self.take_external_interrupt(&*controllers)?;
         }
-        // Another one may wait behind it.
-        self.page.request_interrupt_window(controllers.intr());
+        // It may still wait, or another one behind it.
+        let waiting = self.controllers.as_ref().is_some_and(|controllers| controllers.intr());
+        self.page.request_interrupt_window(waiting);
         Ok(())
+    }
+
+    /// Gives the processor the interrupt that the 8259s ask for: through KVM, which is ready for it, or in its place.
+    fn take_external_interrupt(&mut self, controllers: &dyn BoardControllers) -> Result<(), String> {
+        let report = |unable| format!("{:#}", anyhow::Error::from(unable));
+        let by_hand = self.fixups.misplaces_interrupts(&self.fd).map_err(report)?;
+        if by_hand && self.access_pending {
+            // KVM finishes the access first, and returns right after that.
+            return Ok(());
+        }
+        let vector = controllers.acknowledge();
+        log::debug!(target: "int", "CPU {}: external interrupt {vector:#04x}", self.index);
+        if by_hand && self.fixups.deliver_external(&mut self.fd, &self.space, vector).map_err(report)? {
+            return Ok(());
+        }
+        split::inject(&self.fd, vector)
+            .map_err(|error| format!("KVM refuses external interrupt {vector:#04x}: {error}"))
     }
 
     /// Lets KVM finish the instruction whose access was served last, so that the registers are consistent.

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`ring3_syscall`] | SYSCALL in 64-bit ring 3 jumps to LSTAR without leaving ring 3: #PF there | turns that #PF into the system call |
 //! | [`undefined_opcode`] | #UD for INT n in ring 3, for MOVBE and RDPID in ring 0, for most of 32-bit ring 3 | turns that #UD into the instruction |
-//! | [`pm32_interrupt`] | interrupts in 32-bit protected mode with segment bases: shutdown | delivers the interrupt |
+//! | [`pm32_interrupt`] | interrupts in 32-bit protected mode with segment bases: shutdown, or a lost frame | delivers the interrupt |
 //! | [`hypercall`] | VMCALL and VMMCALL never end | has KVM raise #UD instead |
 //! | LZCNT, TZCNT | run as BSR and BSF in ring 0 | cannot be noticed; [`Findings::bit_scans`] says so, for CPUID to hide LZCNT |
 //!

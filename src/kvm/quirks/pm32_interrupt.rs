@@ -5,11 +5,19 @@
 //! fault; its registers are those before the event, and the event's vector can still be read. natoma then delivers the
 //! event itself and lets the vCPU go on.
 //!
-//! Where the wrong address happens to be RAM, the host notices nothing, and nor can natoma.
+//! Where the wrong address happens to be RAM, the host notices nothing, and nor can natoma: an interrupt of controllers in the
+//! kernel is lost then. Those of controllers on the board (`kernel-irqchip=split`) pass through natoma's hands, which delivers them
+//! itself while there is such a base.
 
 use kvm_bindings::kvm_vcpu_events;
 
 use crate::kvm::fallback::{Cpu, Fallback, GuestPhysical, Mode, Outcome, Source, Unemulable, VcpuState, flags};
+
+/// Whether the frame of an interrupt goes to the wrong place.
+#[must_use]
+pub fn misplaces_frames(cpu: &Cpu) -> bool {
+    cpu.mode() == Mode::Protected && cpu.sregs.ss.base != 0
+}
 
 /// After a shutdown: the registers with the event delivered. `None` if the shutdown was not this quirk's.
 ///
@@ -21,10 +29,33 @@ pub fn deliver(
     vcpu: &dyn VcpuState,
     memory: &dyn GuestPhysical,
 ) -> Result<Option<Cpu>, Unemulable> {
-    if cpu.mode() != Mode::Protected || cpu.sregs.ss.base == 0 {
-        return Ok(None);
+    match lost_event(&cpu.events, cpu.regs.rflags).filter(|_| misplaces_frames(cpu)) {
+        Some(event) => deliver_event(fallback, cpu, vcpu, memory, event),
+        None => Ok(None),
     }
-    let Some(mut event) = lost_event(&cpu.events, cpu.regs.rflags) else { return Ok(None) };
+}
+
+/// In place of KVM: the registers with an external interrupt delivered. `None` if that ends in a triple fault.
+///
+/// # Errors
+/// The interrupt cannot be delivered by hand.
+pub fn deliver_external(
+    fallback: &mut Fallback,
+    cpu: &Cpu,
+    vcpu: &dyn VcpuState,
+    memory: &dyn GuestPhysical,
+    vector: u8,
+) -> Result<Option<Cpu>, Unemulable> {
+    deliver_event(fallback, cpu, vcpu, memory, (vector, Source::External))
+}
+
+fn deliver_event(
+    fallback: &mut Fallback,
+    cpu: &Cpu,
+    vcpu: &dyn VcpuState,
+    memory: &dyn GuestPhysical,
+    mut event: (u8, Source),
+) -> Result<Option<Cpu>, Unemulable> {
     loop {
         let (vector, source) = event;
         let (after, outcome) = fallback.deliver(*cpu, vcpu, memory, vector, source)?;

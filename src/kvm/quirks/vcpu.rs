@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_SHUTDOWN, KVM_EXIT_X86_WRMSR, KVM_INTERNAL_ERROR_EMULATION,
-    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, kvm_run,
+    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_run,
 };
 use kvm_ioctls::{Error, SyncReg, VcpuFd};
 
@@ -138,6 +138,42 @@ impl VcpuFixups {
         Ok(Handled::Resume)
     }
 
+    /// Whether the host would put the frame of an interrupt into the wrong place now, so that [`Self::deliver_external`] is to be
+    /// called in its place.
+    ///
+    /// # Errors
+    /// The registers can't be read.
+    pub fn misplaces_interrupts(&mut self, vcpu: &VcpuFd) -> Result<bool, Unemulable> {
+        if !self.quirks.is_suspect() {
+            return Ok(false);
+        }
+        let cpu = self.registers(vcpu).map_err(unreadable)?;
+        Ok(pm32_interrupt::misplaces_frames(&cpu) && self.quirks.findings().pm32_interrupt)
+    }
+
+    /// Delivers an external interrupt. KVM must be ready for one, and have nothing of the last exit left to finish. `false` if it
+    /// can't be delivered, and that is to be KVM's end.
+    ///
+    /// # Errors
+    /// The interrupt that nobody can deliver.
+    pub fn deliver_external(
+        &mut self,
+        vcpu: &mut VcpuFd,
+        memory: &dyn GuestPhysical,
+        vector: u8,
+    ) -> Result<bool, Unemulable> {
+        let cpu = self.registers_or_report(vcpu)?;
+        let delivered = pm32_interrupt::deliver_external(&mut self.fallback, &cpu, &*vcpu, memory, vector)?;
+        let Some(delivered) = delivered else { return Ok(false) };
+        // It may have halted.
+        vcpu.set_mp_state(kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE }).map_err(|source| {
+            Unemulable::new(Unable::State { what: "run state", verb: "written", source }, &cpu, &[])
+        })?;
+        self.counts.interrupts += 1;
+        self.store(vcpu, &cpu, &delivered);
+        Ok(true)
+    }
+
     fn debug_exit(&mut self, vcpu: &mut VcpuFd, memory: &dyn GuestPhysical) -> Result<Handled, Unemulable> {
         let cpu = self.registers_or_report(vcpu)?;
         if self.debug.is_stepping_over() {
@@ -208,10 +244,7 @@ impl VcpuFixups {
     }
 
     fn registers_or_report(&mut self, vcpu: &mut VcpuFd) -> Result<Cpu, Unemulable> {
-        let cpu = self.registers(vcpu).map_err(|source| {
-            let unknown = Cpu { regs: Default::default(), sregs: Default::default(), events: Default::default() };
-            Unemulable::new(Unable::State { what: "registers", verb: "read", source }, &unknown, &[])
-        })?;
+        let cpu = self.registers(vcpu).map_err(unreadable)?;
         // A guest that needs help once on a suspect host needs it often. Before, the copies would only cost it time.
         if self.quirks.is_suspect() && !self.synchronised {
             self.synchronise(vcpu, &cpu);
@@ -250,6 +283,11 @@ impl VcpuFixups {
     pub fn quirk_counts(&self) -> QuirkCounts {
         self.counts
     }
+}
+
+fn unreadable(source: Error) -> Unemulable {
+    let unknown = Cpu { regs: Default::default(), sregs: Default::default(), events: Default::default() };
+    Unemulable::new(Unable::State { what: "registers", verb: "read", source }, &unknown, &[])
 }
 
 /// Sets the registers at once, for a debugger that is going to read them.

@@ -62,6 +62,32 @@ fn interrupts_are_delivered_and_return() {
     }
 }
 
+/// With a base by which the wrong address is RAM, so that the host would not notice.
+#[test]
+fn external_interrupts_are_delivered_in_place_of_a_host_that_would_lose_them() {
+    let Some(kvm) = kvm() else { return };
+    for base in [0, 0x1000] {
+        // hlt; hlt, and the handler: inc ebx; iret
+        let mut guest = guest(&kvm, base, &[HLT, HLT]);
+        guest.micro.write(handler(0x41), &[0x43, 0xcf]);
+        let mut regs = guest.regs();
+        regs.rflags |= 0x200;
+        guest.micro.vcpu.set_regs(&regs).unwrap();
+        assert_eq!(guest.run(), Exit::Halt);
+        let misplaces = guest.fixups.misplaces_interrupts(&guest.micro.vcpu).unwrap();
+        let host_does = HostQuirks::detect(&kvm).unwrap().findings().pm32_interrupt;
+        assert_eq!(misplaces, host_does && base != 0);
+        if !misplaces {
+            continue;
+        }
+        let space = Space { memory: &guest.micro.memory, device: &guest.device };
+        assert!(guest.fixups.deliver_external(&mut guest.micro.vcpu, &space, 0x41).unwrap());
+        assert_eq!(guest.run(), Exit::Halt);
+        let after = guest.regs();
+        assert_eq!((after.rbx, after.rip, after.rsp), (1, CODE + 2, regs.rsp));
+    }
+}
+
 #[test]
 fn exceptions_are_delivered() {
     let Some(kvm) = kvm() else { return };
