@@ -22,7 +22,7 @@ use devices::base::{GuestRam, lock};
 use crate::cli::Request;
 use crate::command_line;
 use crate::config::{Accel, MachineConfig};
-use crate::host::block::Blocks;
+use crate::host::block::{AtOnceFor, Blocks};
 use crate::host::chardev::CharPort;
 use crate::host::{Backends, Drives};
 use crate::machine::accel::qtest::Bench;
@@ -114,7 +114,8 @@ impl QtestMachine {
             bail!("this machine has processors: use -accel qtest");
         }
         let mailbox = Arc::new(Mailbox::new().context("can't make an event descriptor")?);
-        let backends = OwnBackends { chars: RefCell::default(), blocks: Arc::new(Blocks::open(config, true)?) };
+        let backends =
+            OwnBackends { chars: RefCell::default(), blocks: Arc::new(Blocks::open(config, AtOnceFor::All)?) };
         let Built { mut machine, bench } =
             begin(config).furnish(config, &backends).build(config, &mailbox, &backends)?;
         let bench = bench.context("a machine without processors has no bench")?;

@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
+use devices::base::lock;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
 use super::build::{self, Built};
 use super::control::MonitorControl;
 use super::front_doors::FrontDoors;
-use super::lifecycle::ExitStatus;
+use super::lifecycle::{ExitStatus, Machine};
 use super::mailbox::{Mailbox, Message, UserRequest};
 use super::signals::Signals;
 use crate::config::{Accel, Catalogue, MachineConfig};
 use crate::host::Opened;
-use crate::host::block::Blocks;
+use crate::host::block::{AtOnceFor, Blocks};
 use crate::host::chardev::{Chardevs, Quit, Subscriber};
 use crate::host::io_thread::IoThread;
 use crate::host::process::Process;
@@ -33,7 +34,9 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     // First of all, as it takes longest.
     let begun = build::begin(config);
     signals.stand_by().context("can't start a thread")?;
-    let blocks = Arc::new(Blocks::open(config, config.platform.accel == Accel::Qtest)?);
+    // Where time is virtual a request takes none, unless somebody has chosen how it is carried out.
+    let at_once = if config.platform.accel == Accel::Qtest { AtOnceFor::Undecided } else { AtOnceFor::None };
+    let blocks = Arc::new(Blocks::open(config, at_once)?);
     let furnished = begun.furnish(config, &*blocks);
     let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make the main loop: {error}"))?;
     let chardevs = Chardevs::open(&config.chardevs, &mut signals, &quit(&mailbox))?;
@@ -63,7 +66,8 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     // They end before the machine.
     let io_threads = config.io_threads.iter().map(start).collect::<Result<Vec<_>>>()?;
     control.set_io_threads(&io_threads);
-    events.add_subscriber(Arc::new(Mutex::new(signals)));
+    let signals = Arc::new(Mutex::new(signals));
+    events.add_subscriber(signals.clone());
     events.add_subscriber(Arc::new(Mutex::new(Bell(Arc::clone(&mailbox)))));
     for subscriber in chardevs.subscribers() {
         events.add_subscriber(subscriber);
@@ -84,6 +88,20 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     }
     // Nobody can have been there to hear of the start.
     machine.take_events();
+    let end = live(&mut machine, &mut events, &mailbox, &control, &mut doors);
+    // What follows waits for disks.
+    lock(&signals).leave(*end.as_ref().unwrap_or(&ExitStatus::FAILURE));
+    end
+}
+
+/// The life of a machine that has begun.
+fn live(
+    machine: &mut Machine,
+    events: &mut EventManager<Subscriber>,
+    mailbox: &Mailbox,
+    control: &MonitorControl,
+    doors: &mut FrontDoors,
+) -> Result<ExitStatus> {
     loop {
         while let Some(message) = mailbox.take() {
             let end = machine.handle(message)?;

@@ -4,11 +4,14 @@
 //! behind. Something may keep it from that: a FIFO that has no writer yet, a standard error that nobody reads, a file system of
 //! the host that does not answer, or a processor's thread that waits for one of these. So a thread stands by that ends the
 //! process if it is still there after some seconds.
+//!
+//! The same goes for an end of any other cause: what is left to be done then, the last tables of an image say, is given more time,
+//! as a disk may be slow, unless another signal comes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +19,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 
 use super::lifecycle::ExitStatus;
@@ -27,16 +30,20 @@ use crate::tell::tell;
 
 /// Three that end the machine, and those of a stop and of going on after it.
 const SIGNALS: [Signal; 5] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGTSTP, Signal::SIGCONT];
-/// Half the time that an end may take.
+/// Half the time that may pass until the main loop sees to an end.
 const HALF_OF_PATIENCE: Duration = Duration::from_secs(5);
+/// Milliseconds that the end itself may take, after that.
+const LAST_PATIENCE: u16 = 50_000;
 /// Stack of the thread that stands by, in bytes.
 const STACK: usize = 64 << 10;
 
 /// What the main loop and the thread that stands by share.
 struct Watch {
     fd: SignalFd,
-    /// The number of the signal that ends natoma, once one has come.
+    /// The exit status, once natoma is to end; before, less than 0.
     end: AtomicI32,
+    /// The main loop has ended.
+    leaving: AtomicBool,
     /// Read when there is an end.
     bell: io::PipeReader,
 }
@@ -55,13 +62,7 @@ impl Watch {
 
     /// Whether a signal waits for the main loop, or an end for all that it takes. Waits for either for so long.
     fn is_behind(&self, timeout: PollTimeout) -> bool {
-        let mut fds = [self.fd.as_fd(), self.bell.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        loop {
-            match poll(&mut fds, timeout) {
-                Err(Errno::EINTR) => {}
-                result => return result.is_ok_and(|ready| ready > 0),
-            }
-        }
+        is_ready(&[self.fd.as_fd(), self.bell.as_fd()], timeout)
     }
 
     /// The thread.
@@ -73,15 +74,31 @@ impl Watch {
                 continue;
             }
             thread::sleep(HALF_OF_PATIENCE);
+            if self.leaving.load(Ordering::SeqCst) {
+                is_ready(&[self.fd.as_fd()], LAST_PATIENCE.into());
+            }
             let end = match self.end.load(Ordering::SeqCst) {
-                0 => std::iter::from_fn(|| self.fd.read_signal().ok().flatten()).find_map(|info| self.see(&info)),
-                number => Some(number),
+                ..0 => std::iter::from_fn(|| self.fd.read_signal().ok().flatten())
+                    .find_map(|info| self.see(&info))
+                    .map(|number| ExitStatus::signal(number).0.into()),
+                status => Some(status),
             };
-            if let Some(number) = end {
+            if let Some(status) = end {
                 terminal::restore();
                 // SAFETY: ends the process without touching anything of it.
-                unsafe { libc::_exit(ExitStatus::signal(number).0.into()) };
+                unsafe { libc::_exit(status) };
             }
+        }
+    }
+}
+
+/// Waits until one of the files can be read, or for so long. Tells whether that is so.
+fn is_ready(files: &[BorrowedFd<'_>], timeout: PollTimeout) -> bool {
+    let mut fds: Vec<_> = files.iter().map(|file| PollFd::new(*file, PollFlags::POLLIN)).collect();
+    loop {
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => {}
+            result => return result.is_ok_and(|ready| ready > 0),
         }
     }
 }
@@ -100,11 +117,14 @@ impl Signals {
     /// # Errors
     /// The host has no file descriptor left.
     pub fn block(mailbox: Arc<Mailbox>) -> io::Result<Self> {
+        // A file that has reached the size that the user allows (ulimit -f) is one that the host has no more room for.
+        // SAFETY: there is no handler.
+        unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }?;
         let set: SigSet = SIGNALS.into_iter().collect();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let (reader, writer) = io::pipe()?;
-        let watch = Arc::new(Watch { fd, end: AtomicI32::new(0), bell: reader });
+        let watch = Arc::new(Watch { fd, end: AtomicI32::new(-1), leaving: AtomicBool::new(false), bell: reader });
         Ok(Self { watch, mailbox, bell: Some(writer) })
     }
 
@@ -115,6 +135,13 @@ impl Signals {
     pub fn stand_by(&self) -> io::Result<()> {
         let watch = Arc::clone(&self.watch);
         thread::Builder::new().stack_size(STACK).spawn(move || watch.stand_by()).map(drop)
+    }
+
+    /// The main loop has ended, and natoma ends with this status: somebody watches how long that takes.
+    pub fn leave(&mut self, status: ExitStatus) {
+        self.watch.end.store(status.0.into(), Ordering::SeqCst);
+        self.watch.leaving.store(true, Ordering::SeqCst);
+        self.bell = None;
     }
 
     /// How the process ends, if a signal has come that ends it.
@@ -138,7 +165,7 @@ impl Interrupt for Signals {
         let mut ends = false;
         while let Ok(Some(info)) = self.watch.fd.read_signal() {
             if let Some(number) = self.watch.see(&info) {
-                self.watch.end.store(number, Ordering::SeqCst);
+                self.watch.end.store(ExitStatus::signal(number).0.into(), Ordering::SeqCst);
                 self.bell = None;
                 self.mailbox.post(Message::User(UserRequest::Signal(number)));
                 tell(format_args!("terminating on signal {number} from pid {}", info.ssi_pid));

@@ -28,6 +28,12 @@ pub enum BlockError {
     /// Anything else that the host says.
     #[error("the host can't carry it out")]
     Io(#[from] io::Error),
+    /// Writes that had been carried out and not flushed may be lost: a flush that is tried again would not bring them back.
+    #[error("writes that were not flushed may be lost")]
+    Lost(#[source] io::Error),
+    /// The host does not answer, and was not waited for any longer. The request may have been carried out, and can be made again.
+    #[error("the host does not answer")]
+    GivenUp(#[source] io::Error),
 }
 
 /// A medium of fixed length, as the device sees it. Calls come with the device's lock held: an implementation must not

@@ -148,18 +148,15 @@ impl Job {
             (BlockError::ReadOnly, _) => Sense::WRITE_PROTECTED,
             (BlockError::OutOfRange { .. }, _) => Sense::OUT_OF_RANGE,
             (BlockError::NoSpace, _) => Sense::NO_SPACE,
-            (BlockError::Io(_), Self::Flush) => Sense::CACHE_NOT_WRITTEN,
-            (
-                BlockError::Io(_),
-                Self::Move { operation: Operation::Read, offset, .. } | Self::Verify { offset, .. },
-            ) => Sense::unrecovered_read(at(*offset)),
-            (BlockError::Io(_), Self::Raw { block, .. }) => Sense::unrecovered_read((*block).into()),
-            (BlockError::Io(_), Self::Move { offset, .. } | Self::Zero { offset, .. } | Self::Fill { offset, .. }) => {
+            (_, Self::Flush) => Sense::CACHE_NOT_WRITTEN,
+            (_, Self::Move { operation: Operation::Read, offset, .. } | Self::Verify { offset, .. }) => {
+                Sense::unrecovered_read(at(*offset))
+            }
+            (_, Self::Raw { block, .. }) => Sense::unrecovered_read((*block).into()),
+            (_, Self::Move { offset, .. } | Self::Zero { offset, .. } | Self::Fill { offset, .. }) => {
                 Sense::write_error(at(*offset))
             }
-            (BlockError::Io(_), Self::Discard { ranges }) => {
-                Sense::write_error(ranges.last().map_or(0, |(offset, _)| at(*offset)))
-            }
+            (_, Self::Discard { ranges }) => Sense::write_error(ranges.last().map_or(0, |(offset, _)| at(*offset))),
         }
     }
 

@@ -210,6 +210,10 @@ impl Node for Blkdebug {
     fn hurry(&self, hurried: bool) {
         self.below.hurry(hurried);
     }
+
+    fn give_up(&self) {
+        self.below.give_up();
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `detect-zeroes=`: writes of nothing but zeroes become requests for zeroes, which the host can carry out without writing.
 
+use std::io;
 use std::sync::Arc;
 
 use devices::backend::block::BlockError;
@@ -75,6 +76,14 @@ impl Node for ZeroDetector {
 
     fn hurry(&self, hurried: bool) {
         self.below.hurry(hurried);
+    }
+
+    fn give_up(&self) {
+        self.below.give_up();
+    }
+
+    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
+        self.below.synced(result)
     }
 
     /// Writes have to be looked at.

@@ -92,6 +92,14 @@ impl Node for Guarded {
         self.below.hurry(hurried);
     }
 
+    fn give_up(&self) {
+        self.below.give_up();
+    }
+
+    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
+        self.below.synced(result)
+    }
+
     fn raw(&self) -> Option<RawAccess<'_>> {
         self.below.raw().map(|raw| RawAccess { watched: raw.watched.max(SECTOR), ..raw })
     }

@@ -1,5 +1,6 @@
 //! `discard=ignore` of a node that another one is built on: what is not needed any more stays where it is.
 
+use std::io;
 use std::sync::Arc;
 
 use devices::backend::block::BlockError;
@@ -41,6 +42,14 @@ impl Node for Keeper {
 
     fn hurry(&self, hurried: bool) {
         self.0.hurry(hurried);
+    }
+
+    fn give_up(&self) {
+        self.0.give_up();
+    }
+
+    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
+        self.0.synced(result)
     }
 
     fn raw(&self) -> Option<RawAccess<'_>> {

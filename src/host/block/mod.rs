@@ -40,13 +40,24 @@ use self::engine::{Bell, Engine, EngineOptions, Stats};
 use self::graph::{Graph, GraphNode, User};
 use self::node::{Node, Waiting};
 use self::throttle::{Group, Throttle};
-use crate::config::{self, Child, Drive, MachineConfig};
+use crate::config::{self, Aio, Child, Drive, MachineConfig};
+
+/// Whose requests have been carried out when they have been submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtOnceFor {
+    /// Nobody's.
+    None,
+    /// Those of disks of which nobody says by what means (`aio=`) they are carried out.
+    Undecided,
+    /// Everybody's.
+    All,
+}
 
 /// The drives of a machine, each with what is in it, and the nodes of their media.
 pub struct Blocks {
     graph: Graph,
     drives: Mutex<Vec<DriveState>>,
-    at_once: bool,
+    at_once: AtOnceFor,
 }
 
 /// A drive.
@@ -110,7 +121,7 @@ impl Medium {
         if self.at_once {
             return Ok((Box::new(AtOnce::new(self.waiting())), None));
         }
-        let engine = Engine::new(Arc::clone(&self.node), self.options, Arc::clone(&self.stats))?;
+        let engine = self.named(Engine::new(Arc::clone(&self.node), self.options, Arc::clone(&self.stats))?);
         let bell = engine.bell();
         // The first one.
         let _ = self.bell.set(bell.clone());
@@ -126,20 +137,24 @@ impl Medium {
         match self.bell.get() {
             Some(bell) if !self.at_once => {
                 let (node, stats) = (Arc::clone(&self.node), Arc::clone(&self.stats));
-                Ok((Box::new(Engine::with_bell(node, self.options, stats, bell.clone())?), None))
+                let engine = Engine::with_bell(node, self.options, stats, bell.clone())?;
+                Ok((Box::new(self.named(engine)), None))
             }
             _ => self.connect(),
         }
     }
+
+    fn named(&self, engine: Engine) -> Engine {
+        engine.named(self.top.traits.file_name.clone())
+    }
 }
 
 impl Blocks {
-    /// Opens the nodes of a configuration and the media of its drives, in order. `at_once`: time is virtual, and no request
-    /// takes any.
+    /// Opens the nodes of a configuration and the media of its drives, in order. `at_once`: whose requests take no time.
     ///
     /// # Errors
     /// One can't be opened: says which, why and what to do.
-    pub fn open(config: &MachineConfig, at_once: bool) -> Result<Self> {
+    pub fn open(config: &MachineConfig, at_once: AtOnceFor) -> Result<Self> {
         let blocks = Self { graph: Graph::new(&config.throttle_groups), drives: Mutex::default(), at_once };
         for node in &config.nodes {
             let opened = blocks.graph.open(node);
@@ -181,6 +196,9 @@ impl Blocks {
         };
         let user = self.graph.attach(user, &top, config.share_rw)?;
         let throttle = Arc::new(Throttle::new(Arc::clone(&top.node), group.clone()));
+        // Whoever has chosen how requests are carried out has a loop that hears of their ends.
+        let at_once =
+            self.at_once == AtOnceFor::All || (self.at_once == AtOnceFor::Undecided && top.traits.aio == Aio::Auto);
         let options =
             EngineOptions { aio: top.traits.aio, write_through: !config.write_back, discard: top.traits.discard };
         Ok(Medium {
@@ -190,7 +208,7 @@ impl Blocks {
             bell: Arc::clone(bell),
             options,
             stats: Arc::clone(stats),
-            at_once: self.at_once,
+            at_once,
             _user: user,
         })
     }

@@ -7,6 +7,7 @@
 //!
 //! Memory is passed as [`VolatileSlice`]s: it may be guest RAM, which changes while it is looked at.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ pub trait Node: Send + Sync {
     /// The node has a length that can't be chosen, or the host fails.
     fn resize(&self, len: u64) -> Result<(), BlockError> {
         let _ = len;
-        Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into())
+        Err(io::Error::from(io::ErrorKind::Unsupported).into())
     }
 
     /// Requests that wait of the node's own accord (for their turn at a throttle, say) are to go at once from now on (`true`), as
@@ -78,9 +79,21 @@ pub trait Node: Send + Sync {
         let _ = hurried;
     }
 
+    /// Requests that wait for somebody else's answer are to end at once, with [`BlockError::GivenUp`], and so are those that
+    /// are made until nobody is in a hurry any more. A node that waits for nobody but the kernel can do nothing about it.
+    fn give_up(&self) {}
+
     /// How to go past the node, straight to the file, if its bytes are those of the file.
     fn raw(&self) -> Option<RawAccess<'_>> {
         None
+    }
+
+    /// The file of [`Self::raw`] has been synced past the node, or could not be. Gives what whoever wanted it is told.
+    ///
+    /// # Errors
+    /// Something is not on the disk.
+    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
+        result.map_err(BlockError::Io)
     }
 }
 

@@ -122,4 +122,8 @@ impl Node for Overlay {
     fn hurry(&self, hurried: bool) {
         self.base.hurry(hurried);
     }
+
+    fn give_up(&self) {
+        self.base.give_up();
+    }
 }

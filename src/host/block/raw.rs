@@ -1,8 +1,12 @@
 //! `driver=file` and its kin: the bytes of a file or of a block device.
+//!
+//! When a sync of the host's cache fails, the kernel says so once, and forgets what it could not write: the next sync ends well. So a
+//! guest that flushes again would believe that everything is safe. An image of which that happened says so at each flush
+//! from then on, as under QEMU.
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use devices::backend::block::{BlockError, check_range};
 use nix::errno::Errno;
@@ -27,6 +31,8 @@ pub(super) struct RawImage {
     /// What goes past the host's cache has to suit the disk.
     alignment: Alignment,
     edges: Edges,
+    /// Why the host's cache lost writes; 0: it did not.
+    lost: AtomicI32,
     /// The host can make holes, and zeroes without being given them; until it says that it can't.
     makes_holes: AtomicBool,
     makes_zeroes: AtomicBool,
@@ -44,8 +50,32 @@ impl RawImage {
             flush,
             alignment,
             edges: Edges::default(),
+            lost: AtomicI32::new(0),
             makes_holes: AtomicBool::new(true),
             makes_zeroes: AtomicBool::new(true),
+        }
+    }
+
+    fn write_out(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
+        let Self { file, len, alignment, edges, .. } = self;
+        edges.write(file, *alignment, len, offset, from, durable).map_err(|error| match host_error(error) {
+            BlockError::Io(error) if durable => {
+                self.note_failed_sync(&error);
+                BlockError::Io(error)
+            }
+            error => error,
+        })
+    }
+
+    /// A sync has failed: what went through the host's cache before may be lost.
+    fn note_failed_sync(&self, error: &io::Error) {
+        let number = error.raw_os_error().unwrap_or(libc::EIO);
+        let cached = self.alignment == Alignment::NONE;
+        if cached && self.lost.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            log::error!(
+                "the host could not write what it had of an image in its cache ({error}), and does not try again: flushes fail \
+                 until the image is opened anew"
+            );
         }
     }
 
@@ -103,12 +133,14 @@ impl Node for RawImage {
         }
         check_transfer(self.len(), offset, from)?;
         let durable = durable && self.flush;
-        let Self { file, len, alignment, edges, .. } = self;
-        edges.write(file, *alignment, len, offset, from, durable).map_err(host_error)
+        self.write_out(offset, from, durable)
     }
 
     fn flush(&self) -> Result<(), BlockError> {
-        if self.flush && !self.read_only { self.file.sync_data().map_err(host_error) } else { Ok(()) }
+        if !self.flush || self.read_only {
+            return Ok(());
+        }
+        self.synced(self.file.sync_data())
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
@@ -161,12 +193,23 @@ impl Node for RawImage {
         let file = self.file.as_fd();
         Some(RawAccess { file, alignment, memory_alignment: memory, watched, flushes: self.flush })
     }
+
+    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
+        if let Err(error) = &result {
+            self.note_failed_sync(error);
+        }
+        match self.lost.load(Ordering::Acquire) {
+            0 => result.map_err(host_error),
+            number => Err(BlockError::Lost(io::Error::from_raw_os_error(number))),
+        }
+    }
 }
 
-/// Tells a full disk from other errors.
+/// Tells a full disk from other errors, and what a node said from what the kernel did.
 pub(super) fn host_error(error: io::Error) -> BlockError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => BlockError::NoSpace,
+        io::ErrorKind::Other => error.downcast().unwrap_or_else(BlockError::Io),
         _ => BlockError::Io(error),
     }
 }

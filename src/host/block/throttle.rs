@@ -8,6 +8,7 @@
 //! Drives of one group share the buckets. Requests of a group go in the order in which they come, reads and writes apart.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -270,6 +271,14 @@ impl Node for Throttle {
             group.hurry(hurried);
         }
         self.below.hurry(hurried);
+    }
+
+    fn give_up(&self) {
+        self.below.give_up();
+    }
+
+    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
+        self.below.synced(result)
     }
 
     fn raw(&self) -> Option<RawAccess<'_>> {

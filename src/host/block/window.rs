@@ -61,6 +61,10 @@ impl Node for Window {
     fn hurry(&self, hurried: bool) {
         self.below.hurry(hurried);
     }
+
+    fn give_up(&self) {
+        self.below.give_up();
+    }
 }
 
 #[cfg(test)]

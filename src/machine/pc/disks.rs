@@ -10,7 +10,7 @@ use devices::backend::block::BlockError;
 use devices::backend::disk::{
     DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError, Operation,
 };
-use devices::base::{DiskFailure, SystemControl, SystemRequest, lock};
+use devices::base::{DiskFailure, GuestLog, SystemControl, SystemRequest, lock};
 use devices::ide::{Geometry, SECTOR, Translation};
 use devices::virtio::QueueClient;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
@@ -80,6 +80,7 @@ impl DiskEnd {
             number: number(config, id),
             stats: id.and_then(|id| backends.blocks().drive(id)).map(|(stats, _)| stats).unwrap_or_default(),
             system: Arc::clone(system),
+            log: Mutex::default(),
         };
         let (backend, bell) = match &medium {
             Some(medium) => medium.connect().map(|(backend, bell)| (Some(backend), bell))?,
@@ -133,6 +134,8 @@ struct Errors {
     number: u16,
     stats: Arc<Stats>,
     system: Arc<dyn SystemControl>,
+    /// A guest may try as often as it likes.
+    log: Mutex<GuestLog>,
 }
 
 impl ErrorReporter for Errors {
@@ -140,8 +143,8 @@ impl ErrorReporter for Errors {
         let ErrorReport { operation, offset, error, action } = report;
         let what = format!("drive '{}': {operation:?} at {offset:#x} failed: {:#}", self.drive, Causes(error));
         match action {
-            ErrorAction::Report => log::warn!("{what}; the guest is told"),
-            ErrorAction::Ignore => log::warn!("{what}; the guest is not told"),
+            ErrorAction::Report => lock(&self.log).tell(format_args!("{what}; the guest is told")),
+            ErrorAction::Ignore => lock(&self.log).tell(format_args!("{what}; the guest is not told")),
             ErrorAction::Stop => {
                 tell(format_args!("{what}; the machine stops, and tries again when it goes on"));
                 let full = matches!(error, BlockError::NoSpace);
@@ -150,7 +153,9 @@ impl ErrorReporter for Errors {
         }
         let (no_space, errno) = match error {
             BlockError::NoSpace => (true, libc::ENOSPC),
-            BlockError::Io(error) => (false, error.raw_os_error().unwrap_or(libc::EIO)),
+            BlockError::Io(error) | BlockError::Lost(error) | BlockError::GivenUp(error) => {
+                (false, error.raw_os_error().unwrap_or(libc::EIO))
+            }
             // The guest's own mistakes are told to nobody else.
             BlockError::ReadOnly | BlockError::OutOfRange { .. } => return,
         };

@@ -40,11 +40,16 @@ impl Default for ErrorPolicy {
 }
 
 impl ErrorPolicy {
-    /// What `error` of `operation` leads to. What is the guest's own mistake it is always told of.
+    /// What `error` of `operation` leads to. What is the guest's own mistake it is always told of. A request that was given up,
+    /// as the machine was to be stopped say, is made again when the machine goes on; one that tells of lost writes is not, as it
+    /// would end well.
     #[must_use]
     pub fn action(&self, operation: Operation, error: &BlockError) -> ErrorAction {
-        if matches!(error, BlockError::ReadOnly | BlockError::OutOfRange { .. }) {
-            return ErrorAction::Report;
+        match error {
+            BlockError::ReadOnly | BlockError::OutOfRange { .. } => return ErrorAction::Report,
+            BlockError::GivenUp(_) => return ErrorAction::Stop,
+            BlockError::Lost(_) if self.write != OnError::Ignore => return ErrorAction::Report,
+            BlockError::Lost(_) | BlockError::NoSpace | BlockError::Io(_) => {}
         }
         let policy = if operation == Operation::Read { self.read } else { self.write };
         match policy {

@@ -88,6 +88,22 @@ fn each_policy_does_what_it_says() {
     }
 }
 
+/// To try again would make a loss look like a success, and to tell the guest of what can be tried again would be a loss.
+#[test]
+fn lost_writes_are_told_and_what_was_given_up_is_made_again() {
+    use ErrorAction::{Ignore, Report, Stop};
+    let error = || std::io::Error::from_raw_os_error(5);
+    for (write, lost) in
+        [(OnError::Report, Report), (OnError::Stop, Report), (OnError::Enospc, Report), (OnError::Ignore, Ignore)]
+    {
+        let policy = ErrorPolicy { write, ..ErrorPolicy::default() };
+        assert_eq!(policy.action(Operation::Flush, &BlockError::Lost(error())), lost, "{write:?}");
+        for operation in [Operation::Read, WRITE, Operation::Flush] {
+            assert_eq!(policy.action(operation, &BlockError::GivenUp(error())), Stop, "{write:?}");
+        }
+    }
+}
+
 #[test]
 fn the_guests_own_mistakes_never_stop_the_machine() {
     let (mut port, _, medium, _) = connected(ErrorPolicy { read: OnError::Stop, write: OnError::Stop });

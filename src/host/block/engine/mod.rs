@@ -16,6 +16,7 @@ mod tests;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use devices::backend::disk::{Completion, DiskBackend, Operation, Request};
@@ -26,6 +27,9 @@ use self::ring::Ring;
 pub use self::stats::{Failure, Kind, Stats, Tally};
 use super::node::Node;
 use crate::config::Aio;
+
+/// Somebody who waits for all requests to end waits so long before the node has to give up those that wait for others.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the requests of a drive are carried out.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +79,8 @@ pub struct Engine {
     pool: Option<Pool>,
     /// Requests for the workers that have not begun.
     staged: Vec<Request>,
+    /// What messages call the medium.
+    name: String,
 }
 
 impl Engine {
@@ -92,7 +98,16 @@ impl Engine {
     /// # Errors
     /// The host has no rings although they are asked for.
     pub fn with_bell(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>, bell: Bell) -> Result<Self> {
-        let mut engine = Self { node, options, bell, stats, way: Way::Unknown, pool: None, staged: Vec::new() };
+        let mut engine = Self {
+            node,
+            options,
+            bell,
+            stats,
+            way: Way::Unknown,
+            pool: None,
+            staged: Vec::new(),
+            name: "a disk".into(),
+        };
         if matches!(options.aio, Aio::IoUring | Aio::Native) && engine.node.raw().is_some() {
             let ring = engine.ring().context(
                 "the kernel offers no io_uring (it is old, or sysctl kernel.io_uring_disabled or a container forbids it): \
@@ -103,6 +118,13 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Called `name` in messages.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.name = name;
+        self
+    }
+
     /// What tells of completions.
     #[must_use]
     pub fn bell(&self) -> Bell {
@@ -110,7 +132,7 @@ impl Engine {
     }
 
     fn ring(&self) -> io::Result<Ring> {
-        Ring::new(&self.bell.0, Arc::clone(&self.stats))
+        Ring::new(Arc::clone(&self.node), &self.bell.0, Arc::clone(&self.stats))
     }
 
     /// The request as the options have it; `None` if nothing is to be done.
@@ -176,7 +198,7 @@ impl DiskBackend for Engine {
             return;
         };
         let left = match &mut self.way {
-            Way::Ring(ring) => ring.submit(&*self.node, request).err(),
+            Way::Ring(ring) => ring.submit(request).err(),
             Way::Workers | Way::Unknown => Some(request),
         };
         self.staged.extend(left);
@@ -200,15 +222,21 @@ impl DiskBackend for Engine {
 
     fn drain(&mut self) {
         self.node.hurry(true);
+        let mut deadline = Some(Instant::now() + PATIENCE);
         loop {
             self.begin();
-            if let Some(pool) = &self.pool {
-                pool.drain();
-            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let quiet = self.pool.as_ref().is_none_or(|pool| pool.drain(left));
             match &mut self.way {
-                Way::Ring(ring) if ring.is_busy() => ring.wait(),
+                _ if !quiet => {}
+                Way::Ring(ring) if ring.is_busy() => ring.wait(left),
                 _ if self.staged.is_empty() => break,
                 _ => {}
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                deadline = None;
+                log::warn!("{}: requests have not ended after {PATIENCE:?}: the host does not answer", self.name);
+                self.node.give_up();
             }
         }
         self.node.hurry(false);

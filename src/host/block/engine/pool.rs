@@ -97,10 +97,18 @@ impl Pool {
         lock(&self.0.work).completions.push_back(completion);
     }
 
-    /// Waits until no request waits or runs.
-    pub fn drain(&self) {
+    /// Waits until no request waits or runs, or for so long. Tells whether that is so.
+    pub fn drain(&self, limit: Option<Duration>) -> bool {
         let busy = |work: &mut Work| work.running > 0 || !work.waiting.is_empty();
-        drop(self.0.quiet.wait_while(lock(&self.0.work), busy).unwrap_or_else(PoisonError::into_inner));
+        let work = lock(&self.0.work);
+        match limit {
+            None => drop(self.0.quiet.wait_while(work, busy).unwrap_or_else(PoisonError::into_inner)),
+            Some(limit) => {
+                let waited = self.0.quiet.wait_timeout_while(work, limit, busy);
+                return !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
+            }
+        }
+        true
     }
 
     /// Gives up requests that no worker is at.

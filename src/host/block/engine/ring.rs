@@ -3,16 +3,21 @@
 //!
 //! A request keeps a slot until the kernel is done with it, with everything that the kernel reads or writes meanwhile: its payload,
 //! and the list of addresses. All `unsafe` of it is here.
+//!
+//! A kernel that takes no more requests for a reason of its own (a filter of system calls, say) is not asked again: the ring
+//! *retires*. What the kernel has taken it still completes; everything else goes another way.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use devices::backend::block::{BlockError, check_range};
 use devices::backend::disk::{Completion, Operation, Payload, Request};
 use io_uring::squeue::Entry;
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, types};
 use nix::libc;
 use vmm_sys_util::eventfd::EventFd;
@@ -28,6 +33,10 @@ const ENTRIES: u32 = 128;
 const COMPLETIONS: u32 = 1024;
 /// Pieces of memory that one request may have (`UIO_MAXIOV`).
 const MOST_PIECES: usize = 1024;
+/// How often a kernel that is short of memory is asked before it is not asked any more.
+const MOST_TRIES: u32 = 10_000;
+/// Time between two looks for completions where the kernel can't be asked to wait for them.
+const NAP: Duration = Duration::from_millis(1);
 
 /// A request that the kernel is at, or the room for one.
 #[derive(Default)]
@@ -52,20 +61,29 @@ unsafe impl Send for Slot {}
 /// The ring of one engine.
 pub(super) struct Ring {
     ring: IoUring,
+    node: Arc<dyn Node>,
     stats: Arc<Stats>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     /// Slots whose request, or what is left of it, is to begin.
     staged: VecDeque<usize>,
-    /// Requests in the kernel.
+    /// Those that the kernel was offered and has not taken, the last ones in its queue.
+    offered: VecDeque<usize>,
+    /// Requests in the kernel, or offered to it.
     running: usize,
+    /// The kernel is not asked any more.
+    retired: bool,
     completions: VecDeque<Completion>,
     /// Requests that the kernel can't do this way.
     refused: Vec<Request>,
 }
 
 impl Ring {
-    pub fn new(bell: &EventFd, stats: Arc<Stats>) -> io::Result<Self> {
+    /// A ring for the file of `node`. Completions ring the `bell`.
+    ///
+    /// # Errors
+    /// The kernel has none to give.
+    pub fn new(node: Arc<dyn Node>, bell: &EventFd, stats: Arc<Stats>) -> io::Result<Self> {
         let ring = IoUring::builder().dontfork().setup_cqsize(COMPLETIONS).build(ENTRIES)?;
         // Without it completions can get lost. It came with Linux 5.5.
         if !ring.params().is_feature_nodrop() {
@@ -74,11 +92,14 @@ impl Ring {
         ring.submitter().register_eventfd(bell.as_raw_fd())?;
         Ok(Self {
             ring,
+            node,
             stats,
             slots: Vec::new(),
             free: Vec::new(),
             staged: VecDeque::new(),
+            offered: VecDeque::new(),
             running: 0,
+            retired: false,
             completions: VecDeque::new(),
             refused: Vec::new(),
         })
@@ -95,8 +116,9 @@ impl Ring {
     }
 
     /// Takes a request, or gives it back if it is none for a ring.
-    pub fn submit(&mut self, node: &dyn Node, request: Request) -> Result<(), Request> {
-        let Some(raw) = node.raw() else { return Err(request) };
+    pub fn submit(&mut self, request: Request) -> Result<(), Request> {
+        let node = &*self.node;
+        let Some(raw) = node.raw().filter(|_| !self.retired) else { return Err(request) };
         let Request { operation, offset, len, .. } = request;
         let suits = match operation {
             Operation::Read => true,
@@ -134,16 +156,16 @@ impl Ring {
         self.ring.completion().disable_eventfd();
         while !self.staged.is_empty() {
             self.queue();
-            self.enter(0);
+            self.enter(0, None);
         }
         self.ring.completion().enable_eventfd();
     }
 
-    /// Waits for the end of a request at least.
-    pub fn wait(&mut self) {
+    /// Waits for the end of a request, or for so long where the kernel knows limits (since Linux 5.11).
+    pub fn wait(&mut self, limit: Option<Duration>) {
         self.queue();
         if self.running > 0 {
-            self.enter(1);
+            self.enter(1, limit);
         }
         self.reap();
     }
@@ -167,6 +189,14 @@ impl Ring {
 
     /// Puts requests into the queue, as many as there is room for.
     fn queue(&mut self) {
+        if self.retired {
+            let Self { staged, slots, free, refused, .. } = self;
+            for at in staged.drain(..) {
+                refused.extend(slots[at].request.take());
+                free.push(at);
+            }
+            return;
+        }
         let mut queue = self.ring.submission();
         while let Some(&at) = self.staged.front() {
             let slot = &self.slots[at];
@@ -180,40 +210,65 @@ impl Ring {
                 break;
             }
             self.staged.pop_front();
+            self.offered.push_back(at);
             self.running += 1;
         }
     }
 
     /// Lets the kernel take the queue, and waits for `wanted` completions.
-    fn enter(&mut self, wanted: usize) {
-        loop {
-            match self.ring.submit_and_wait(wanted) {
+    fn enter(&mut self, wanted: usize, limit: Option<Duration>) {
+        let limit = limit.filter(|_| self.ring.params().is_feature_ext_arg()).map(Timespec::from);
+        let mut tries = 0;
+        while !self.retired {
+            let entered = match &limit {
+                Some(limit) => self.ring.submitter().submit_with_args(wanted, &SubmitArgs::new().timespec(limit)),
+                None => self.ring.submit_and_wait(wanted),
+            };
+            let left = self.ring.submission().len();
+            self.offered.drain(..self.offered.len().saturating_sub(left));
+            match entered {
                 Ok(_) => return,
+                Err(error) if error.raw_os_error() == Some(libc::ETIME) => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // It is short of memory, or there are more completions than it likes.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) && tries < MOST_TRIES =>
+                {
+                    tries += 1;
                     self.reap();
                     if wanted > 0 && !self.completions.is_empty() {
                         return;
                     }
-                    std::thread::yield_now();
+                    thread::yield_now();
                 }
-                Err(error) => {
-                    log::error!("io_uring: the kernel takes no requests: {error}");
-                    std::thread::yield_now();
-                }
+                Err(error) => self.retire(&error),
             }
+        }
+        if wanted > 0 && self.running > 0 {
+            thread::sleep(NAP);
+        }
+    }
+
+    /// Asks the kernel for nothing any more. What it has not taken goes another way.
+    fn retire(&mut self, error: &io::Error) {
+        log::error!("io_uring: the kernel takes no more requests ({error}): worker threads serve the disk from now on");
+        self.retired = true;
+        let Self { offered, slots, free, refused, running, .. } = self;
+        *running -= offered.len();
+        for at in offered.drain(..) {
+            refused.extend(slots[at].request.take());
+            free.push(at);
         }
     }
 
     /// Takes the kernel's completions.
     fn reap(&mut self) {
-        let Self { ring, stats, slots, free, staged, running, completions, refused } = self;
+        let Self { ring, node, stats, slots, free, staged, running, completions, refused, .. } = self;
         for entry in ring.completion() {
             let at = entry.user_data() as usize;
             let slot = &mut slots[at];
             *running -= 1;
-            let result = match slot.progress(entry.result()) {
+            let result = match slot.progress(entry.result(), &**node) {
                 Progress::Again => {
                     staged.push_back(at);
                     continue;
@@ -308,16 +363,27 @@ impl Slot {
         })
     }
 
-    /// Takes note of what the kernel says.
-    fn progress(&mut self, result: i32) -> Progress {
+    /// Takes note of what the kernel says of a request to the file of `node`.
+    fn progress(&mut self, result: i32, node: &dyn Node) -> Progress {
         let Some(request) = &self.request else { return Progress::OtherWay };
         match result {
             // It was interrupted, or the thread that made it has ended.
             _ if [libc::EAGAIN, libc::EINTR, libc::ECANCELED].contains(&-result) => Progress::Again,
             // A file without vectors or flags: the node does it in simpler ways, or tells what is wrong.
             _ if [libc::EOPNOTSUPP, libc::EINVAL].contains(&-result) => Progress::OtherWay,
-            _ if result < 0 => Progress::Done(Err(host_error(io::Error::from_raw_os_error(-result)))),
-            _ if request.operation == Operation::Flush || request.len == 0 => Progress::Done(Ok(())),
+            _ if request.operation == Operation::Flush => {
+                let error = (result < 0).then(|| io::Error::from_raw_os_error(-result));
+                Progress::Done(node.synced(error.map_or(Ok(()), Err)))
+            }
+            _ if result < 0 => {
+                let error = host_error(io::Error::from_raw_os_error(-result));
+                if matches!((&error, request.operation), (BlockError::Io(_), Operation::Write { durable: true })) {
+                    // What else the sync was about is no business of this request.
+                    let _ = node.synced(Err(io::Error::from_raw_os_error(-result)));
+                }
+                Progress::Done(Err(error))
+            }
+            _ if request.len == 0 => Progress::Done(Ok(())),
             0 => {
                 let kind = match request.operation {
                     Operation::Read => io::ErrorKind::UnexpectedEof,
@@ -335,5 +401,51 @@ impl Slot {
                 Progress::Again
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use devices::backend::disk::DiskBackend;
+
+    use super::super::{Engine, EngineOptions, Way};
+    use super::*;
+    use crate::config::Aio;
+    use crate::host::block::testing::{Image, open_node};
+
+    fn request(id: u64, operation: Operation, len: u64, payload: Payload) -> Request {
+        Request { id, operation, offset: 512, len, payload }
+    }
+
+    #[test]
+    fn a_kernel_that_takes_no_more_requests_is_not_asked_again() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(4096).unwrap();
+        let node = open_node(&Image { format: Some("raw"), ..Image::new(image.path()) }).unwrap();
+        let options = EngineOptions { aio: Aio::IoUring, write_through: false, discard: false };
+        let Ok(mut engine) = Engine::new(node, options, Arc::default()) else {
+            println!("SKIPPED: the kernel offers no io_uring");
+            return;
+        };
+        engine.submit(request(0, Operation::Read, 512, Payload::None));
+        engine.drain();
+        assert_eq!(engine.completed().unwrap().result.unwrap(), [0; 512]);
+        let Way::Ring(ring) = &engine.way else { panic!("there is no ring") };
+        // What has the descriptor of the ring now is none.
+        let other = File::open("/dev/null").unwrap();
+        // SAFETY: both are open files, and the ring's memory stays mapped.
+        assert!(unsafe { libc::dup2(other.as_raw_fd(), ring.ring.as_raw_fd()) } >= 0);
+        let data: Arc<[u8]> = Arc::from(&[7; 512][..]);
+        engine.submit(request(1, Operation::Write { durable: true }, 512, Payload::Bytes(data)));
+        engine.drain();
+        let Completion { id, result } = engine.completed().unwrap();
+        assert_eq!((id, result.unwrap()), (1, Vec::new()));
+        engine.submit(request(2, Operation::Read, 512, Payload::None));
+        engine.drain();
+        assert_eq!(engine.completed().unwrap().result.unwrap(), [7; 512]);
+        let Way::Ring(ring) = &engine.way else { panic!("there is no ring") };
+        assert!(ring.retired && !ring.is_busy());
     }
 }

@@ -148,6 +148,27 @@ fn a_full_host_is_told_from_other_errors() {
     }
 }
 
+/// The kernel tells of such a loss once; the guest must hear of it whenever it asks.
+#[test]
+fn what_the_host_could_not_sync_every_flush_tells_of() {
+    for aio in [Aio::Auto, Aio::Threads] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(0x4000).unwrap();
+        let node = node(file.path());
+        let mut engine = Engine::new(Arc::clone(&node), options(aio), Arc::default()).unwrap();
+        let mut flush = || {
+            engine.submit(request(0, Operation::Flush, 0, 0, Payload::None));
+            all(&mut engine, 1).remove(0).result
+        };
+        flush().unwrap();
+        let failed = || io::Error::from_raw_os_error(nix::libc::EIO);
+        assert!(matches!(node.synced(Err(failed())), Err(BlockError::Lost(_))));
+        for _ in 0..2 {
+            assert!(matches!(flush(), Err(BlockError::Lost(_))), "{aio:?}");
+        }
+    }
+}
+
 /// A device of the host as a raw node.
 struct Fixed(File);
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use devices::base::lock;
@@ -20,6 +21,9 @@ use crate::config::{NbdConfig, NbdServer};
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
 const TYPE_DISCONNECT: u16 = 2;
+
+/// The longest that a connection may take, and each step of the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Flags of commands.
 pub(super) const FUA: u16 = 1 << 0;
@@ -63,7 +67,11 @@ impl Stream {
     fn connect(server: &NbdServer) -> io::Result<Self> {
         Ok(match server {
             NbdServer::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port))?;
+                let mut error = io::ErrorKind::AddrNotAvailable.into();
+                let stream = (host.as_str(), *port).to_socket_addrs()?.find_map(|address| {
+                    TcpStream::connect_timeout(&address, HANDSHAKE).map_err(|why| error = why).ok()
+                });
+                let stream = stream.ok_or(error)?;
                 // A request is not to wait for more to be sent with it.
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)
@@ -77,6 +85,14 @@ impl Stream {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
         })
+    }
+
+    /// Reads and writes fail that take longer.
+    fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(limit).and_then(|()| stream.set_write_timeout(limit)),
+            Self::Unix(stream) => stream.set_read_timeout(limit).and_then(|()| stream.set_write_timeout(limit)),
+        }
     }
 
     fn shut_down(&self) {
@@ -121,25 +137,43 @@ type Waiters = Mutex<Option<HashMap<u64, Waiter>>>;
 
 /// A connection.
 pub(super) struct Connection {
+    /// Later ones have higher numbers.
+    pub number: u64,
     /// The stream to send on, and the next cookie.
     sender: Mutex<(Stream, u64)>,
+    /// The same stream, for somebody who can't wait until all has been sent.
+    end: Stream,
     waiters: Arc<Waiters>,
 }
 
 impl Connection {
     /// Connects, and asks for the export.
-    pub fn open(config: &NbdConfig) -> Result<(Self, Export)> {
-        super::about(config, Self::open_stream(config))
+    pub fn open(config: &NbdConfig, number: u64) -> Result<(Self, Export)> {
+        super::about(config, Self::open_stream(config, number))
     }
 
-    fn open_stream(config: &NbdConfig) -> Result<(Self, Export)> {
+    fn open_stream(config: &NbdConfig, number: u64) -> Result<(Self, Export)> {
         let mut stream = Stream::connect(&config.server).context("it can't be reached")?;
+        // From here on a server may take as long as it likes for its answers, but a handshake is no work.
+        stream.set_timeout(Some(HANDSHAKE))?;
         let export = negotiate(&mut stream, &config.export)?;
-        let replies = stream.try_clone()?;
+        stream.set_timeout(None)?;
+        let (replies, end) = (stream.try_clone()?, stream.try_clone()?);
         let waiters = Arc::new(Mutex::new(Some(HashMap::new())));
         let readers = Arc::clone(&waiters);
         thread::Builder::new().name("NBD replies".into()).spawn(move || read_replies(replies, &readers))?;
-        Ok((Self { sender: Mutex::new((stream, 0)), waiters }, export))
+        Ok((Self { number, sender: Mutex::new((stream, 0)), end, waiters }, export))
+    }
+
+    /// Number of requests that wait for a reply.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        lock(&self.waiters).as_ref().map_or(0, HashMap::len)
+    }
+
+    /// Ends the connection: all requests that wait fail.
+    pub fn shut_down(&self) {
+        self.end.shut_down();
     }
 
     /// Sends a request of `len` bytes with the data of `from`, waits for the reply, and puts its data into `to`.

@@ -101,6 +101,17 @@ impl Qcow2 {
         }
         check_range(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))
     }
+
+    /// What a change has failed of. imago tells of errors in its own words: that writes were lost the file says once more.
+    fn change_failed(&self, error: io::Error) -> BlockError {
+        match failed(error) {
+            BlockError::Io(error) => match self.file.flush() {
+                Err(lost @ BlockError::Lost(_)) => lost,
+                _ => BlockError::Io(error),
+            },
+            error => error,
+        }
+    }
 }
 
 /// Whether all of a range has clusters of its own, in which it can be overwritten.
@@ -147,19 +158,20 @@ impl Node for Qcow2 {
         let (from, _mapped) = IoVector::from_volatile_slice(filled(from));
         let image = self.shared();
         if in_place(&image, offset, from.len()).map_err(failed)? {
-            image.writev(from, offset).map_err(failed)?;
+            image.writev(from, offset).map_err(|error| self.change_failed(error))?;
             drop(image);
         } else {
             drop(image);
-            self.alone().writev(from, offset).map_err(failed)?;
+            let done = self.alone().writev(from, offset);
+            done.map_err(|error| self.change_failed(error))?;
         }
         if durable { self.flush() } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<(), BlockError> {
         let Some(order) = &self.order else { return Ok(()) };
-        self.alone().flush().map_err(failed)?;
-        order.confirm(&*self.file).map_err(failed)
+        let flushed = self.alone().flush();
+        flushed.and_then(|()| order.confirm(&*self.file)).map_err(|error| self.change_failed(error))
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
@@ -167,7 +179,7 @@ impl Node for Qcow2 {
         match self.alone().discard_to_any(offset, len) {
             // Version 2 has no clusters of zeroes to put in their place.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            done => done.map_err(failed),
+            done => done.map_err(|error| self.change_failed(error)),
         }
     }
 
@@ -178,7 +190,7 @@ impl Node for Qcow2 {
         drop(image);
         match done {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => fill_with_zeroes(self, offset, len),
-            done => done.map_err(failed),
+            done => done.map_err(|error| self.change_failed(error)),
         }
     }
 
