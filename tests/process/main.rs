@@ -4,6 +4,7 @@
 mod blockdev;
 mod chardevs;
 mod disks;
+mod drives;
 mod endings;
 mod media;
 mod monitor;

@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::tools::{Guard, LIMIT, has_kvm, natoma, wait_until};
 
 /// A line-wise conversation.
-pub struct Client(BufReader<UnixStream>);
+pub struct Client(pub BufReader<UnixStream>);
 
 impl Client {
     fn new(stream: UnixStream) -> Self {
@@ -131,11 +132,16 @@ fn a_client_of_libqtests_kind_is_served() {
 
 /// A machine without processors, and a client of each protocol.
 pub fn bench(options: &[&str]) -> (Guard, Client, Client) {
+    connect(natoma(&["-accel", "qtest"]).args(options))
+}
+
+/// The same, of a command that has everything else.
+pub fn connect(command: &mut Command) -> (Guard, Client, Client) {
     let directory = tempfile::tempdir().unwrap();
     let paths = ["qtest", "qmp"].map(|name| directory.path().join(name));
     let listeners = paths.each_ref().map(|path| UnixListener::bind(path).unwrap());
     let [qtest, qmp] = paths.each_ref().map(|path| format!("unix:{}", path.display()));
-    let natoma = Guard::start(natoma(&["-accel", "qtest", "-qtest", &qtest, "-qmp", &qmp]).args(options));
+    let natoma = Guard::start(command.args(["-qtest", &qtest, "-qmp", &qmp]));
     let [qtest, mut qmp] = listeners.map(|listener| Client::new(listener.accept().unwrap().0));
     qmp.negotiate();
     (natoma, qtest, qmp)

@@ -161,7 +161,7 @@ fn what_the_host_could_not_sync_every_flush_tells_of() {
             all(&mut engine, 1).remove(0).result
         };
         flush().unwrap();
-        let failed = || io::Error::from_raw_os_error(nix::libc::EIO);
+        let failed = || io::Error::from_raw_os_error(libc::EIO);
         assert!(matches!(node.synced(Err(failed())), Err(BlockError::Lost(_))));
         for _ in 0..2 {
             assert!(matches!(flush(), Err(BlockError::Lost(_))), "{aio:?}");

@@ -165,6 +165,11 @@ impl Connection {
         Ok((Self { number, sender: Mutex::new((stream, 0)), end, waiters }, export))
     }
 
+    /// Whether the other end has closed it.
+    pub fn is_lost(&self) -> bool {
+        lock(&self.waiters).is_none()
+    }
+
     /// Number of requests that wait for a reply.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {

@@ -114,9 +114,12 @@ impl Nbd {
     /// The connection, made again if it was lost.
     fn connection(&self) -> io::Result<Arc<Connection>> {
         let mut connection = lock(&self.connection);
-        if let Some(connection) = &*connection {
-            return Ok(Arc::clone(connection));
+        match &*connection {
+            Some(connection) if !connection.is_lost() => return Ok(Arc::clone(connection)),
+            Some(_) => log::error!("{}: the connection is lost", self.config.server),
+            None => {}
         }
+        *connection = None;
         if self.given_up.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the server did not answer"));
         }
