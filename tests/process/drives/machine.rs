@@ -6,7 +6,6 @@ use std::io::{self, BufRead, Write};
 use std::process::Stdio;
 use std::time::Instant;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -116,10 +115,6 @@ impl Machine {
     pub fn quit(mut self) {
         self.command("quit");
         assert_eq!(self.natoma.wait().code(), Some(0), "{}", self.log());
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        self.natoma.kill(signal);
     }
 
     /// Looks until there is something. Requests may be carried out beside the main loop, which tells nobody.
