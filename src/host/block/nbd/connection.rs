@@ -156,9 +156,9 @@ impl Connection {
         let mut stream = Stream::connect(&config.server).context("it can't be reached")?;
         // From here on a server may take as long as it likes for its answers, but a handshake is no work.
         stream.set_timeout(Some(HANDSHAKE))?;
-        let export = negotiate(&mut stream, &config.export)?;
+        let (mut replies, end) = (stream.try_clone()?, stream.try_clone()?);
+        let export = negotiate(&mut replies, &mut stream, &config.export)?;
         stream.set_timeout(None)?;
-        let (replies, end) = (stream.try_clone()?, stream.try_clone()?);
         let waiters = Arc::new(Mutex::new(Some(HashMap::new())));
         let readers = Arc::clone(&waiters);
         thread::Builder::new().name("NBD replies".into()).spawn(move || read_replies(replies, &readers))?;

@@ -73,27 +73,27 @@ impl Export {
     }
 }
 
-/// Greets a server and asks for an export.
+/// Greets a server and asks for an export. What the server says is read from `answers`, what it is told goes to `requests`.
 ///
 /// # Errors
 /// It is no server that natoma can talk to, or it refuses: says why.
-pub fn negotiate(mut stream: impl Read + Write, export: &str) -> Result<Export> {
-    let stream = &mut stream;
+pub fn negotiate(mut answers: impl Read, mut requests: impl Write, export: &str) -> Result<Export> {
+    let (answers, requests) = (&mut answers, &mut requests);
     ensure!(export.len() <= LONGEST_NAME, "the name of the export is longer than {LONGEST_NAME} bytes");
     let greeting = "the server does not greet as an NBD server";
-    ensure!(u64_from(stream).context(greeting)? == NBD_MAGIC, greeting);
-    match u64_from(stream)? {
+    ensure!(u64_from(answers).context(greeting)? == NBD_MAGIC, greeting);
+    match u64_from(answers)? {
         OPTION_MAGIC => {}
         OLDSTYLE_MAGIC => bail!("the server speaks the oldstyle protocol, which natoma does not: use a newer one"),
         _ => bail!(greeting),
     }
-    let flags = u16_from(stream)?;
+    let flags = u16_from(answers)?;
     ensure!(
         flags & FIXED_NEWSTYLE != 0,
         "the server speaks the unfixed newstyle protocol, which natoma does not: use a newer one"
     );
     let flags = flags & (FIXED_NEWSTYLE | NO_ZEROES);
-    stream.write_all(&u32::from(flags).to_be_bytes())?;
+    requests.write_all(&u32::from(flags).to_be_bytes())?;
 
     // The name, and one more thing to be told.
     let mut wish = Vec::new();
@@ -101,29 +101,29 @@ pub fn negotiate(mut stream: impl Read + Write, export: &str) -> Result<Export> 
     wish.extend_from_slice(export.as_bytes());
     wish.extend_from_slice(&1_u16.to_be_bytes());
     wish.extend_from_slice(&INFO_BLOCK_SIZE.to_be_bytes());
-    send_option(stream, OPT_GO, &wish)?;
-    match answer_to_go(stream)? {
+    send_option(requests, OPT_GO, &wish)?;
+    match answer_to_go(answers, requests)? {
         Some(export) => Ok(export),
-        None => by_name(stream, export, flags),
+        None => by_name(answers, requests, export, flags),
     }
 }
 
 /// The answers to `GO`. `None`: the server does not know it.
-fn answer_to_go(stream: &mut (impl Read + Write)) -> Result<Option<Export>> {
+fn answer_to_go(answers: &mut impl Read, requests: &mut impl Write) -> Result<Option<Export>> {
     let mut found = None;
     for _ in 0..MOST_REPLIES {
-        ensure!(u64_from(stream)? == REPLY_MAGIC, "the server's answer makes no sense");
-        ensure!(u32_from(stream)? == OPT_GO, "the server answers what it was not asked");
-        let (kind, len) = (u32_from(stream)?, u32_from(stream)?);
+        ensure!(u64_from(answers)? == REPLY_MAGIC, "the server's answer makes no sense");
+        ensure!(u32_from(answers)? == OPT_GO, "the server answers what it was not asked");
+        let (kind, len) = (u32_from(answers)?, u32_from(answers)?);
         ensure!(len <= LONGEST_REPLY, "the server's answer has {len} bytes: it makes no sense");
         let mut data = vec![0; len as usize];
-        stream.read_exact(&mut data)?;
+        answers.read_exact(&mut data)?;
         match kind {
             REP_ACK => return found.context("the server tells nothing of the export").map(Some),
             REP_INFO => found = information(&data)?.or(found),
             ERR_UNSUP => return Ok(None),
             error if error & REP_ERROR != 0 => {
-                send_option(stream, OPT_ABORT, &[])?;
+                send_option(requests, OPT_ABORT, &[])?;
                 bail!(refusal(error, &String::from_utf8_lossy(&data)))
             }
             _ => bail!("the server's answer makes no sense"),
@@ -156,12 +156,12 @@ fn information(data: &[u8]) -> Result<Option<Export>> {
 }
 
 /// Asks in the oldest way, which knows no refusal.
-fn by_name(stream: &mut (impl Read + Write), name: &str, flags: u16) -> Result<Export> {
-    send_option(stream, OPT_EXPORT_NAME, name.as_bytes())?;
-    let len = u64_from(stream).context("the server has no such export")?;
-    let found = export(len, u16_from(stream)?)?;
+fn by_name(answers: &mut impl Read, requests: &mut impl Write, name: &str, flags: u16) -> Result<Export> {
+    send_option(requests, OPT_EXPORT_NAME, name.as_bytes())?;
+    let len = u64_from(answers).context("the server has no such export")?;
+    let found = export(len, u16_from(answers)?)?;
     if flags & NO_ZEROES == 0 {
-        stream.read_exact(&mut [0; ZEROES])?;
+        answers.read_exact(&mut [0; ZEROES])?;
     }
     Ok(found)
 }

@@ -178,23 +178,9 @@ fn a_server_that_does_not_answer_is_given_up_by_those_who_can_not_wait() {
     assert_eq!(found, [[2; 512], [3; 512]].concat()[..]);
 }
 
-/// A stream that says what it was given, whatever it is asked.
-struct Script<'a>(&'a [u8]);
-
-impl Read for Script<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.0.read(to)
-    }
-}
-
-impl Write for Script<'_> {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        Ok(from.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// What comes of a server that says this, whatever it is asked.
+fn negotiated(script: &[u8]) -> Result<Export> {
+    negotiate(script, io::sink(), "")
 }
 
 /// A greeting, and answers to `GO`: kind and data.
@@ -215,13 +201,13 @@ fn servers_that_make_no_sense_are_refused_with_the_reason() {
     // A byte more than whole sectors.
     let export: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 16, 1, 0, 0x7d];
     let good = script(&[(3, export), (3, &[0, 3, 0, 0, 0, 1, 0, 0, 16, 0, 2, 0, 0, 0]), (1, &[])]);
-    assert_eq!(negotiate(Script(&good), "").unwrap(), Export { len: 4096, flags: 0x7d });
+    assert_eq!(negotiated(&good).unwrap(), Export { len: 4096, flags: 0x7d });
     for cut in 0..good.len() {
-        assert!(negotiate(Script(&good[..cut]), "").is_err(), "cut at {cut}");
+        assert!(negotiated(&good[..cut]).is_err(), "cut at {cut}");
     }
     let mut old = script(&[(0x8000_0001, b"")]);
     old.extend_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0, 0, 1]);
-    assert_eq!(negotiate(Script(&old), "").unwrap(), Export { len: 512, flags: 1 });
+    assert_eq!(negotiated(&old).unwrap(), Export { len: 512, flags: 1 });
     for (script, reason) in [
         (b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec(), "does not greet"),
         (b"NBDMAGIC\0\0\x42\x02\x81\x86\x12\x53".to_vec(), "oldstyle"),
@@ -237,7 +223,7 @@ fn servers_that_make_no_sense_are_refused_with_the_reason() {
         (script(&[(3, &[0, 3, 0, 0, 16, 0, 0, 0, 16, 0, 2, 0, 0, 0])]), "blocks of 4096 bytes"),
         (script(&[(3, &[0, 9][..]); 100]), "come to an end"),
     ] {
-        let error = format!("{:#}", negotiate(Script(&script), "").unwrap_err());
+        let error = format!("{:#}", negotiated(&script).unwrap_err());
         assert!(error.contains(reason), "{error}");
     }
 }
