@@ -16,7 +16,8 @@ use nix::libc;
 use serde::de::DeserializeOwned;
 use vm_memory::VolatileSlice;
 
-use super::node::{Node, total_len};
+use super::filter::Filter;
+use super::node::{Node, RawAccess, total_len};
 use super::raw::host_error;
 use crate::config::{BlkdebugConfig, BlkdebugEvent, BlkdebugRequest, InjectError, SetState};
 
@@ -166,13 +167,14 @@ impl InjectError {
     }
 }
 
-impl Node for Blkdebug {
-    fn len(&self) -> u64 {
-        self.below.len()
+impl Filter for Blkdebug {
+    fn below(&self) -> &Arc<dyn Node> {
+        &self.below
     }
 
-    fn is_read_only(&self) -> bool {
-        self.below.is_read_only()
+    /// All requests are looked at.
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        None
     }
 
     fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
@@ -202,18 +204,6 @@ impl Node for Blkdebug {
         self.request(&[], BlkdebugRequest::WriteZeroes, offset, len)?;
         self.below.write_zeroes(offset, len, may_unmap)
     }
-
-    fn resize(&self, len: u64) -> Result<(), BlockError> {
-        self.below.resize(len)
-    }
-
-    fn hurry(&self, hurried: bool) {
-        self.below.hurry(hurried);
-    }
-
-    fn give_up(&self) {
-        self.below.give_up();
-    }
 }
 
 #[cfg(test)]
@@ -226,11 +216,11 @@ mod tests {
         InjectError { event, state: 0, iotype: None, errno: libc::EIO, sector: None, once: false }
     }
 
-    fn filter(inject_error: Vec<InjectError>, set_state: Vec<SetState>) -> Blkdebug {
+    fn filter(inject_error: Vec<InjectError>, set_state: Vec<SetState>) -> impl Node {
         Blkdebug::new(Arc::new(Memory::new(vec![1; 8192])), BlkdebugConfig { inject_error, set_state })
     }
 
-    fn read(node: &Blkdebug, offset: u64) -> bool {
+    fn read(node: &impl Node, offset: u64) -> bool {
         read_bytes(node, offset, &mut [0; 1024]).is_ok()
     }
 

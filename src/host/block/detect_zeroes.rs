@@ -1,12 +1,12 @@
 //! `detect-zeroes=`: writes of nothing but zeroes become requests for zeroes, which the host can carry out without writing.
 
-use std::io;
 use std::sync::Arc;
 
 use devices::backend::block::BlockError;
 use vm_memory::VolatileSlice;
 
 use super::file::SECTOR;
+use super::filter::Filter;
 use super::node::{Node, RawAccess, total_len};
 
 /// Bytes that are looked at together.
@@ -36,17 +36,14 @@ fn all_zeroes(slices: &[VolatileSlice<'_>]) -> bool {
     })
 }
 
-impl Node for ZeroDetector {
-    fn len(&self) -> u64 {
-        self.below.len()
+impl Filter for ZeroDetector {
+    fn below(&self) -> &Arc<dyn Node> {
+        &self.below
     }
 
-    fn is_read_only(&self) -> bool {
-        self.below.is_read_only()
-    }
-
-    fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
-        self.below.read(offset, to)
+    /// Writes have to be looked at.
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        self.below.raw().map(|raw| RawAccess { watched: u64::MAX, ..raw })
     }
 
     fn write(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
@@ -56,38 +53,5 @@ impl Node for ZeroDetector {
         }
         self.below.write_zeroes(offset, len, self.unmap)?;
         if durable { self.below.flush() } else { Ok(()) }
-    }
-
-    fn flush(&self) -> Result<(), BlockError> {
-        self.below.flush()
-    }
-
-    fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
-        self.below.discard(offset, len)
-    }
-
-    fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<(), BlockError> {
-        self.below.write_zeroes(offset, len, may_unmap)
-    }
-
-    fn resize(&self, len: u64) -> Result<(), BlockError> {
-        self.below.resize(len)
-    }
-
-    fn hurry(&self, hurried: bool) {
-        self.below.hurry(hurried);
-    }
-
-    fn give_up(&self) {
-        self.below.give_up();
-    }
-
-    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
-        self.below.synced(result)
-    }
-
-    /// Writes have to be looked at.
-    fn raw(&self) -> Option<RawAccess<'_>> {
-        self.below.raw().map(|raw| RawAccess { watched: u64::MAX, ..raw })
     }
 }

@@ -9,6 +9,7 @@ use devices::backend::block::BlockError;
 use vm_memory::VolatileSlice;
 
 use super::file::SECTOR;
+use super::filter::Filter;
 use super::node::{Node, RawAccess, check_transfer, fill_with_zeroes, part};
 use super::probe;
 
@@ -46,17 +47,13 @@ impl Guarded {
     }
 }
 
-impl Node for Guarded {
-    fn len(&self) -> u64 {
-        self.below.len()
+impl Filter for Guarded {
+    fn below(&self) -> &Arc<dyn Node> {
+        &self.below
     }
 
-    fn is_read_only(&self) -> bool {
-        self.below.is_read_only()
-    }
-
-    fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
-        self.below.read(offset, to)
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        self.below.raw().map(|raw| RawAccess { watched: raw.watched.max(SECTOR), ..raw })
     }
 
     fn write(&self, offset: u64, from: &[VolatileSlice<'_>], durable: bool) -> Result<(), BlockError> {
@@ -68,39 +65,11 @@ impl Node for Guarded {
         self.below.write(offset + done as u64, &part(from, done, usize::MAX), durable)
     }
 
-    fn flush(&self) -> Result<(), BlockError> {
-        self.below.flush()
-    }
-
-    fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
-        self.below.discard(offset, len)
-    }
-
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<(), BlockError> {
         // A sector of zeroes is harmless; what is next to fewer zeroes has to be looked at.
         if offset >= SECTOR || (offset == 0 && len >= SECTOR) {
             return self.below.write_zeroes(offset, len, may_unmap);
         }
         fill_with_zeroes(self, offset, len)
-    }
-
-    fn resize(&self, len: u64) -> Result<(), BlockError> {
-        self.below.resize(len)
-    }
-
-    fn hurry(&self, hurried: bool) {
-        self.below.hurry(hurried);
-    }
-
-    fn give_up(&self) {
-        self.below.give_up();
-    }
-
-    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
-        self.below.synced(result)
-    }
-
-    fn raw(&self) -> Option<RawAccess<'_>> {
-        self.below.raw().map(|raw| RawAccess { watched: raw.watched.max(SECTOR), ..raw })
     }
 }

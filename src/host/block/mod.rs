@@ -10,6 +10,7 @@ mod device;
 mod direct;
 pub mod engine;
 mod file;
+mod filter;
 pub mod graph;
 mod guard;
 mod keeper;
@@ -78,7 +79,6 @@ pub struct Medium {
     top: Arc<GraphNode>,
     /// The same under the limits of the drive.
     throttle: Arc<Throttle>,
-    node: Arc<dyn Node>,
     bell: Arc<OnceLock<Bell>>,
     options: EngineOptions,
     stats: Arc<Stats>,
@@ -88,10 +88,14 @@ pub struct Medium {
 }
 
 impl Medium {
-    /// What can be read and written.
+    /// What can be read and written, without the limits of the drive: these are for the guest.
     #[must_use]
     pub fn node(&self) -> &Arc<dyn Node> {
-        &self.node
+        &self.top.node
+    }
+
+    fn limited(&self) -> Arc<dyn Node> {
+        Arc::clone(&self.throttle) as _
     }
 
     /// The node at the top, as the graph knows it.
@@ -109,7 +113,7 @@ impl Medium {
     /// The medium for a device that waits for each of its requests.
     #[must_use]
     pub fn waiting(&self) -> Box<dyn BlockBackend> {
-        Box::new(Waiting::new(Arc::clone(&self.node), self.options.write_through))
+        Box::new(Waiting::new(self.limited(), self.options.write_through))
     }
 
     /// The medium for a device that goes on while its requests are carried out, and what rings when one has been: `None` if
@@ -121,7 +125,7 @@ impl Medium {
         if self.at_once {
             return Ok((Box::new(AtOnce::new(self.waiting())), None));
         }
-        let engine = self.named(Engine::new(Arc::clone(&self.node), self.options, Arc::clone(&self.stats))?);
+        let engine = self.named(Engine::new(self.limited(), self.options, Arc::clone(&self.stats))?);
         let bell = engine.bell();
         // The first one.
         let _ = self.bell.set(bell.clone());
@@ -136,8 +140,8 @@ impl Medium {
     pub fn connect_again(&self) -> Result<(Box<dyn DiskBackend>, Option<Bell>)> {
         match self.bell.get() {
             Some(bell) if !self.at_once => {
-                let (node, stats) = (Arc::clone(&self.node), Arc::clone(&self.stats));
-                let engine = Engine::with_bell(node, self.options, stats, bell.clone())?;
+                let stats = Arc::clone(&self.stats);
+                let engine = Engine::with_bell(self.limited(), self.options, stats, bell.clone())?;
                 Ok((Box::new(self.named(engine)), None))
             }
             _ => self.connect(),
@@ -201,16 +205,7 @@ impl Blocks {
             self.at_once == AtOnceFor::All || (self.at_once == AtOnceFor::Undecided && top.traits.aio == Aio::Auto);
         let options =
             EngineOptions { aio: top.traits.aio, write_through: !config.write_back, discard: top.traits.discard };
-        Ok(Medium {
-            top,
-            node: Arc::clone(&throttle) as _,
-            throttle,
-            bell: Arc::clone(bell),
-            options,
-            stats: Arc::clone(stats),
-            at_once,
-            _user: user,
-        })
+        Ok(Medium { top, throttle, bell: Arc::clone(bell), options, stats: Arc::clone(stats), at_once, _user: user })
     }
 
     /// What is in drive `id`; `None`: nothing.

@@ -8,7 +8,7 @@
 //! Drives of one group share the buckets. Requests of a group go in the order in which they come, reads and writes apart.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use devices::backend::block::BlockError;
 use devices::base::lock;
 use vm_memory::VolatileSlice;
 
+use super::filter::Filter;
 use super::node::{Node, RawAccess, total_len};
 use crate::config::{self, Limit, ThrottleLimits};
 
@@ -120,7 +121,7 @@ impl Account {
 pub struct Group {
     start: Instant,
     state: Mutex<State>,
-    /// A request has gone, the limits have changed, or there is a hurry.
+    /// A request has gone, the limits have changed, or the fate of one that waits.
     changed: Condvar,
 }
 
@@ -129,8 +130,17 @@ struct State {
     /// Those who wait, by direction.
     waiting: [VecDeque<u64>; 2],
     next: u64,
-    /// How many are in a hurry.
-    hurried: u32,
+}
+
+/// What becomes of a request that waits in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes when the limits let it.
+    Waits,
+    /// It goes at once.
+    Goes,
+    /// Its drive is in the group no more.
+    Leaves,
 }
 
 /// Groups in use, by their names.
@@ -160,7 +170,7 @@ impl Group {
     }
 
     fn new(limits: ThrottleLimits) -> Self {
-        let state = State { account: Account::new(limits), waiting: Default::default(), next: 0, hurried: 0 };
+        let state = State { account: Account::new(limits), waiting: Default::default(), next: 0 };
         Self { start: Instant::now(), state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -170,71 +180,89 @@ impl Group {
         self.changed.notify_all();
     }
 
-    fn enter(&self, direction: Direction, len: u64) {
+    /// Waits until a request may go. `false`: it has left instead.
+    fn enter(&self, direction: Direction, len: u64, fate: impl Fn() -> Fate) -> bool {
         let mut state = lock(&self.state);
         let ticket = state.next;
         state.next += 1;
         let queue = direction as usize;
         state.waiting[queue].push_back(ticket);
-        loop {
+        let goes = loop {
             let first = state.waiting[queue].front() == Some(&ticket);
-            let wait = if state.hurried > 0 {
-                Duration::ZERO
-            } else if first {
-                state.account.wait(direction, self.start.elapsed()).min(LONGEST_WAIT)
-            } else {
-                LONGEST_WAIT
+            let wait = match fate() {
+                Fate::Leaves => break false,
+                Fate::Goes => Duration::ZERO,
+                Fate::Waits if first => state.account.wait(direction, self.start.elapsed()).min(LONGEST_WAIT),
+                Fate::Waits => LONGEST_WAIT,
             };
             if wait.is_zero() {
-                break;
+                break true;
             }
             state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        };
         state.waiting[queue].retain(|waiting| *waiting != ticket);
-        state.account.go(direction, len);
+        if goes {
+            state.account.go(direction, len);
+        }
         drop(state);
         self.changed.notify_all();
+        goes
     }
 
-    fn hurry(&self, hurried: bool) {
-        let mut state = lock(&self.state);
-        state.hurried = if hurried { state.hurried + 1 } else { state.hurried.saturating_sub(1) };
-        drop(state);
+    /// Has those who wait ask for their fate again.
+    fn remind(&self) {
+        // Whoever has asked is waiting now.
+        drop(lock(&self.state));
         self.changed.notify_all();
     }
 }
 
-/// A node that makes requests wait, if it has limits.
+/// A node that makes requests wait, if it has limits. Flushes don't wait, as in QEMU.
 pub(super) struct Throttle {
     below: Arc<dyn Node>,
     group: ArcSwapOption<Group>,
+    /// How many are in a hurry.
+    hurried: AtomicU32,
 }
 
 impl Throttle {
     pub fn new(below: Arc<dyn Node>, group: Option<Arc<Group>>) -> Self {
-        Self { below, group: ArcSwapOption::new(group) }
+        Self { below, group: ArcSwapOption::new(group), hurried: AtomicU32::new(0) }
     }
 
-    /// Gives it other limits. Requests that wait already go as the group does in which they are.
+    /// Gives it other limits, also for requests that wait already.
     pub fn set_group(&self, group: Option<Arc<Group>>) {
-        self.group.store(group);
+        if let Some(before) = self.group.swap(group) {
+            before.remind();
+        }
     }
 
     fn enter(&self, direction: Direction, len: u64) {
         // Not a guard, which is not to be held for long.
-        if let Some(group) = self.group.load_full() {
-            group.enter(direction, len);
+        while let Some(group) = self.group.load_full() {
+            if group.enter(direction, len, || self.fate(&group)) {
+                return;
+            }
         }
+    }
+
+    /// The fate of a request that waits in a group.
+    fn fate(&self, group: &Arc<Group>) -> Fate {
+        if self.hurried.load(Ordering::Acquire) > 0 {
+            return Fate::Goes;
+        }
+        let is_in = self.group.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, group));
+        if is_in { Fate::Waits } else { Fate::Leaves }
     }
 }
 
-impl Node for Throttle {
-    fn len(&self) -> u64 {
-        self.below.len()
+impl Filter for Throttle {
+    fn below(&self) -> &Arc<dyn Node> {
+        &self.below
     }
 
-    fn is_read_only(&self) -> bool {
-        self.below.is_read_only()
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        if self.group.load().is_none() { self.below.raw() } else { None }
     }
 
     fn read(&self, offset: u64, to: &[VolatileSlice<'_>]) -> Result<(), BlockError> {
@@ -247,11 +275,6 @@ impl Node for Throttle {
         self.below.write(offset, from, durable)
     }
 
-    /// Flushes don't wait, as in QEMU.
-    fn flush(&self) -> Result<(), BlockError> {
-        self.below.flush()
-    }
-
     fn discard(&self, offset: u64, len: u64) -> Result<(), BlockError> {
         self.enter(Direction::Write, len);
         self.below.discard(offset, len)
@@ -262,27 +285,16 @@ impl Node for Throttle {
         self.below.write_zeroes(offset, len, may_unmap)
     }
 
-    fn resize(&self, len: u64) -> Result<(), BlockError> {
-        self.below.resize(len)
-    }
-
     fn hurry(&self, hurried: bool) {
+        if hurried {
+            self.hurried.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.hurried.fetch_sub(1, Ordering::AcqRel);
+        }
         if let Some(group) = self.group.load_full() {
-            group.hurry(hurried);
+            group.remind();
         }
         self.below.hurry(hurried);
-    }
-
-    fn give_up(&self) {
-        self.below.give_up();
-    }
-
-    fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
-        self.below.synced(result)
-    }
-
-    fn raw(&self) -> Option<RawAccess<'_>> {
-        if self.group.load().is_none() { self.below.raw() } else { None }
     }
 }
 
@@ -351,22 +363,30 @@ mod tests {
     }
 
     #[test]
-    fn a_group_shares_its_limits_and_a_hurry_ends_all_waits() {
+    fn a_group_shares_its_limits_until_a_drive_is_in_a_hurry_or_leaves() {
         let limits = ThrottleLimits { bps_write: limit(1, 0, 1), ..ThrottleLimits::default() };
         let group = Arc::new(Group::new(limits));
-        let node = || Throttle::new(Arc::new(Memory::new(vec![0; 4096])), Some(Arc::clone(&group)));
-        let (first, second) = (node(), node());
+        let nodes = [(); 3].map(|()| Throttle::new(Arc::new(Memory::new(vec![0; 4096])), Some(Arc::clone(&group))));
         // The first request goes and fills the bucket for more than an hour.
-        write_bytes(&first, 0, &mut [1; 4096], false).unwrap();
-        let waiters: Vec<_> = [first, second]
-            .into_iter()
-            .map(|node| std::thread::spawn(move || write_bytes(&node, 0, &mut [2; 512], false).is_ok()))
-            .collect();
-        while lock(&group.state).waiting[1].len() < 2 {
-            std::thread::yield_now();
-        }
-        group.hurry(true);
-        assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
-        group.hurry(false);
+        write_bytes(&nodes[0], 0, &mut [1; 4096], false).unwrap();
+        let waiting = || lock(&group.state).waiting[1].len();
+        std::thread::scope(|scope| {
+            let [first, second, third] =
+                nodes.each_ref().map(|node| scope.spawn(|| write_bytes(node, 0, &mut [2; 512], false).unwrap()));
+            while waiting() < 3 {
+                std::thread::yield_now();
+            }
+            Filter::hurry(&nodes[2], true);
+            third.join().unwrap();
+            assert_eq!(waiting(), 2, "the others are in no hurry");
+            Filter::hurry(&nodes[2], false);
+            nodes[1].set_group(Some(Arc::new(Group::new(ThrottleLimits::default()))));
+            second.join().unwrap();
+            assert_eq!(waiting(), 1);
+            nodes[0].set_group(None);
+            first.join().unwrap();
+        });
+        assert_eq!(waiting(), 0);
+        write_bytes(&nodes[0], 0, &mut [2; 512], false).unwrap();
     }
 }
