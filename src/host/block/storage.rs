@@ -165,7 +165,11 @@ impl Storage for NodeStorage {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.node.flush().map_err(io_error)
+        let synced = match &self.order {
+            Some((order, _)) => order.sync(&*self.node),
+            None => self.node.flush(),
+        };
+        synced.map_err(io_error)
     }
 
     /// What imago takes for a file of data beside the image, which would be as long as the medium, is the image's own.

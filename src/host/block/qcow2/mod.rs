@@ -36,6 +36,7 @@ pub struct Qcow2 {
     /// flushes.
     image: RwLock<FormatAccess<NodeStorage>>,
     file: Arc<dyn Node>,
+    backing: Option<Arc<dyn Node>>,
     /// `None`: it is not written.
     order: Option<Arc<Order>>,
     len: AtomicU64,
@@ -44,8 +45,6 @@ pub struct Qcow2 {
     /// Version of the format.
     version: u32,
     has_snapshots: bool,
-    /// 0: there is no backing file.
-    backing_len: u64,
 }
 
 impl Qcow2 {
@@ -68,22 +67,21 @@ impl Qcow2 {
             let (metadata, data) = NodeStorage::ordered(&file, header.cluster(), &order);
             (Some(order), metadata, Some(data))
         };
-        let backing_len = backing.as_ref().map_or(0, |backing| backing.len());
-        let backing = backing.map(|backing| Raw::open_image(NodeStorage::new(backing), false)).transpose();
-        let backing = backing.context("its backing file can't be read")?.map(FormatAccess::new);
-        let image = Imago::<NodeStorage>::builder(metadata).write(!read_only).backing(backing).data_file(data);
+        let base = backing.clone().map(|backing| Raw::open_image(NodeStorage::new(backing), false)).transpose();
+        let base = base.context("its backing file can't be read")?.map(FormatAccess::new);
+        let image = Imago::<NodeStorage>::builder(metadata).write(!read_only).backing(base).data_file(data);
         let image = image.open(DenyImplicitOpenGate::default()).context("it can't be read as qcow2")?;
         // Media have whole sectors.
         let len = header.len & !511;
         Ok(Self {
             image: RwLock::new(FormatAccess::new(image)),
             file,
+            backing,
             order,
             len: len.into(),
             cluster: header.cluster(),
             version: header.version,
             has_snapshots: header.has_snapshots,
-            backing_len,
         })
     }
 
@@ -102,15 +100,19 @@ impl Qcow2 {
         check_range(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))
     }
 
-    /// What a change has failed of. imago tells of errors in its own words: that writes were lost the file says once more.
+    /// What a change has failed of. imago tells of some errors in its own words.
     fn change_failed(&self, error: io::Error) -> BlockError {
         match failed(error) {
-            BlockError::Io(error) => match self.file.flush() {
-                Err(lost @ BlockError::Lost(_)) => lost,
-                _ => BlockError::Io(error),
-            },
+            BlockError::Io(error) if self.order.as_ref().is_some_and(|order| order.has_lost()) => {
+                BlockError::Lost(error)
+            }
             error => error,
         }
+    }
+
+    /// The nodes that it is made of.
+    fn below(&self) -> impl Iterator<Item = &Arc<dyn Node>> {
+        std::iter::once(&self.file).chain(&self.backing)
     }
 }
 
@@ -196,6 +198,14 @@ impl Node for Qcow2 {
 
     fn resize(&self, len: u64) -> Result<(), BlockError> {
         self.set_len(len)
+    }
+
+    fn hurry(&self, hurried: bool) {
+        self.below().for_each(|node| node.hurry(hurried));
+    }
+
+    fn give_up(&self) {
+        self.below().for_each(|node| node.give_up());
     }
 }
 

@@ -21,9 +21,11 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use anyhow::{Context, Result, ensure};
+use devices::backend::block::BlockError;
 use devices::base::lock;
 use vm_memory::VolatileSlice;
 
@@ -76,6 +78,8 @@ pub struct Order {
     refcount_order: u32,
     layout: RwLock<Layout>,
     unconfirmed: Mutex<Unconfirmed>,
+    /// The file has lost writes: nobody knows which, and imago does not make them again.
+    lost: AtomicBool,
     /// Held while metadata is written: it keeps what waits for the disk and what was waited for together. What is in it is owed to
     /// the file, in this order.
     metadata: Mutex<Vec<Owed>>,
@@ -114,6 +118,7 @@ impl Order {
             refcount_order: header.refcount_order,
             layout: RwLock::new(layout),
             unconfirmed: Mutex::default(),
+            lost: AtomicBool::new(false),
             metadata: Mutex::default(),
         })
     }
@@ -312,12 +317,32 @@ impl Order {
 
     fn confirm_locked(&self, file: &dyn Node) -> io::Result<()> {
         let before = std::mem::take(&mut *lock(&self.unconfirmed));
-        file.flush().map_err(|error| {
+        self.sync(file).map_err(|error| {
             let mut unconfirmed = lock(&self.unconfirmed);
             unconfirmed.targets |= before.targets;
             unconfirmed.links |= before.links;
             io_error(error)
         })
+    }
+
+    /// Flushes the file, which never succeeds again once it has lost something.
+    ///
+    /// # Errors
+    /// The host fails.
+    pub fn sync(&self, file: &dyn Node) -> Result<(), BlockError> {
+        let done = file.flush();
+        if matches!(done, Err(BlockError::Lost(_))) {
+            self.lost.store(true, Ordering::Release);
+        }
+        if done.is_ok() && self.has_lost() {
+            return Err(BlockError::Lost(io::Error::other("its file has lost some: the image has to be opened anew")));
+        }
+        done
+    }
+
+    /// Whether the file has lost writes.
+    pub fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     fn write_unlinked(&self, file: &dyn Node, offset: u64, from: &[VolatileSlice<'_>]) -> io::Result<()> {

@@ -11,7 +11,7 @@ use devices::backend::block::BlockError;
 use imago::format::PreallocateMode;
 
 use super::header::MOST_L1;
-use super::{Node, Qcow2, failed};
+use super::{Node, Qcow2};
 
 impl Qcow2 {
     /// Makes the image longer or shorter.
@@ -32,16 +32,21 @@ impl Qcow2 {
             self.len.store(len, Ordering::Release);
             if let Err(error) = image.resize_shrink(len) {
                 self.len.store(before, Ordering::Release);
-                return Err(failed(error));
+                return Err(self.change_failed(error));
             }
         } else {
-            let mode = if self.backing_len > before { PreallocateMode::Zero } else { PreallocateMode::None };
-            image.resize_grow(len, mode).map_err(failed)?;
+            let mode = if self.backing_len() > before { PreallocateMode::Zero } else { PreallocateMode::None };
+            image.resize_grow(len, mode).map_err(|error| self.change_failed(error))?;
         }
-        image.flush().map_err(failed)?;
-        order.confirm(&*self.file).map_err(failed)?;
+        let flushed = image.flush().and_then(|()| order.confirm(&*self.file));
+        flushed.map_err(|error| self.change_failed(error))?;
         self.len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    /// 0: there is no backing file.
+    fn backing_len(&self) -> u64 {
+        self.backing.as_ref().map_or(0, |backing| backing.len())
     }
 
     fn check_len(&self, len: u64) -> Result<(), BlockError> {
@@ -60,7 +65,7 @@ impl Qcow2 {
             (true, _) if len < self.len() => {
                 refuse(format!("it has snapshots, with which natoma makes no image shorter: {delete}"))
             }
-            (_, 2) if len > self.len() && self.backing_len > self.len() => refuse(
+            (_, 2) if len > self.len() && self.backing_len() > self.len() => refuse(
                 "its backing file is longer, and version 2 has no clusters that hide it: 'qemu-img amend -o compat=1.1' makes it one \
                  of version 3"
                     .into(),

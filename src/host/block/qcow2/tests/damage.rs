@@ -58,24 +58,65 @@ fn damaged_images_give_errors() {
     }
 }
 
+/// Where the tables of an image are that has one of each.
+struct Tables {
+    l1: usize,
+    l2: usize,
+    reftable: usize,
+    /// The refcount block.
+    counts: usize,
+}
+
+impl Tables {
+    fn of(image: &[u8]) -> Self {
+        let offset = |at: usize| {
+            let entry = u64::from_be_bytes(image[at..at + 8].try_into().unwrap());
+            (entry & 0x00ff_ffff_ffff_fe00) as usize
+        };
+        let (l1, reftable) = (offset(40), offset(48));
+        Self { l1, l2: offset(l1), reftable, counts: offset(reftable) }
+    }
+}
+
+/// An image with a cluster of fives.
+fn image_with_a_cluster() -> Vec<u8> {
+    let place = Workplace::new();
+    place.img("create -q -f qcow2 %/image 4M");
+    place.io("image", &["write -P 5 0 64k"]);
+    place.load("image").contents()
+}
+
+#[test]
+fn data_is_not_written_over_the_images_own_tables() {
+    if !qemu_img_is_there() {
+        return;
+    }
+    let good = image_with_a_cluster();
+    let Tables { l1, l2, reftable, counts } = Tables::of(&good);
+    for target in [l1, reftable, counts, l2] {
+        let mut file = good.clone();
+        file[l2..l2 + 8].copy_from_slice(&((1 << 63) | target as u64).to_be_bytes());
+        let file = Arc::new(Memory::new(file));
+        let image = open(Arc::clone(&file) as Arc<dyn Node>, None, false).unwrap();
+        let before = file.contents();
+        let error = write_bytes(&image, 512, &mut [0xaa; 512], false).unwrap_err();
+        assert!(format!("{error:?}").contains("the image is damaged"), "{error:?}");
+        assert!(file.contents() == before, "{target:#x}");
+    }
+}
+
 #[test]
 fn an_image_whose_own_clusters_are_marked_as_free_is_not_written() {
     if !qemu_img_is_there() {
         return;
     }
-    let place = Workplace::new();
-    place.img("create -q -f qcow2 %/image 4M");
-    place.io("image", &["write -P 5 0 64k"]);
-    let good = place.load("image").contents();
-    let at = |at: usize| u64::from_be_bytes(good[at..at + 8].try_into().unwrap());
-    let address = |entry: u64| (entry & 0x00ff_ffff_ffff_fe00) as usize;
-    let (l1, reftable) = (at(40) as usize, at(48) as usize);
-    let (l2, block) = (address(at(l1)), address(at(reftable)));
+    let good = image_with_a_cluster();
+    let Tables { l1, l2, reftable, counts } = Tables::of(&good);
     let opened = |file: &[u8], read_only| open(Arc::new(Memory::new(file.to_vec())), None, read_only);
     opened(&good, false).unwrap();
     // A count has two bytes; without a block, which the table has 8 bytes for, there is none.
-    let counts = [0, l1, reftable, block, l2].map(|offset| (block + (offset >> 16) * 2, 2));
-    for place in counts.into_iter().chain([(reftable, 8)]) {
+    let entries = [0, l1, reftable, counts, l2].map(|offset| (counts + (offset >> 16) * 2, 2));
+    for place in entries.into_iter().chain([(reftable, 8)]) {
         let mut file = good.clone();
         file[place.0..place.0 + place.1].fill(0);
         let refusal = opened(&file, false).err().map(|error| format!("{error:#}")).unwrap_or_default();

@@ -1,10 +1,13 @@
 //! Every single access to the file of an image fails once, and what failed is made again, as `werror=stop` has it: nothing is lost,
 //! and the image is sound.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::mem::{Discriminant, discriminant};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use proptest::prelude::Rng;
 
+use super::super::super::filter::Filter;
+use super::super::super::node::{RawAccess, part};
 use super::*;
 
 /// A file of which one access fails.
@@ -12,16 +15,24 @@ struct Faulty {
     file: Arc<Memory>,
     /// Accesses until then, that one included.
     left: AtomicUsize,
-    /// The host has no room, instead of an error of the disk.
-    full: bool,
+    /// How it fails.
+    fault: Fault,
 }
+
+type Fault = fn() -> BlockError;
+
+const FAULTS: [Fault; 3] = [
+    || BlockError::NoSpace,
+    || io::Error::from_raw_os_error(libc::EIO).into(),
+    || BlockError::GivenUp(io::ErrorKind::NotConnected.into()),
+];
 
 impl Faulty {
     fn access(&self) -> Result<(), BlockError> {
         if self.left.fetch_sub(1, Ordering::Relaxed) != 1 {
             return Ok(());
         }
-        Err(if self.full { BlockError::NoSpace } else { io::Error::from_raw_os_error(libc::EIO).into() })
+        Err((self.fault)())
     }
 }
 
@@ -44,7 +55,7 @@ impl Node for Faulty {
         let done = self.access();
         if done.is_err() {
             let half = total_len(from) / 2;
-            self.file.write(offset, &super::super::super::node::part(from, 0, half), false)?;
+            self.file.write(offset, &part(from, 0, half), false)?;
             return done;
         }
         self.file.write(offset, from, durable)
@@ -61,15 +72,16 @@ impl Node for Faulty {
     }
 }
 
-/// Makes a request until it is done.
-fn again(what: &str, mut request: impl FnMut() -> Result<(), BlockError>) {
+/// Makes a request until it is done. The error is the one of the file.
+fn again(what: &str, kind: Discriminant<BlockError>, mut request: impl FnMut() -> Result<(), BlockError>) {
     let failed = request().err();
     let Some(first) = failed else { return };
+    assert_eq!(discriminant(&first), kind, "{what}: {first:?}");
     request().unwrap_or_else(|error| panic!("{what}: {error:?} after {first:?}"));
 }
 
 /// Requests of all kinds, always the same. Gives what the image has then.
-fn use_image(image: &Qcow2, mut expected: Vec<u8>, what: &str) -> Vec<u8> {
+fn use_image(image: &Qcow2, mut expected: Vec<u8>, what: &str, kind: Discriminant<BlockError>) -> Vec<u8> {
     let mut random = random();
     let len = expected.len() as u64;
     for round in 0..40_u64 {
@@ -77,19 +89,19 @@ fn use_image(image: &Qcow2, mut expected: Vec<u8>, what: &str) -> Vec<u8> {
         let size = (512 + random.next_u64() % 40_000 / 512 * 512).min(len - offset);
         let range = offset as usize..(offset + size) as usize;
         match round % 8 {
-            3 => again(what, || image.flush()),
+            3 => again(what, kind, || image.flush()),
             6 => {
-                again(what, || image.write_zeroes(offset, size, round % 16 == 6));
+                again(what, kind, || image.write_zeroes(offset, size, round % 16 == 6));
                 expected[range].fill(0);
             }
             _ => {
                 let value = round as u8 + 1;
-                again(what, || write_bytes(image, offset, &mut vec![value; size as usize], round % 8 == 5));
+                again(what, kind, || write_bytes(image, offset, &mut vec![value; size as usize], round % 8 == 5));
                 expected[range].fill(value);
             }
         }
     }
-    again(what, || image.flush());
+    again(what, kind, || image.flush());
     expected
 }
 
@@ -106,16 +118,16 @@ fn what_fails_once_anywhere_and_is_made_again_is_all_there() {
     {
         place.img(&format!("create -q -f qcow2 -F raw -b base -o {options} %/image {len}"));
         let new = place.load("image").contents();
-        let run = |fault: usize, full: bool| {
+        let run = |fault: usize, error: Fault| {
             let file = Arc::new(Memory::new(new.clone()));
-            let faulty = Arc::new(Faulty { file: Arc::clone(&file), left: AtomicUsize::new(usize::MAX), full });
+            let faulty = Arc::new(Faulty { file: Arc::clone(&file), left: AtomicUsize::new(usize::MAX), fault: error });
             let backing = Arc::new(Memory::new(base.clone()).read_only());
             let image = open(Arc::clone(&faulty) as Arc<dyn Node>, Some(backing), false).unwrap();
             faulty.left.store(fault, Ordering::Relaxed);
             let mut before = base.clone();
             before.resize(len as usize, 0);
             let what = format!("{options}, access {fault} fails");
-            let expected = use_image(&image, before, &what);
+            let expected = use_image(&image, before, &what, discriminant(&error()));
             let accesses = fault.wrapping_sub(faulty.left.load(Ordering::Relaxed));
             same(&bytes_of(&image), &expected, &what);
             drop(image);
@@ -125,10 +137,86 @@ fn what_fails_once_anywhere_and_is_made_again_is_all_there() {
             same(&bytes_of(&open(file, Some(backing), true).unwrap()), &expected, &what);
             accesses
         };
-        let accesses = run(usize::MAX, false);
+        let accesses = run(usize::MAX, FAULTS[0]);
         // Not all of them, but others for each kind of image.
         for fault in (1..=accesses).step_by(accesses.div_ceil(15)) {
-            run(fault, fault % 2 == 0);
+            run(fault, FAULTS[fault % FAULTS.len()]);
         }
     }
+}
+
+/// What an image is built on, with something to be seen of what it is asked.
+struct Below {
+    file: Arc<dyn Node>,
+    /// It loses what it has not flushed yet.
+    loses: AtomicBool,
+    hurried: AtomicU32,
+}
+
+impl Below {
+    fn new(file: Memory) -> Arc<Self> {
+        Arc::new(Self { file: Arc::new(file), loses: AtomicBool::new(false), hurried: AtomicU32::new(0) })
+    }
+}
+
+impl Filter for Below {
+    fn below(&self) -> &Arc<dyn Node> {
+        &self.file
+    }
+
+    fn raw(&self) -> Option<RawAccess<'_>> {
+        None
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        if self.loses.swap(false, Ordering::Relaxed) {
+            return Err(BlockError::Lost(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.file.flush()
+    }
+
+    fn hurry(&self, hurried: bool) {
+        self.hurried.fetch_add(if hurried { 1 } else { u32::MAX }, Ordering::Relaxed);
+    }
+}
+
+/// A server that went away tells so once. imago does not write again what it has written, so nobody may believe that all is well.
+#[test]
+fn a_file_that_has_lost_writes_fails_all_flushes_until_it_is_opened_anew() {
+    if !qemu_img_is_there() {
+        return;
+    }
+    let place = Workplace::new();
+    place.img("create -q -f qcow2 %/image 4M");
+    let below = Below::new(place.load("image"));
+    let open = || open(Arc::clone(&below) as Arc<dyn Node>, None, false).unwrap();
+    let image = open();
+    write_bytes(&image, 0, &mut [1; 4096], false).unwrap();
+    image.flush().unwrap();
+    write_bytes(&image, 0, &mut [2; 4096], false).unwrap();
+    below.loses.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(matches!(image.flush(), Err(BlockError::Lost(_))));
+    }
+    assert!(matches!(write_bytes(&image, 0, &mut [3; 512], true), Err(BlockError::Lost(_))));
+    drop(image);
+    let image = open();
+    write_bytes(&image, 0, &mut [4; 4096], true).unwrap();
+}
+
+#[test]
+fn somebody_who_can_not_wait_reaches_everything_that_an_image_is_made_of() {
+    if !qemu_img_is_there() {
+        return;
+    }
+    let place = Workplace::new();
+    place.img("create -q -f qcow2 %/image 4M");
+    let nodes = [Below::new(place.load("image")), Below::new(Memory::new(vec![0; 512]).read_only())];
+    let [file, backing] = nodes.each_ref().map(|node| Arc::clone(node) as Arc<dyn Node>);
+    let image = open(file, Some(backing), false).unwrap();
+    let hurried = || nodes.each_ref().map(|node| node.hurried.load(Ordering::Relaxed));
+    image.hurry(true);
+    assert_eq!(hurried(), [1, 1]);
+    image.hurry(false);
+    assert_eq!(hurried(), [0, 0]);
 }
