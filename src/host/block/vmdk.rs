@@ -245,25 +245,46 @@ mod tests {
         assert!(read_bytes(&image, 8 * SECTOR, &mut [0; 512]).is_err());
     }
 
+    /// All that `qemu-img create -f vmdk -o subformat=help` shows.
     #[test]
-    fn a_flat_image_of_qemu_imgs_making_reads_as_it_is() {
+    fn of_the_kinds_that_qemu_img_makes_those_with_flat_parts_read_and_the_others_are_refused() {
         let directory = TempDir::new().unwrap();
         let (raw, vmdk) = (directory.path().join("raw"), directory.path().join("image.vmdk"));
         let contents: Vec<u8> = (0..1_u32 << 20).map(|n| (n >> 10) as u8 ^ n as u8).collect();
         fs::write(&raw, &contents).unwrap();
-        let convert = Command::new("qemu-img")
-            .args(["convert", "-O", "vmdk", "-o", "subformat=twoGbMaxExtentFlat"])
-            .args([&raw, &vmdk])
-            .status();
-        if convert.is_err() {
-            println!("SKIPPED: there is no qemu-img (Debian: qemu-utils)");
-            return;
-        }
-        assert!(convert.unwrap().success());
         let part = |path: &Path| -> Result<Arc<dyn Node>> { Ok(Arc::new(Memory::new(fs::read(path)?))) };
-        let image = Vmdk::open(&Memory::new(fs::read(&vmdk).unwrap()), directory.path(), part).unwrap();
-        let mut found = vec![0; contents.len()];
-        read_bytes(&image, 0, &mut found).unwrap();
-        assert!(found == contents);
+        for (kind, reads) in [
+            ("monolithicFlat", true),
+            ("twoGbMaxExtentFlat", true),
+            ("monolithicSparse", false),
+            ("twoGbMaxExtentSparse", false),
+            ("streamOptimized", false),
+        ] {
+            let mut convert = Command::new("qemu-img");
+            convert
+                .args(["convert", "-f", "raw", "-O", "vmdk", "-o", &format!("subformat={kind}")])
+                .args([&raw, &vmdk]);
+            let Ok(status) = convert.status() else {
+                println!("SKIPPED: there is no qemu-img (Debian: qemu-utils)");
+                return;
+            };
+            assert!(status.success(), "{kind}");
+            let opened = Vmdk::open(&Memory::new(fs::read(&vmdk).unwrap()), directory.path(), part);
+            match opened {
+                Ok(image) => {
+                    assert!(reads, "{kind}");
+                    let mut found = vec![0; contents.len()];
+                    read_bytes(&image, 0, &mut found).unwrap();
+                    assert!(found == contents, "{kind}");
+                }
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    assert!(
+                        !reads && message.contains("natoma does not read: convert it with 'qemu-img"),
+                        "{kind}: {message}"
+                    );
+                }
+            }
+        }
     }
 }
