@@ -369,7 +369,8 @@ fn open_nbd(config: &NbdConfig, access: Access) -> Result<Fresh> {
         opened => opened?,
     };
     let file_name = config.uri();
-    Ok(Fresh { node: Arc::new(node), driver: "nbd", file_name, aio: Aio::Auto, below: Vec::new(), qcow2: None })
+    // Somebody else takes his time for each request.
+    Ok(Fresh { node: Arc::new(node), driver: "nbd", file_name, aio: Aio::Threads, below: Vec::new(), qcow2: None })
 }
 
 fn open_null(config: NullConfig, access: Access) -> Fresh {
