@@ -166,6 +166,13 @@ impl Virtio {
         out(machine, 'b', 0x12, 7)?;
         Ok(Self { size, count: 0 })
     }
+
+    /// Sectors of the disk, as the device tells them.
+    pub fn sectors(&self, machine: &mut Machine) -> io::Result<u64> {
+        let low = machine.ask(&format!("inl {:#x}", Self::PORTS + 0x14))?;
+        let high = machine.ask(&format!("inl {:#x}", Self::PORTS + 0x18))?;
+        Ok(high << 32 | low)
+    }
 }
 
 impl Disk for Virtio {

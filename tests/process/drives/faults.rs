@@ -248,7 +248,7 @@ fn a_file_that_may_not_be_written_is_told_with_what_helps() {
         message(&without_privileges(command.args(options)).output().unwrap())
     };
     let refused = run(&["-drive", &format!("if=ide,file={image},format=raw")]);
-    for part in [&image, "Permission denied", "readonly=on", "snapshot=on"] {
+    for part in [&image, "Permission denied", "read-only=on", "snapshot=on"] {
         assert!(refused.contains(part), "no {part:?} in {refused}");
     }
     // What was advised starts, and the changes of a snapshot have to go somewhere.

@@ -78,7 +78,12 @@ impl Machine {
 
     /// A command of QMP and what it returns.
     pub fn command(&mut self, command: &str) -> Value {
-        self.qmp.say(&json!({ "execute": command }).to_string());
+        self.call(command, &json!({}))
+    }
+
+    /// The same with arguments.
+    pub fn call(&mut self, command: &str, arguments: &Value) -> Value {
+        self.qmp.say(&json!({ "execute": command, "arguments": arguments }).to_string());
         loop {
             let mut message = self.qmp.message();
             if message.get("event").is_some() {

@@ -6,6 +6,7 @@ mod disk;
 mod faults;
 mod images;
 mod kill;
+mod limits;
 mod machine;
 mod servers;
 

@@ -1,5 +1,6 @@
 //! NBD servers that go away and come back.
 
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,9 +30,10 @@ impl Server {
     }
 }
 
-/// A machine with a virtio disk that is an export of the server at a socket.
-fn machine(socket: &Path, more: &str) -> (Machine, Virtio) {
-    let drive = format!("if=none,id=d,file=nbd+unix:///?socket={},format=raw,{more}", socket.display());
+/// A machine with a virtio disk of a format that is an export of the server at a socket.
+fn machine(socket: &Path, format: &str) -> (Machine, Virtio) {
+    let server = format!("file.driver=nbd,file.server.type=unix,file.server.path={}", socket.display());
+    let drive = format!("if=none,id=d,{server},format={format}");
     let mut machine = Machine::start(&["-drive", &drive, "-device", Virtio::DEVICE]);
     let disk = Virtio::new(&mut machine).unwrap();
     (machine, disk)
@@ -53,7 +55,7 @@ const fn write(sector: u32, value: u8) -> Request {
 fn a_server_that_goes_away_stops_the_machine_until_it_is_back_and_what_it_had_not_flushed_is_told() {
     let Some((_place, socket, image)) = setting() else { return };
     let server = Server::start(&socket, &image);
-    let (mut machine, mut disk) = machine(&socket, "werror=stop,rerror=stop");
+    let (mut machine, mut disk) = machine(&socket, "raw,werror=stop,rerror=stop");
     disk.succeed(&mut machine, write(0, 1));
     disk.succeed(&mut machine, Request::Flush);
     server.end(Signal::SIGKILL);
@@ -95,10 +97,14 @@ fn a_server_that_goes_away_stops_the_machine_until_it_is_back_and_what_it_had_no
 }
 
 #[test]
-fn a_server_that_does_not_answer_keeps_nobody_from_stopping_going_on_and_quitting() {
-    let Some((_place, socket, image)) = setting() else { return };
-    let server = Server::start(&socket, &image);
-    let (mut machine, mut disk) = machine(&socket, "aio=threads,werror=report");
+fn a_server_that_does_not_answer_keeps_nobody_from_stopping_and_going_on() {
+    let Some((place, socket, _)) = setting() else { return };
+    // The image's file is what does not answer.
+    place.img("create -q -f qcow2 %/image 1M");
+    // An export does not grow.
+    File::options().write(true).open(place.path("image")).unwrap().set_len(4 << 20).unwrap();
+    let server = Server::start(&socket, &place.name("image"));
+    let (mut machine, mut disk) = machine(&socket, "qcow2,werror=report");
     disk.succeed(&mut machine, write(0, 1));
     disk.succeed(&mut machine, Request::Flush);
     server.0.kill(Signal::SIGSTOP);
@@ -112,9 +118,46 @@ fn a_server_that_does_not_answer_keeps_nobody_from_stopping_going_on_and_quittin
     assert_eq!(machine.look(|machine| disk.outcome(machine, 0)).unwrap(), Outcome::Done);
     disk.succeed(&mut machine, Request::Flush);
     disk.check(&mut machine, 8, 8, 2);
+    machine.quit();
+    server.end(Signal::SIGTERM);
+    let found = place.contents("image");
+    assert!(found[..4096].iter().all(|byte| *byte == 1) && found[4096..8192].iter().all(|byte| *byte == 2));
+}
 
+#[test]
+fn a_server_that_does_not_answer_keeps_nobody_from_quitting() {
+    let Some((_place, socket, image)) = setting() else { return };
+    let server = Server::start(&socket, &image);
+    let (mut machine, mut disk) = machine(&socket, "raw");
     server.0.kill(Signal::SIGSTOP);
     disk.begin(&mut machine, 1, write(16, 3)).unwrap();
     machine.quit();
     server.end(Signal::SIGKILL);
+}
+
+#[test]
+fn requests_that_are_under_way_when_a_server_goes_are_made_again_when_it_is_back() {
+    let Some((_place, socket, image)) = setting() else { return };
+    let server = Server::start(&socket, &image);
+    let (mut machine, mut disk) = machine(&socket, "raw,werror=report,file.reconnect-delay=600");
+    disk.succeed(&mut machine, write(0, 1));
+    disk.succeed(&mut machine, Request::Flush);
+    server.0.kill(Signal::SIGSTOP);
+    for place in 0..disk.places() {
+        disk.begin(&mut machine, place, write(8 * place as u32, 0x10 + place as u8)).unwrap();
+    }
+    server.end(Signal::SIGKILL);
+    let server = Server::start(&socket, &image);
+    for place in 0..disk.places() {
+        let outcome = machine.look(|machine| disk.outcome(machine, place)).unwrap();
+        assert_eq!(outcome, Outcome::Done, "{}", machine.log());
+    }
+    // All that the first server had was flushed, and the second one has the rest.
+    disk.succeed(&mut machine, Request::Flush);
+    machine.quit();
+    server.end(Signal::SIGKILL);
+    let found = std::fs::read(image).unwrap();
+    for place in 0..4 {
+        assert!(found[place * 4096..][..4096].iter().all(|byte| usize::from(*byte) == 0x10 + place), "{place}");
+    }
 }
