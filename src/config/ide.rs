@@ -31,6 +31,29 @@ pub struct IdeDrive {
     pub bootindex: Option<i32>,
     /// Revolutions per minute; 1: a disk that does not rotate; 0: it does not say.
     pub rotation_rate: u16,
+    /// Cylinders of a disk; 0, as heads and sectors are then: those that its partition table tells.
+    pub cyls: u16,
+    /// Heads, up to 16.
+    pub heads: u8,
+    /// Sectors of a track.
+    pub secs: u8,
+    /// How firmware makes the numbers of its disk calls of these; `None`: as the partition table suggests.
+    #[serde(rename = "bios-chs-trans")]
+    pub translation: Option<ChsTranslation>,
+}
+
+/// How firmware makes the numbers of its disk calls of those of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChsTranslation {
+    /// Not at all.
+    None,
+    /// By counting sectors.
+    Lba,
+    /// By doubling heads while it halves cylinders.
+    Large,
+    /// The same from 15 heads on.
+    Rechs,
 }
 
 impl IdeDrive {
@@ -49,6 +72,10 @@ impl IdeDrive {
             wwn: None,
             bootindex: None,
             rotation_rate: 0,
+            cyls: 0,
+            heads: 0,
+            secs: 0,
+            translation: None,
         }
     }
 

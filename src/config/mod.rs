@@ -42,7 +42,7 @@ pub use cpu::{CpuConfig, CpuProperty, Smp};
 pub use device::{DeviceConfig, IsaDebugExit, IsaDebugcon, IsaSerial};
 pub use disk::DiskBlocks;
 pub use floppy::{FLOPPY_DRIVES, FdcConfig, FdcDrive, FloppyDevice, FloppyKind};
-pub use ide::{IDE_BUSES, IDE_PLACES, IdeDrive};
+pub use ide::{ChsTranslation, IDE_BUSES, IDE_PLACES, IdeDrive};
 pub use io_thread::IoThread;
 pub use isa::{PlainDevice, Pvpanic};
 pub use memory::{MemoryBackend, MemoryBackendKind, MemoryConfig};

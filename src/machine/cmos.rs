@@ -92,6 +92,7 @@ fn tell_of_disks(cmos: &mut [u8; CMOS_SIZE], disks: &DiskGeometries) {
             None | Some((_, Translation::None)) => 0,
             Some((_, Translation::Lba)) => 1,
             Some((_, Translation::Large)) => 2,
+            Some((_, Translation::Rechs)) => 3,
         };
         cmos[DISK_TRANSLATIONS] |= translation << (2 * number);
     }

@@ -128,7 +128,7 @@ fn drives(context: &mut Context<'_>, arguments: &[&str]) -> Result<String> {
     let texts: Vec<_> = match has('n') {
         true => {
             let nodes = context.machine.nodes()?.nodes();
-            let told = nodes.iter().filter(|node| wanted.is_none_or(|name| node.name == *name));
+            let told = nodes.iter().rev().filter(|node| wanted.is_none_or(|name| node.name == *name));
             told.map(|node| node.text(has('v'))).collect()
         }
         false => {

@@ -63,7 +63,7 @@ fn a_command_line_of_libvirts_kind_is_served() {
     let nodes = qmp.call("query-named-block-nodes", &json!({ "flat": true }));
     let names: Vec<_> =
         nodes["return"].as_array().unwrap().iter().map(|node| (&node["node-name"], &node["drv"])).collect();
-    assert_eq!(names, [(&json!("libvirt-1-storage"), &json!("file")), (&json!("libvirt-1-format"), &json!("raw"))]);
+    assert_eq!(names, [(&json!("libvirt-1-format"), &json!("raw")), (&json!("libvirt-1-storage"), &json!("file"))]);
 
     // A node comes, is used, and goes.
     let node = json!({ "driver": "file", "node-name": "iso", "filename": cd, "read-only": true });
@@ -213,7 +213,21 @@ fn a_chain_of_images_is_told() {
     let chain = qmp.execute("query-named-block-nodes");
     let drivers: Vec<_> =
         chain["return"].as_array().unwrap().iter().map(|node| node["drv"].as_str().unwrap()).collect();
-    assert_eq!(drivers, ["file", "file", "raw", "qcow2"]);
+    assert_eq!(drivers, ["qcow2", "raw", "file", "file"]);
+    // Of nodes it is told how far they were written, and what of files was discarded.
+    let stats = qmp.execute("query-blockstats");
+    let of_drive = &stats["return"][0];
+    let discards = json!({ "driver": "file", "discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0 });
+    for (node, bottom) in [(of_drive, &of_drive["parent"]), (&of_drive["backing"], &of_drive["backing"]["parent"])] {
+        assert_eq!((&node["driver-specific"], &bottom["driver-specific"]), (&Value::Null, &discards), "{stats}");
+        assert_eq!(bottom["stats"]["account_failed"], false);
+    }
+    assert_eq!((&of_drive["stats"]["account_failed"], &of_drive["backing"]["backing"]), (&json!(true), &Value::Null));
+    let nodes = qmp.call("query-blockstats", &json!({ "query-nodes": true }));
+    let has =
+        |name: &str| nodes["return"].as_array().unwrap().iter().map(|node| !node[name].is_null()).collect::<Vec<_>>();
+    assert_eq!(has("parent"), [false, false, true, true], "{nodes}");
+    assert_eq!(has("backing"), [false; 4]);
     let text = qmp.call("human-monitor-command", &json!({ "command-line": "info block -v d" }));
     let text = text["return"].as_str().unwrap();
     assert!(

@@ -1,6 +1,7 @@
 //! Media and their errors, as programs see and change them. The answers are those of QEMU 7.2 to the same commands.
 
 use std::fs::File;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -108,6 +109,41 @@ fn media_of_scsi_cd_drives_are_changed() {
     assert_eq!(of_device(&mut qmp, "cd")["inserted"], Value::Null);
     let text = qmp.call("human-monitor-command", &json!({ "command-line": "info block cd" }));
     assert!(text["return"].as_str().unwrap().starts_with("cd: [not inserted]\r\n"), "{text}");
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert!(natoma.wait().success());
+}
+
+/// From that programs know how much room an image needs.
+#[test]
+fn how_far_the_file_of_an_image_was_written_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.qcow2");
+    if !Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(&path)
+        .arg("1M")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!("SKIPPED: there is no qemu-img (Debian: qemu-utils)");
+        return;
+    }
+    let drive = format!("format=qcow2,id=d,file={}", path.display());
+    let (mut natoma, mut qtest, mut qmp) = bench(&["-drive", &drive]);
+    let highest =
+        |qmp: &mut Client| qmp.execute("query-blockstats")["return"][0]["parent"]["stats"]["wr_highest_offset"].clone();
+    assert_eq!(highest(&mut qmp), 0);
+    // WRITE SECTORS: a cluster of data behind those of the empty image, which are the header and three tables.
+    let mut lines: Vec<_> = [(0x1f2, 1), (0x1f3, 9), (0x1f4, 0), (0x1f5, 0), (0x1f6, 0xe0), (0x1f7, 0x30)]
+        .map(|(port, value)| format!("outb {port:#x} {value:#x}"))
+        .to_vec();
+    lines.extend((0..256).map(|_| "outw 0x1f0 0x5a5a".to_owned()));
+    for line in lines {
+        qtest.say(&line);
+        assert_eq!(qtest.hear(), "OK");
+    }
+    assert_eq!(status(&mut qtest), "OK 0x0050");
+    assert!(highest(&mut qmp).as_u64().unwrap() > 4 * 65536);
     qmp.say(r#"{"execute":"quit"}"#);
     assert!(natoma.wait().success());
 }

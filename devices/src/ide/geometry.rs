@@ -29,6 +29,8 @@ pub enum Translation {
     Lba,
     /// By doubling heads while it halves cylinders.
     Large,
+    /// The same from 15 heads on.
+    Rechs,
 }
 
 impl Geometry {

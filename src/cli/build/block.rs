@@ -267,7 +267,7 @@ impl Drives {
                 access,
                 direct: cache.direct,
                 no_flush: cache.no_flush,
-                force_share: false,
+                force_share: list.flag("force-share").unwrap_or(false),
                 discard: discard(list),
                 aio,
             },
@@ -479,7 +479,12 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         }
         [one, other] => one.or(other),
     };
+    let forced = list.flag("force-share") == Some(true);
+    let auto = list.flag("auto-read-only");
     match (read_only, interface) {
+        (None | Some(false), _) if forced => {
+            Err(origin.error("force-share=on can only be used with read-only images: add readonly=on"))
+        }
         (Some(true), DISK) => Err(origin
             .error("an IDE disk can't be write protected: leave readonly=on out, or use media=cdrom or snapshot=on")),
         (Some(true), _) => Ok(Access::ReadOnly),
@@ -487,8 +492,12 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         (Some(false), Interface::Ide(Media::Cdrom)) => {
             Err(origin.error("a CD can't be written: leave readonly=off out"))
         }
+        (None | Some(false), Interface::Virtio | Interface::None) if auto == Some(true) => Ok(Access::Auto),
         (Some(false), _) => Ok(Access::ReadWrite),
-        (None, interface) => Ok(usual_access(interface)),
+        (None, interface) => Ok(match usual_access(interface) {
+            Access::Auto if auto == Some(false) => Access::ReadWrite,
+            usual => usual,
+        }),
     }
 }
 

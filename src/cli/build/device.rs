@@ -2,7 +2,7 @@
 
 use super::ide::Media;
 use super::{block, check_id, ide, pci, scsi};
-use crate::cli::error::UsageError;
+use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::{Entry, KeyValues, Support};
 use crate::cli::options::{self, BOARD_DRIVERS};
 use crate::cli::settings::{Occurrence, Settings};
@@ -57,6 +57,33 @@ impl Globals {
     fn of(&self, driver: &str) -> KeyValues {
         let entries = self.entries.iter().filter(|(name, _)| *name == driver).map(|(_, entry)| entry.clone());
         KeyValues { entries: entries.collect(), ..KeyValues::default() }
+    }
+
+    /// Sets the properties of the devices that `-drive` and its short forms have made.
+    ///
+    /// # Errors
+    /// Such a device can't have one of them.
+    pub fn apply_to_drives(&self, drives: &mut block::Drives) -> Result<(), UsageError> {
+        let origin = Origin::bare("-global");
+        let (mut ide, mut virtio) = (std::mem::take(&mut drives.ide), std::mem::take(&mut drives.virtio));
+        for device in ide.iter_mut().chain(&mut virtio) {
+            let (driver, media) = match device {
+                DeviceConfig::IdeHd(_) => ("ide-hd", Media::Disk),
+                DeviceConfig::IdeCd(_) => ("ide-cd", Media::Cdrom),
+                _ => ("virtio-blk-pci", Media::Disk),
+            };
+            let mut list = self.of(driver);
+            let Some(drive) = device.drive_mut().filter(|_| !list.entries.is_empty()) else { continue };
+            drives.tune(drive, &list, &origin)?;
+            list.entries.push(Entry::text("drive", drive));
+            if let DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) = device {
+                *drive = ide::properties(media, drive.clone(), &list, &origin)?;
+            } else if let Some(made) = pci::device(&origin, driver, &list)? {
+                *device = made;
+            }
+        }
+        (drives.ide, drives.virtio) = (ide, virtio);
+        Ok(())
     }
 
     /// Sets the properties of the board's own devices.
@@ -265,7 +292,7 @@ fn one(given: &Occurrence, globals: &Globals, taken: &mut Taken) -> Result<Devic
         }
         "ib700" => DeviceConfig::Ib700(PlainDevice { id }),
         "pc-testdev" => DeviceConfig::PcTestdev(PlainDevice { id }),
-        other => match pci::device(given, other, &list)? {
+        other => match pci::device(&given.origin, other, &list)? {
             Some(device) => device,
             None => return Err(error(&format!("'{other}' is not supported yet"))),
         },

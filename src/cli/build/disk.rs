@@ -87,7 +87,11 @@ pub fn blocks(list: &KeyValues, origin: &Origin) -> Result<DiskBlocks, UsageErro
     })
 }
 
-fn geometry(list: &KeyValues, origin: &Origin) -> Result<Option<(u16, u8, u8)>, UsageError> {
+/// Cylinders, heads and sectors, unless the partition table is to tell them.
+///
+/// # Errors
+/// Not all of them are given.
+pub fn geometry(list: &KeyValues, origin: &Origin) -> Result<Option<(u16, u8, u8)>, UsageError> {
     let number = |key: &str| list.number::<u16>(key).filter(|number| *number != 0);
     match ["cyls", "heads", "secs"].map(number) {
         [None, None, None] => Ok(None),

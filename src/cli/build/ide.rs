@@ -100,19 +100,39 @@ pub fn device(
     };
     let place = wish.place(taken).map_err(|message| origin.error(message))?;
     taken[place] = true;
-    let text = |key: &str, most: usize| disk::text(list, origin, key, most);
     let drive = match media {
         Media::Disk => Some(disk::contents(list, origin)?),
         Media::Cdrom => disk::medium(list, origin)?,
     };
-    Ok(media.device(IdeDrive {
-        id,
+    let drive = IdeDrive { id, ..IdeDrive::new(place, drive) };
+    Ok(media.device(properties(media, drive, list, origin)?))
+}
+
+/// The same device with the properties that are given.
+///
+/// # Errors
+/// It can't have one of them.
+pub fn properties(media: Media, drive: IdeDrive, list: &KeyValues, origin: &Origin) -> Result<IdeDrive, UsageError> {
+    let text = |key: &str, most: usize| disk::text(list, origin, key, most);
+    let (cyls, heads, secs) = match media {
+        Media::Disk => disk::geometry(list, origin)?.unwrap_or_default(),
+        Media::Cdrom => (0, 0, 0),
+    };
+    if heads > 16 {
+        return Err(origin.error("an IDE disk has 16 heads at most"));
+    }
+    let translation = list.choice::<String>("bios-chs-trans").filter(|word| word != "auto");
+    Ok(IdeDrive {
+        cyls,
+        heads,
+        secs,
+        translation: translation.and_then(|_| list.choice("bios-chs-trans")),
         serial: text("serial", 20)?,
         model: text("model", 40)?,
         version: text("ver", 8)?,
         wwn: disk::world_wide_name(list, "wwn"),
         bootindex: list.number("bootindex"),
         rotation_rate: list.number("rotation_rate").unwrap_or(0),
-        ..IdeDrive::new(place, drive)
-    }))
+        ..drive
+    })
 }

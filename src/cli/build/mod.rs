@@ -54,6 +54,7 @@ pub fn machine(
     let run = run::run(settings)?;
     machine::check_qtest(settings, &platform)?;
     let mut drives = block::build(settings, &globals)?;
+    globals.apply_to_drives(&mut drives)?;
     let boot = boot::build(settings, warnings)?;
     if let (Firmware::File(name), Some(_)) = (&boot.firmware, &drives.pflash[0]) {
         warnings.push(format!("-bios {name}: not used, as the firmware in the first flash chip is started"));

@@ -1,7 +1,7 @@
 //! `-device` for PCI functions: where they sit, and what they are.
 
 use super::virtio;
-use crate::cli::error::UsageError;
+use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
 use crate::cli::settings::Occurrence;
 use crate::config::{
@@ -12,8 +12,8 @@ const SLOTS: u8 = 32;
 const FUNCTIONS: u8 = 8;
 
 /// Reads a PCI device; `None` if `driver` is not one.
-pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Option<DeviceConfig>, UsageError> {
-    let error = |message: &str| given.origin.error(message);
+pub fn device(origin: &Origin, driver: &str, list: &KeyValues) -> Result<Option<DeviceConfig>, UsageError> {
+    let error = |message: &str| origin.error(message);
     let text = |key: &str| list.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
     let serial = |chardevs: &[&str]| {
         PciFunction::PciSerial(PciSerial {
@@ -29,7 +29,7 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
             let shpc = list.flag("shpc").unwrap_or(true);
             // Without a controller nothing would interrupt; QEMU has no MSI then either, whatever is asked for.
             let msi = shpc && list.choice::<String>("msi").as_deref() != Some("off");
-            PciFunction::PciBridge(PciBridge { chassis_nr, shpc, msi, reserve: reserve(given, list)? })
+            PciFunction::PciBridge(PciBridge { chassis_nr, shpc, msi, reserve: reserve(origin, list)? })
         }
         "pci-serial" => serial(&["chardev"]),
         "pci-serial-2x" => serial(&["chardev1", "chardev2"]),
@@ -43,7 +43,7 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
             }
             PciFunction::PciTestdev(PciTestdev { membar })
         }
-        _ => match virtio::device(given, driver, list)? {
+        _ => match virtio::device(origin, driver, list)? {
             Some(function) => function,
             None => return Ok(None),
         },
@@ -77,12 +77,12 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
 }
 
 /// What a bridge asks firmware for; as in QEMU, the largest number is the same as nothing.
-fn reserve(given: &Occurrence, list: &KeyValues) -> Result<PciReserve, UsageError> {
+fn reserve(origin: &Origin, list: &KeyValues) -> Result<PciReserve, UsageError> {
     let size = |key: &str| list.size(key).filter(|size| *size != u64::MAX);
     let below_4g = |key: &str| match size(key).map(u32::try_from) {
         None => Ok(None),
         Some(Ok(size)) => Ok(Some(size)),
-        Some(Err(_)) => Err(given.origin.error(format_args!("{key} has to be less than 4G"))),
+        Some(Err(_)) => Err(origin.error(format_args!("{key} has to be less than 4G"))),
     };
     let reserve = PciReserve {
         buses: list.number("bus-reserve").filter(|buses| *buses != u32::MAX),
@@ -93,7 +93,7 @@ fn reserve(given: &Occurrence, list: &KeyValues) -> Result<PciReserve, UsageErro
     };
     match (reserve.prefetchable_32, reserve.prefetchable_64) {
         (Some(_), Some(_)) => {
-            Err(given.origin.error("a bridge has one prefetchable window: give pref32-reserve or pref64-reserve"))
+            Err(origin.error("a bridge has one prefetchable window: give pref32-reserve or pref64-reserve"))
         }
         _ => Ok(reserve),
     }

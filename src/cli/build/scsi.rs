@@ -6,7 +6,6 @@ use super::ide::Media;
 use super::{disk, virtio};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
-use crate::cli::settings::Occurrence;
 use crate::cli::suggest::did_you_mean;
 use crate::config::{DeviceConfig, PciDevice, PciFunction, ScsiDisk, ScsiDrive, VirtioOptions, VirtioScsi};
 
@@ -15,21 +14,21 @@ const LAST_TARGET: u8 = 0xff;
 const LAST_LUN: u16 = 0x3fff;
 
 /// Reads a host. Its bus has no name yet: [`Buses::add`] gives it one.
-pub fn host(given: &Occurrence, list: &KeyValues, options: VirtioOptions) -> Result<VirtioScsi, UsageError> {
+pub fn host(origin: &Origin, list: &KeyValues, options: VirtioOptions) -> Result<VirtioScsi, UsageError> {
     let usual = VirtioScsi::new("");
     let queue_size = list.number("virtqueue_size").unwrap_or(usual.queue_size);
     if !queue_size.is_power_of_two() {
-        return Err(given.origin.error("virtqueue_size has to be a power of two from 4 to 1024"));
+        return Err(origin.error("virtqueue_size has to be a power of two from 4 to 1024"));
     }
     // As in QEMU the largest number is the same as nothing.
     let queues = list.number::<u32>("num_queues").filter(|queues| *queues != u32::MAX);
     let queues = queues.map(|queues| u16::try_from(queues).ok().filter(|queues| *queues <= VirtioScsi::MOST_QUEUES));
     if queues == Some(None) {
-        return Err(given.origin.error(format_args!("num_queues is at most {}", VirtioScsi::MOST_QUEUES)));
+        return Err(origin.error(format_args!("num_queues is at most {}", VirtioScsi::MOST_QUEUES)));
     }
     let flag = |key: &str, usual: bool| list.flag(key).unwrap_or(usual);
     Ok(VirtioScsi {
-        io_thread: virtio::io_thread(given, list, &options)?,
+        io_thread: virtio::io_thread(origin, list, &options)?,
         virtio: options,
         queues: queues.flatten(),
         queue_size,

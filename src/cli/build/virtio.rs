@@ -1,9 +1,8 @@
 //! `-device` for virtio devices.
 
 use super::{check_id, disk, scsi};
-use crate::cli::error::UsageError;
+use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::KeyValues;
-use crate::cli::settings::Occurrence;
 use crate::config::{PciFunction, VirtioBlk, VirtioInterface, VirtioOptions};
 
 /// Most MSI-X vectors of a function.
@@ -12,7 +11,7 @@ const MOST_VECTORS: u16 = 2048;
 const MOST_QUEUES: u16 = 1024;
 
 /// Reads a virtio device; `None` if `driver` is not one.
-pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Option<PciFunction>, UsageError> {
+pub fn device(origin: &Origin, driver: &str, list: &KeyValues) -> Result<Option<PciFunction>, UsageError> {
     let (kind, interface) = match driver {
         _ if driver.ends_with("-non-transitional") => {
             (driver.trim_end_matches("-non-transitional"), VirtioInterface::NonTransitional)
@@ -24,11 +23,11 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
     };
     Ok(match kind {
         "virtio-blk-pci" => {
-            Some(PciFunction::VirtioBlk(Box::new(block(given, list, options(given, interface, list)?)?)))
+            Some(PciFunction::VirtioBlk(Box::new(block(origin, list, options(origin, interface, list)?)?)))
         }
         "virtio-scsi-pci" => {
-            let options = options(given, interface, list)?;
-            Some(PciFunction::VirtioScsi(Box::new(scsi::host(given, list, options)?)))
+            let options = options(origin, interface, list)?;
+            Some(PciFunction::VirtioScsi(Box::new(scsi::host(origin, list, options)?)))
         }
         _ => None,
     })
@@ -38,8 +37,8 @@ pub fn device(given: &Occurrence, driver: &str, list: &KeyValues) -> Result<Opti
 ///
 /// # Errors
 /// It would have no interface, or more vectors than a function can have.
-pub fn options(given: &Occurrence, interface: VirtioInterface, list: &KeyValues) -> Result<VirtioOptions, UsageError> {
-    let error = |message: &str| given.origin.error(message);
+pub fn options(origin: &Origin, interface: VirtioInterface, list: &KeyValues) -> Result<VirtioOptions, UsageError> {
+    let error = |message: &str| origin.error(message);
     let disable_legacy = list.choice::<String>("disable-legacy");
     let disable_modern = list.flag("disable-modern");
     if interface != VirtioInterface::Plain && (disable_legacy.is_some() || disable_modern.is_some()) {
@@ -55,7 +54,7 @@ pub fn options(given: &Occurrence, interface: VirtioInterface, list: &KeyValues)
     // As in QEMU the largest number is the same as nothing.
     let vectors = match list.number::<u32>("vectors").filter(|vectors| *vectors != u32::MAX) {
         Some(vectors) if vectors > u32::from(MOST_VECTORS) => {
-            return Err(given.origin.error(format_args!("a PCI function has at most {MOST_VECTORS} vectors")));
+            return Err(origin.error(format_args!("a PCI function has at most {MOST_VECTORS} vectors")));
         }
         vectors => vectors.map(|vectors| vectors as u16),
     };
@@ -81,36 +80,36 @@ pub fn options(given: &Occurrence, interface: VirtioInterface, list: &KeyValues)
 ///
 /// # Errors
 /// It would not hear of them.
-pub fn io_thread(given: &Occurrence, list: &KeyValues, virtio: &VirtioOptions) -> Result<Option<String>, UsageError> {
+pub fn io_thread(origin: &Origin, list: &KeyValues, virtio: &VirtioOptions) -> Result<Option<String>, UsageError> {
     match list.text("iothread") {
         Some(_) if !virtio.ioeventfd => {
-            Err(given.origin.error("a thread hears of a queue by ioeventfd: leave ioeventfd=off out, or iothread"))
+            Err(origin.error("a thread hears of a queue by ioeventfd: leave ioeventfd=off out, or iothread"))
         }
-        id => id.map(|id| check_id(&given.origin, id).map(str::to_owned)).transpose(),
+        id => id.map(|id| check_id(origin, id).map(str::to_owned)).transpose(),
     }
 }
 
-fn block(given: &Occurrence, list: &KeyValues, virtio: VirtioOptions) -> Result<VirtioBlk, UsageError> {
-    let error = |message: &str| given.origin.error(message);
-    let usual = VirtioBlk::new(disk::contents(list, &given.origin)?);
-    let io_thread = io_thread(given, list, &virtio)?;
+fn block(origin: &Origin, list: &KeyValues, virtio: VirtioOptions) -> Result<VirtioBlk, UsageError> {
+    let error = |message: &str| origin.error(message);
+    let usual = VirtioBlk::new(disk::contents(list, origin)?);
+    let io_thread = io_thread(origin, list, &virtio)?;
     let queue_size = list.number("queue-size").unwrap_or(usual.queue_size);
     if !queue_size.is_power_of_two() {
         return Err(error("queue-size has to be a power of two from 4 to 1024"));
     }
     let queues = list.number::<u16>("num-queues").filter(|queues| *queues != u16::MAX);
     if queues.is_some_and(|queues| queues > MOST_QUEUES) {
-        return Err(given.origin.error(format_args!("num-queues is at most {MOST_QUEUES}")));
+        return Err(origin.error(format_args!("num-queues is at most {MOST_QUEUES}")));
     }
     Ok(VirtioBlk {
         virtio,
         io_thread,
-        serial: disk::text(list, &given.origin, "serial", 20)?.unwrap_or_default(),
+        serial: disk::text(list, origin, "serial", 20)?.unwrap_or_default(),
         bootindex: list.number("bootindex"),
         queues,
         queue_size,
         seg_max_adjust: list.flag("seg-max-adjust").unwrap_or(usual.seg_max_adjust),
-        blocks: disk::blocks(list, &given.origin)?,
+        blocks: disk::blocks(list, origin)?,
         config_wce: list.flag("config-wce").unwrap_or(usual.config_wce),
         discard: list.flag("discard").unwrap_or(usual.discard),
         max_discard_sectors: list.number("max-discard-sectors").unwrap_or(usual.max_discard_sectors),

@@ -188,6 +188,14 @@ pub struct Entry {
     pub text: String,
 }
 
+impl Entry {
+    /// An entry that nobody has written.
+    pub fn text(key: &'static str, text: &str) -> Self {
+        let value = Value::Text(text.to_owned());
+        Self { option: None, key, value, written_key: key.to_owned(), text: text.to_owned() }
+    }
+}
+
 /// A list that was read and checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyValues {

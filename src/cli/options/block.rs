@@ -71,7 +71,46 @@ const DRIVE: Schema = Schema::plain(
             Kind::Choice(&["off", "on", "unmap"]),
             "whether zeroes that the guest writes are left to the host to make, and may take no room there (default off)",
         ),
-        Key::missing("copy-on-read", &["off"], "leave it out"),
+        Key::missing(
+            "copy-on-read",
+            &["off"],
+            "what is read is not kept: 'qemu-img rebase -b \"\" IMAGE' brings everything of its backing file into an image",
+        ),
+        Key::new(
+            "auto-read-only",
+            Kind::Flag,
+            "the guest can't write to it if the host does not allow it: otherwise that is an error (default on, but for IDE disks and flash chips)",
+        ),
+        Key::new(
+            "force-share",
+            Kind::Flag,
+            "it is used although others may write to it; needs readonly=on (default off)",
+        ),
+        Key::missing("stats-account-invalid", &["on"], "requests that are refused are always counted: leave it out"),
+        Key::missing("stats-account-failed", &["on"], "requests that fail are always counted: leave it out"),
+        Key::missing("stats-intervals", &[], "there are no statistics of intervals: leave it out"),
+        Key::missing(
+            "serial",
+            &[],
+            "give it to the device: -drive if=none,id=ID,... with -device ...,drive=ID,serial=TEXT",
+        ),
+        Key::missing(
+            "addr",
+            &[],
+            "give it to the device: -drive if=none,id=ID,... with -device virtio-blk-pci,drive=ID,addr=SLOT",
+        ),
+        Key::missing(
+            "cyls",
+            &[],
+            "give it to the device: -drive if=none,id=ID,... with -device ide-hd,drive=ID,cyls=N,heads=N,secs=N",
+        ),
+        Key::missing("heads", &[], "the same as of cyls"),
+        Key::missing("secs", &[], "the same as of cyls"),
+        Key::missing(
+            "trans",
+            &[],
+            "give it to the device: -drive if=none,id=ID,... with -device ide-hd,drive=ID,bios-chs-trans=lba",
+        ),
         Key::new(
             "werror",
             Kind::Choice(&["report", "stop", "ignore", "enospc"]),

@@ -37,3 +37,11 @@ const ON_ERROR: Kind = Kind::Choice(&["auto", "report", "stop", "ignore", "enosp
 pub const RERROR: Key =
     Key::new("rerror", ON_ERROR, "what happens when the host can't read, as of -drive (default auto: as -drive says)");
 pub const WERROR: Key = Key::new("werror", ON_ERROR, "the same when it can't write");
+pub const ACCOUNT_FAILED: Key =
+    Key::missing("account-failed", &["auto", "on"], "requests that fail are always counted: leave it out");
+pub const ACCOUNT_INVALID: Key =
+    Key::missing("account-invalid", &["auto", "on"], "requests that are refused are always counted: leave it out");
+pub const LOGICAL_CYLINDERS: Key =
+    Key::missing("lcyls", &["0"], "firmware makes them of cyls, heads and secs: leave it out");
+pub const LOGICAL_HEADS: Key = Key::missing("lheads", &["0"], "the same as of lcyls");
+pub const LOGICAL_SECTORS: Key = Key::missing("lsecs", &["0"], "the same as of lcyls");

@@ -1,6 +1,9 @@
 //! `-device ide-hd` and `ide-cd`.
 
-use super::disk::{BOOTINDEX, DRIVE_OF_CD, DRIVE_OF_DISK, RERROR, ROTATION_RATE, SHARED, WERROR, WWN};
+use super::disk::{
+    ACCOUNT_FAILED, ACCOUNT_INVALID, BOOTINDEX, CYLINDERS, DRIVE_OF_CD, DRIVE_OF_DISK, HEADS, RERROR, ROTATION_RATE,
+    SECTORS, SHARED, WERROR, WWN,
+};
 use crate::cli::keyval::{Key, Kind, Variant};
 
 const BUS: Key =
@@ -30,7 +33,19 @@ pub const IDE_HD: Variant = Variant {
         Key::missing("write-cache", &["auto", "on"], "the guest switches it off if it wants to"),
         LOGICAL,
         PHYSICAL,
+        CYLINDERS,
+        HEADS,
+        SECTORS,
+        Key::new(
+            "bios-chs-trans",
+            Kind::Choice(&["auto", "none", "lba", "large", "rechs"]),
+            "how firmware makes the numbers of its disk calls of these (default auto: as the partition table suggests)",
+        ),
         Key::missing("discard_granularity", &["512"], "leave it out"),
+        Key::missing("min_io_size", &["0"], "ATA has no word for it: leave it out"),
+        Key::missing("opt_io_size", &["0"], "ATA has no word for it: leave it out"),
+        ACCOUNT_FAILED,
+        ACCOUNT_INVALID,
         SHARED,
         RERROR,
         WERROR,
@@ -41,5 +56,21 @@ pub const IDE_HD: Variant = Variant {
 pub const IDE_CD: Variant = Variant {
     name: "ide-cd",
     help: "a CD/DVD drive at the board's IDE controller",
-    keys: &[DRIVE_OF_CD, BUS, UNIT, SERIAL, MODEL, VERSION, WWN, BOOTINDEX, LOGICAL, PHYSICAL, SHARED, RERROR, WERROR],
+    keys: &[
+        DRIVE_OF_CD,
+        BUS,
+        UNIT,
+        SERIAL,
+        MODEL,
+        VERSION,
+        WWN,
+        BOOTINDEX,
+        LOGICAL,
+        PHYSICAL,
+        SHARED,
+        RERROR,
+        WERROR,
+        ACCOUNT_FAILED,
+        ACCOUNT_INVALID,
+    ],
 };

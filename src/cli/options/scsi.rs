@@ -61,6 +61,8 @@ macro_rules! unit_keys {
             disk::SHARED,
             disk::RERROR,
             disk::WERROR,
+            disk::ACCOUNT_FAILED,
+            disk::ACCOUNT_INVALID,
             Key::missing("scsi_version", &["5"], "units follow SPC-3: leave it out"),
             Key::missing("max_unmap_size", &["1073741824"], "leave it out"),
             Key::missing("max_io_size", &["2147483647"], "leave it out"),
@@ -91,6 +93,9 @@ pub const SCSI_HD: Variant = Variant {
         disk::CYLINDERS,
         disk::HEADS,
         disk::SECTORS,
+        disk::LOGICAL_CYLINDERS,
+        disk::LOGICAL_HEADS,
+        disk::LOGICAL_SECTORS,
     ],
 };
 

@@ -72,6 +72,70 @@ fn devices_have_names_numbers_and_a_place_in_the_boot_order() {
 }
 
 #[test]
+fn the_geometry_of_a_disk_can_be_stated() {
+    let config = machine(
+        "-nodefaults -drive if=none,id=d,file=/i -device ide-hd,drive=d,cyls=615,heads=4,secs=17,bios-chs-trans=rechs",
+    );
+    let [DeviceConfig::IdeHd(disk)] = &config.devices[..] else { panic!("{:?}", config.devices) };
+    assert_eq!((disk.cyls, disk.heads, disk.secs, disk.translation), (615, 4, 17, Some(ChsTranslation::Rechs)));
+    let device = "-drive if=none,id=d,file=/i -device ide-hd,drive=d";
+    check_errors(&[
+        (&format!("{device},cyls=3"), "-device ide-hd,drive=d,cyls=3: cyls, heads and secs have to be given together"),
+        (
+            &format!("{device},cyls=3,heads=17,secs=9"),
+            "-device ide-hd,drive=d,cyls=3,heads=17,secs=9: an IDE disk has 16 heads at most",
+        ),
+    ]);
+}
+
+#[test]
+fn devices_of_drives_have_the_properties_of_global() {
+    let config = machine(
+        "-hda /i -drive if=virtio,file=/j,format=raw -global ide-hd.serial=S -global ide-hd.werror=stop -global ide-cd.model=M \
+         -global virtio-blk-pci.queue-size=64 -global virtio-blk-pci.share-rw=on",
+    );
+    let disk = IdeDrive { serial: Some("S".into()), ..IdeDrive::new(0, Some("ide0-hd0".into())) };
+    let cd = IdeDrive { model: Some("M".into()), ..IdeDrive::new(2, Some("ide1-cd0".into())) };
+    assert_eq!(config.ide, [DeviceConfig::IdeHd(disk), DeviceConfig::IdeCd(cd)]);
+    let virtio = VirtioBlk { queue_size: 64, ..VirtioBlk::new("virtio0") };
+    let virtio = PciDevice::new(PciFunction::VirtioBlk(Box::new(virtio)));
+    assert!(config.devices.contains(&DeviceConfig::Pci(virtio)), "{:?}", config.devices);
+    let drives: Vec<_> =
+        config.drives.iter().map(|drive| (drive.id.as_str(), drive.on_write_error, drive.share_rw)).take(2).collect();
+    assert_eq!(drives, [("ide0-hd0", OnError::Stop, false), ("virtio0", OnError::Enospc, true)]);
+    check_errors(&[("-hda /i -global ide-hd.cyls=3", "-global: cyls, heads and secs have to be given together")]);
+}
+
+#[test]
+fn what_drive_leaves_to_devices_is_refused_with_the_place_for_it() {
+    check_errors(&[
+        ("-drive file=/i,serial=A", "-drive file=/i,serial=A: serial=A is not supported yet; give it to the device:"),
+        (
+            "-drive file=/i,trans=lba",
+            "-drive file=/i,trans=lba: trans=lba is not supported yet; give it to the device:",
+        ),
+        (
+            "-drive file=/i,copy-on-read=on",
+            "-drive file=/i,copy-on-read=on: copy-on-read=on is not supported yet; what is read",
+        ),
+        (
+            "-drive if=virtio,file=/i,force-share=on",
+            "-drive if=virtio,file=/i,force-share=on: force-share=on can only be used",
+        ),
+    ]);
+    let access = |keys: &str| {
+        let config = machine(&format!("-drive if=virtio,format=raw,file=/i,{keys}"));
+        match &config.drives[0].medium {
+            Some(Child::Node(node)) => (node.access, node.force_share),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(access("auto-read-only=on"), (Access::Auto, false));
+    assert_eq!(access("auto-read-only=off"), (Access::ReadWrite, false));
+    assert_eq!(access("force-share=on,readonly=on").0, Access::ReadOnly);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_by_name() {
     check_errors(&[
         (

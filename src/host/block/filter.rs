@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devices::backend::block::BlockError;
 use vm_memory::VolatileSlice;
 
-use super::node::{Node, RawAccess};
+use super::node::{FileTally, Node, RawAccess};
 
 /// A node over another one, of which it has length and bytes. What it does not do itself that one does.
 pub(super) trait Filter: Send + Sync {
@@ -86,6 +86,10 @@ impl<F: Filter> Node for F {
 
     fn give_up(&self) {
         self.below().give_up();
+    }
+
+    fn file_tally(&self) -> Option<FileTally> {
+        self.below().file_tally()
     }
 
     fn raw(&self) -> Option<RawAccess<'_>> {

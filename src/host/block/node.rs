@@ -83,6 +83,11 @@ pub trait Node: Send + Sync {
     /// are made until nobody is in a hurry any more. A node that waits for nobody but the kernel can do nothing about it.
     fn give_up(&self) {}
 
+    /// What a file has been through: `None` if it is none.
+    fn file_tally(&self) -> Option<FileTally> {
+        None
+    }
+
     /// How to go past the node, straight to the file, if its bytes are those of the file.
     fn raw(&self) -> Option<RawAccess<'_>> {
         None
@@ -95,6 +100,19 @@ pub trait Node: Send + Sync {
     fn synced(&self, result: io::Result<()>) -> Result<(), BlockError> {
         result.map_err(BlockError::Io)
     }
+}
+
+/// What a file has been through by way of its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileTally {
+    /// The end of what was written, as far as it goes. An engine that goes past the node counts for itself.
+    pub highest_written: u64,
+    /// Discards that the host has carried out, and their bytes.
+    pub discards: u64,
+    /// Bytes of these.
+    pub discarded: u64,
+    /// Discards that have failed.
+    pub failed_discards: u64,
 }
 
 /// The file whose bytes are those of a node, for an engine that makes requests of the kernel itself.

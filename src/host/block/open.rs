@@ -318,7 +318,7 @@ fn check_sectors(len: u64) -> Result<()> {
 
 /// What names in an image are relative to.
 fn directory(image: &Path) -> &Path {
-    image.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    image.parent().unwrap_or(Path::new(""))
 }
 
 /// What to do with an image in a format that natoma does not read.

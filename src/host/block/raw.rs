@@ -6,9 +6,11 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use devices::backend::block::{BlockError, check_range};
+use devices::base::lock;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
@@ -18,7 +20,7 @@ use super::device;
 use super::direct::{Alignment, Edges};
 use super::file::{Opened, SECTOR};
 use super::lock::ImageFile;
-use super::node::{Node, RawAccess, check_transfer, fill_with_zeroes};
+use super::node::{FileTally, Node, RawAccess, check_transfer, fill_with_zeroes, total_len};
 
 /// A file.
 pub(super) struct RawImage {
@@ -36,6 +38,7 @@ pub(super) struct RawImage {
     /// The host can make holes, and zeroes without being given them; until it says that it can't.
     makes_holes: AtomicBool,
     makes_zeroes: AtomicBool,
+    tally: Mutex<FileTally>,
 }
 
 impl RawImage {
@@ -53,6 +56,7 @@ impl RawImage {
             lost: AtomicI32::new(0),
             makes_holes: AtomicBool::new(true),
             makes_zeroes: AtomicBool::new(true),
+            tally: Mutex::default(),
         }
     }
 
@@ -85,6 +89,11 @@ impl RawImage {
             return Err(BlockError::ReadOnly);
         }
         check_range(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    fn wrote(&self, offset: u64, len: u64) {
+        let mut tally = lock(&self.tally);
+        tally.highest_written = tally.highest_written.max(offset.saturating_add(len));
     }
 
     /// Has the host do something with a range of the file. `false`: it can't do this to any range, which `can` remembers, or
@@ -133,7 +142,9 @@ impl Node for RawImage {
         }
         check_transfer(self.len(), offset, from)?;
         let durable = durable && self.flush;
-        self.write_out(offset, from, durable)
+        self.write_out(offset, from, durable)?;
+        self.wrote(offset, total_len(from) as u64);
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), BlockError> {
@@ -148,10 +159,19 @@ impl Node for RawImage {
         if len == 0 {
             return Ok(());
         }
-        if self.is_device {
-            return device::discard(&self.file, offset, len).map_err(host_error);
+        let done = match self.is_device {
+            true => device::discard(&self.file, offset, len).map_err(host_error),
+            false => self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len).map(drop),
+        };
+        let mut tally = lock(&self.tally);
+        match done {
+            Ok(()) => {
+                tally.discards += 1;
+                tally.discarded += len;
+            }
+            Err(_) => tally.failed_discards += 1,
         }
-        self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len).map(drop)
+        done
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<(), BlockError> {
@@ -162,6 +182,7 @@ impl Node for RawImage {
         if (may_unmap && self.allocate(&self.makes_holes, FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len)?)
             || self.allocate(&self.makes_zeroes, FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len)?
         {
+            self.wrote(offset, len);
             return Ok(());
         }
         fill_with_zeroes(self, offset, len)
@@ -184,6 +205,10 @@ impl Node for RawImage {
         self.file.set_len(len).map_err(host_error)?;
         self.len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    fn file_tally(&self) -> Option<FileTally> {
+        Some(*lock(&self.tally))
     }
 
     fn raw(&self) -> Option<RawAccess<'_>> {

@@ -21,8 +21,8 @@ use crate::monitor::drives::{DeviceInfo, DriveInfo, MediumInfo, ThrottleInfo, Tr
 use crate::monitor::{Medium, MediumChange, Writing};
 
 /// A drive.
-struct Entry {
-    id: String,
+pub(super) struct Entry {
+    pub(super) id: String,
     is_anonymous: bool,
     /// The path of the object of the device that has it.
     object: Option<String>,
@@ -66,7 +66,7 @@ pub(super) struct Media {
     pub(super) disks: Vec<Arc<Mutex<dyn DiskClient>>>,
     /// What the main loop has to listen to beside.
     watches: NewWatches,
-    drives: Vec<Entry>,
+    pub(super) drives: Vec<Entry>,
 }
 
 impl Media {
@@ -113,7 +113,7 @@ impl Media {
             tray: slot.as_ref().and_then(tray),
         });
         let medium = self.blocks.medium(id).ok().flatten().map(|medium| MediumInfo {
-            node: nodes::node_info(medium.top()),
+            node: nodes::node_info(medium.top(), &self.highest_written()),
             write_back: medium.is_write_back(),
             throttle: throttle.map_or_else(ThrottleInfo::default, |throttle| ThrottleInfo {
                 limits: throttle.limits,

@@ -12,7 +12,7 @@ use crate::blockdev::{self, Style};
 use crate::config::{Child, Throttle};
 use crate::host::block::engine::{Kind, Stats};
 use crate::host::block::graph::{GraphNode, Role};
-use crate::monitor::drives::{ImageInfo, NodeInfo, Nodes, Qcow2Info, StatsInfo, TallyInfo, Target};
+use crate::monitor::drives::{DiscardsInfo, ImageInfo, NodeInfo, Nodes, Qcow2Info, StatsInfo, TallyInfo, Target};
 
 /// What `stat` counts in.
 const BLOCK: u64 = 512;
@@ -20,7 +20,8 @@ const BLOCK: u64 = 512;
 const SECTOR: u64 = 512;
 
 /// What is told of a node.
-pub(super) fn node_info(node: &GraphNode) -> NodeInfo {
+pub(super) fn node_info(node: &Arc<GraphNode>, highest: &HighestWritten) -> NodeInfo {
+    let below = |role| node.child(role).map(|below| Box::new(node_info(below, highest)));
     NodeInfo {
         name: node.name.clone(),
         read_only: node.node.is_read_only(),
@@ -28,6 +29,32 @@ pub(super) fn node_info(node: &GraphNode) -> NodeInfo {
         no_flush: node.traits.no_flush,
         detect_zeroes: node.traits.detect_zeroes,
         image: image_info(node),
+        highest_written: highest.of(node),
+        // What changes nothing is the same as the file for all who use it.
+        discards: node.node.file_tally().filter(|_| node.below.is_empty()).map(|tally| DiscardsInfo {
+            operations: tally.discards,
+            bytes: tally.discarded,
+            failed: tally.failed_discards,
+        }),
+        file: below(Role::File).or_else(|| below(Role::Filtered)),
+        backing: below(Role::Backing),
+    }
+}
+
+/// How far drives have written to the nodes at their tops.
+pub(super) struct HighestWritten(Vec<(Arc<GraphNode>, u64)>);
+
+impl HighestWritten {
+    /// The end of what was written to a node, as far as it goes and is known: a drive may go past those that change nothing.
+    fn of(&self, node: &Arc<GraphNode>) -> u64 {
+        let filtered = |node: &Arc<GraphNode>| node.child(Role::Filtered).cloned();
+        let has_it = |top: &Arc<GraphNode>| {
+            std::iter::successors(Some(Arc::clone(top)), filtered).any(|below| Arc::ptr_eq(&below, node))
+        };
+        let by_drives = self.0.iter().filter(|(top, _)| has_it(top)).map(|(_, highest)| *highest).max();
+        let bottom = std::iter::successors(Some(Arc::clone(node)), filtered).last();
+        let by_nodes = bottom.and_then(|bottom| bottom.node.file_tally()).map(|tally| tally.highest_written);
+        by_drives.max(by_nodes).unwrap_or(0)
     }
 }
 
@@ -43,7 +70,8 @@ fn image_info(node: &GraphNode) -> ImageInfo {
     ImageInfo {
         file_name: node.traits.file_name.clone(),
         format: node.traits.driver,
-        virtual_size: node.node.len(),
+        // A file that holds an image may end anywhere.
+        virtual_size: node.node.len().next_multiple_of(SECTOR),
         actual_size: allocated(node),
         qcow2,
         backing: node.backing().map(|backing| Box::new(image_info(backing))),
@@ -80,6 +108,15 @@ pub(super) fn stats_info(stats: &Stats) -> StatsInfo {
 }
 
 impl Media {
+    /// How far the drives have written.
+    pub(super) fn highest_written(&self) -> HighestWritten {
+        let tops = self.drives.iter().filter_map(|entry| {
+            let medium = self.blocks.medium(&entry.id).ok()??;
+            Some((Arc::clone(medium.top()), self.blocks.drive(&entry.id)?.0.highest_written()))
+        });
+        HighestWritten(tops.collect())
+    }
+
     fn node(&self, name: &str) -> Result<Arc<GraphNode>> {
         self.blocks.graph().find(name).with_context(|| format!("Cannot find device='' nor node-name='{name}'"))
     }
@@ -87,7 +124,8 @@ impl Media {
 
 impl Nodes for Media {
     fn nodes(&self) -> Vec<NodeInfo> {
-        self.blocks.graph().all().iter().map(|node| node_info(node)).collect()
+        let highest = self.highest_written();
+        self.blocks.graph().all().iter().map(|node| node_info(node, &highest)).collect()
     }
 
     fn add(&self, options: Map<String, Value>) -> Result<()> {

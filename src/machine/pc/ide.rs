@@ -9,7 +9,7 @@ use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place, Tra
 use super::cd::{self, CdBay, Connector};
 use super::disks::{self, DiskEnd};
 use super::{Board, place};
-use crate::config::{DeviceConfig, IDE_PLACES, IdeDrive, MachineConfig};
+use crate::config::{ChsTranslation, DeviceConfig, IDE_PLACES, IdeDrive, MachineConfig};
 use crate::host::Backends;
 use crate::host::block::engine::Bell;
 use crate::host::block::node::Node;
@@ -67,7 +67,7 @@ pub(super) fn drives(
         drives.bells.extend(bell);
         let at = drive.place();
         drives.places[at] = Some(if is_disk {
-            let geometry = geometry(node.as_deref()).with_context(context)?;
+            let geometry = geometry(drive, node.as_deref()).with_context(context)?;
             drives.geometries[at] = Some(geometry);
             Connection::Disk(Disk::new(clock.clone(), port, identity(drive, DISK_MODEL, geometry.0)))
         } else {
@@ -81,14 +81,29 @@ pub(super) fn drives(
 }
 
 /// The geometry of a disk with these contents.
-fn geometry(contents: Option<&dyn Node>) -> Result<(Geometry, Translation)> {
+fn geometry(drive: &IdeDrive, contents: Option<&dyn Node>) -> Result<(Geometry, Translation)> {
     let contents = contents.context("a disk needs contents: give its -drive a file=PATH")?;
     if contents.is_read_only() {
         bail!(
             "an IDE disk can't be write protected: its file can't be written, or has readonly=on; snapshot=on does without"
         );
     }
-    disks::geometry(contents)
+    let (geometry, translation) = match *drive {
+        IdeDrive { cyls: 0, .. } => disks::geometry(contents)?,
+        IdeDrive { cyls: cylinders, heads, secs: sectors, .. } => {
+            // As QEMU: what the numbers of the disk calls have no room for is counted.
+            let fits = cylinders <= 1024 && sectors <= 63;
+            (Geometry { cylinders, heads, sectors }, if fits { Translation::None } else { Translation::Lba })
+        }
+    };
+    let translation = match drive.translation {
+        None => translation,
+        Some(ChsTranslation::None) => Translation::None,
+        Some(ChsTranslation::Lba) => Translation::Lba,
+        Some(ChsTranslation::Large) => Translation::Large,
+        Some(ChsTranslation::Rechs) => Translation::Rechs,
+    };
+    Ok((geometry, translation))
 }
 
 fn identity(drive: &IdeDrive, model: &str, geometry: Geometry) -> Identity {

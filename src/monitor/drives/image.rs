@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::StatsInfo;
 use crate::config::{DetectZeroes, Limit, ThrottleLimits};
 
 /// A node.
@@ -21,6 +22,25 @@ pub struct NodeInfo {
     pub detect_zeroes: DetectZeroes,
     /// What it is.
     pub image: ImageInfo,
+    /// The end of what was written to it, as far as it goes.
+    pub highest_written: u64,
+    /// What of a file is discarded.
+    pub discards: Option<DiscardsInfo>,
+    /// The node that holds its data.
+    pub file: Option<Box<NodeInfo>>,
+    /// The node of the image that it is made over.
+    pub backing: Option<Box<NodeInfo>>,
+}
+
+/// What of a file, or of a block device, was discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiscardsInfo {
+    /// Requests that were carried out.
+    pub operations: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Requests that failed.
+    pub failed: u64,
 }
 
 /// An image, with those that it is made over.
@@ -94,10 +114,33 @@ impl NodeInfo {
         self.json_with(&ThrottleInfo::default(), true, flat)
     }
 
+    /// As `query-blockstats` tells it; `chain`: with the image that it is made over. Requests are counted where devices make them.
+    #[must_use]
+    pub fn stats_json(&self, chain: bool) -> Value {
+        let mut json = json!({ "node-name": self.name, "stats": StatsInfo::of_node(self.highest_written) });
+        if let Some(DiscardsInfo { operations, bytes, failed }) = self.discards {
+            json["driver-specific"] = json!({
+                "driver": self.image.format, "discard-nb-ok": operations, "discard-nb-failed": failed, "discard-bytes-ok": bytes,
+            });
+        }
+        self.add_stats_below(&mut json, chain);
+        json
+    }
+
+    /// Adds what is told of those below it.
+    pub(super) fn add_stats_below(&self, json: &mut Value, chain: bool) {
+        if let Some(file) = &self.file {
+            json["parent"] = file.stats_json(chain);
+        }
+        if let Some(backing) = self.backing.as_ref().filter(|_| chain) {
+            json["backing"] = backing.stats_json(chain);
+        }
+    }
+
     /// As `query-block` tells it, in a drive with these limits, whose writes are safe when they have been flushed
     /// (`write_back`).
     pub(super) fn json_with(&self, throttle: &ThrottleInfo, write_back: bool, flat: bool) -> Value {
-        let Self { name, read_only, direct, no_flush, detect_zeroes, image } = self;
+        let Self { name, read_only, direct, no_flush, detect_zeroes, image, .. } = self;
         let mut json = json!({
             "file": image.file_name,
             "node-name": name,

@@ -5,7 +5,7 @@ mod stats;
 
 use serde_json::{Map, Value, json};
 
-pub use self::image::{ImageInfo, NodeInfo, Qcow2Info, ThrottleInfo};
+pub use self::image::{DiscardsInfo, ImageInfo, NodeInfo, Qcow2Info, ThrottleInfo};
 pub use self::stats::{StatsInfo, TallyInfo};
 use crate::config::Throttle;
 
@@ -184,6 +184,7 @@ impl DriveInfo {
         }
         if let Some(MediumInfo { node, .. }) = &self.medium {
             json["node-name"] = node.name.as_str().into();
+            node.add_stats_below(&mut json, true);
         }
         json
     }
@@ -243,6 +244,10 @@ mod tests {
                 no_flush: false,
                 detect_zeroes: DetectZeroes::Unmap,
                 image,
+                highest_written: 0,
+                discards: None,
+                file: None,
+                backing: None,
             },
             write_back: true,
             throttle: ThrottleInfo { limits, group: Some("gg".into()) },

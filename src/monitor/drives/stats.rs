@@ -27,13 +27,23 @@ pub struct StatsInfo {
 }
 
 impl StatsInfo {
-    /// The value of `stats`. Requests are neither merged nor refused before they are made.
+    /// The value of `stats` of a drive.
     #[must_use]
     pub fn json(&self) -> Value {
+        self.json_of(true)
+    }
+
+    /// The value of `stats` of a node, of which only the end of what was written is known.
+    pub(super) fn of_node(highest_written: u64) -> Value {
+        Self { highest_written, ..Self::default() }.json_of(false)
+    }
+
+    /// Requests are neither merged nor refused before they are made; `counts`: those that fail are counted.
+    fn json_of(&self, counts: bool) -> Value {
         let Self { read, write, flush, unmap, highest_written } = self;
         let mut json = json!({
-            "wr_highest_offset": highest_written, "rd_merged": 0, "wr_merged": 0, "unmap_merged": 0, "account_invalid": true,
-            "account_failed": true, "timed_stats": [],
+            "wr_highest_offset": highest_written, "rd_merged": 0, "wr_merged": 0, "unmap_merged": 0, "account_invalid": counts,
+            "account_failed": counts, "timed_stats": [],
         });
         for (name, tally) in [("rd", read), ("wr", write), ("unmap", unmap), ("flush", flush)] {
             json[format!("{name}_operations")] = tally.operations.into();

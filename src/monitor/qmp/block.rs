@@ -6,7 +6,7 @@ use super::commands::{Answer, Result, now};
 use super::error::QmpError;
 use super::request::Arguments;
 use crate::config::{Throttle, ThrottleLimits};
-use crate::monitor::drives::{DriveInfo, StatsInfo, Target};
+use crate::monitor::drives::{DriveInfo, Target};
 use crate::monitor::{Control, Medium, MediumChange, Writing};
 
 const WRITING: [(&str, Writing); 3] =
@@ -20,18 +20,14 @@ pub fn query(machine: &dyn Control) -> Result {
 /// `query-named-block-nodes`.
 pub fn query_nodes(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     let flat = arguments.optional_bool("flat")?.unwrap_or_default();
-    now(machine.nodes()?.nodes().iter().map(|node| node.json(flat)).collect())
+    // As in QEMU: the latest comes first.
+    now(machine.nodes()?.nodes().iter().rev().map(|node| node.json(flat)).collect())
 }
 
 /// `query-blockstats`.
 pub fn query_stats(machine: &dyn Control, arguments: &mut Arguments) -> Result {
     if arguments.optional_bool("query-nodes")?.unwrap_or_default() {
-        // Requests are counted where devices make them.
-        let nodes = machine.nodes()?.nodes();
-        return now(nodes
-            .iter()
-            .map(|node| json!({ "node-name": node.name, "stats": StatsInfo::default().json() }))
-            .collect());
+        return now(machine.nodes()?.nodes().iter().map(|node| node.stats_json(false)).collect());
     }
     let drives = machine.drives()?;
     // As in QEMU: those that a device has, or something is in.
