@@ -1,7 +1,7 @@
 //! Commands of disks.
 
 use super::*;
-use crate::backend::disk::{Fault, Operation};
+use crate::backend::disk::{DiskClient, Fault, Operation};
 
 #[test]
 fn sectors_are_read_one_at_a_time_each_with_an_interrupt() {
@@ -352,4 +352,20 @@ fn smart_does_as_it_is_told_and_refuses_the_rest() {
         smart(feature, count, low);
         assert_eq!(driver.error(), 0x04, "{feature:#x} {count:#x} {low:#x}");
     }
+}
+
+/// ATA has nothing that tells of it: a driver that asks again finds it.
+#[test]
+fn a_medium_of_another_length_is_told_to_those_who_ask() {
+    let driver = Driver::new();
+    driver.medium.set_len(8192 * 512);
+    lock(&driver.ide).medium_resized();
+    assert_eq!((driver.identify()[60], driver.identify()[100]), (8192, 8192));
+    driver.command(0xf8, 0, 0, 0);
+    assert_eq!(driver.lba(), 8191);
+    driver.medium.set_len(1024 * 512);
+    lock(&driver.ide).medium_resized();
+    assert_eq!((driver.identify()[60], driver.identify()[100]), (1024, 1024));
+    driver.command(0x20, 0, 1, 1024);
+    assert_eq!(driver.error(), 0x10, "behind the end");
 }

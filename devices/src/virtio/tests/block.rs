@@ -262,3 +262,20 @@ fn what_is_under_way_can_be_waited_for() {
     assert_eq!(driver.take_used(&mut ring, 3), Some((0, 1)), "with the flush that follows on the zeroes");
     assert_eq!(driver.disk.take_log().len(), 2);
 }
+
+/// Section 5.2.5.1: of another capacity the driver is told by a change of the configuration, once.
+#[test]
+fn a_medium_of_another_length_is_told() {
+    let (mut driver, _ring) = plain();
+    let generation = driver.common(0x15, 1);
+    driver.function.medium_resized();
+    assert_eq!((driver.isr(), driver.common(0x15, 1)), (0, generation), "it has its old length");
+    driver.medium.set_len(4096 * 512);
+    driver.function.medium_resized();
+    assert!(driver.pin.level());
+    // QEMU sets both bits.
+    assert_eq!((driver.isr(), driver.device_config(0, 4)), (3, 4096));
+    assert_ne!(driver.common(0x15, 1), generation);
+    driver.function.medium_resized();
+    assert_eq!(driver.isr(), 0);
+}
