@@ -9,24 +9,28 @@ use nix::libc;
 
 use super::disk::Disk;
 use super::images::{Place, check, has_tools};
-use super::{Ide, Machine, Outcome, Request, Virtio};
+use super::{Ide, Machine, Outcome, Request, Scsi, Virtio};
 use crate::tools::{Guard, natoma, read_until};
 
-/// A kind of disk: its device, and what drives it.
+/// A kind of disk: its devices, and what drives it.
 struct Kind {
-    device: &'static str,
+    devices: &'static [&'static str],
     driver: fn(&mut Machine) -> Box<dyn Disk>,
 }
 
-const KINDS: [Kind; 2] = [
-    Kind { device: "ide-hd,drive=d,bus=ide.0,unit=0", driver: |machine| Box::new(Ide::new(machine).unwrap()) },
-    Kind { device: Virtio::DEVICE, driver: |machine| Box::new(Virtio::new(machine).unwrap()) },
+const KINDS: [Kind; 3] = [
+    Kind { devices: &["ide-hd,drive=d,bus=ide.0,unit=0"], driver: |machine| Box::new(Ide::new(machine).unwrap()) },
+    Kind { devices: &[Virtio::DEVICE], driver: |machine| Box::new(Virtio::new(machine).unwrap()) },
+    Kind { devices: &Scsi::DEVICES, driver: |machine| Box::new(Scsi::new(machine).unwrap()) },
 ];
 
 impl Kind {
     /// A machine with such a disk over a drive.
     fn start(&self, drive: &str) -> (Machine, Box<dyn Disk>) {
-        let mut machine = Machine::start(&["-drive", &format!("if=none,id=d,{drive}"), "-device", self.device]);
+        let drive = format!("if=none,id=d,{drive}");
+        let devices = self.devices.iter().flat_map(|device| ["-device", *device]);
+        let options: Vec<_> = ["-drive", &drive].into_iter().chain(devices).collect();
+        let mut machine = Machine::start(&options);
         let disk = (self.driver)(&mut machine);
         (machine, disk)
     }
@@ -67,7 +71,7 @@ fn an_error_leads_to_what_the_policy_says_and_a_machine_that_goes_on_makes_the_r
         let rules = if what == "flush" { rules.replace("sector = \"16\"\n", "") } else { rules };
         let rules = place.text("rules", &rules);
         for kind in &KINDS {
-            let context = format!("{policy}, errno {errno}, {request:?}, {}", kind.device);
+            let context = format!("{policy}, errno {errno}, {request:?}, {:?}", kind.devices);
             let image = place.raw("image", 1 << 20);
             // By workers, so that the error comes when nobody waits for it.
             let (mut machine, mut disk) =
@@ -160,8 +164,8 @@ fn a_host_without_room_stops_the_machine_until_there_is_room() {
             for (number, piece) in contents.chunks(64 * 512).enumerate() {
                 assert!(
                     piece.iter().all(|byte| *byte == (number + 1) as u8),
-                    "{format}, {}: piece {number}",
-                    kind.device
+                    "{format}, {:?}: piece {number}",
+                    kind.devices
                 );
             }
         }

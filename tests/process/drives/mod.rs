@@ -9,9 +9,11 @@ mod kill;
 mod limits;
 mod machine;
 mod servers;
+mod virtio;
 
-pub use disk::{Ide, Outcome, Virtio};
+pub use disk::{Ide, Outcome};
 pub use machine::Machine;
+pub use virtio::{Scsi, Virtio};
 
 /// Bytes of a sector.
 pub const SECTOR: u64 = 512;
