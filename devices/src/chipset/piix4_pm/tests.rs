@@ -14,6 +14,7 @@ struct Board {
     gpe_sci: IrqProbe,
     /// From the clock's alarm.
     alarm: IrqLine,
+    rtc: Arc<RtcEvent>,
     rtc_sci: IrqProbe,
     requests: Arc<Requests>,
     function: Arc<Mutex<Piix4Pm>>,
@@ -32,9 +33,9 @@ fn board() -> Board {
     let alarm = IrqInput::new(rtc.clone(), 0).line("alarm");
     let requests = Arc::new(Requests::default());
     let resources = Resources { com1: true, ..Resources::default() };
-    let function = shared(Piix4Pm::new(clock, timers, line, gpe.clone(), rtc, requests.clone(), resources));
+    let function = shared(Piix4Pm::new(clock, timers, line, gpe.clone(), rtc.clone(), requests.clone(), resources));
     queue.attach(owner, &function);
-    Board { time, queue, sci, gpe, gpe_sci, alarm, rtc_sci, requests, function }
+    Board { time, queue, sci, gpe, gpe_sci, alarm, rtc, rtc_sci, requests, function }
 }
 
 impl Board {
@@ -223,7 +224,7 @@ fn an_alarm_sets_rtc_sts_and_interrupts_if_enabled() {
     let board = board();
     board.alarm.set(true);
     assert_eq!(board.read(PM_BLOCK, 0, 2), 0x0400);
-    assert!(!board.rtc_sci.level(), "not enabled");
+    assert!(!board.rtc_sci.level() && !board.rtc.is_pending(), "not enabled");
     board.write(PM_BLOCK, 0, 2, 0xfbff);
     assert_eq!(board.read(PM_BLOCK, 0, 2), 0x0400, "other bits do not clear it");
     board.write(PM_BLOCK, 0, 2, 0x0400);
@@ -232,9 +233,10 @@ fn an_alarm_sets_rtc_sts_and_interrupts_if_enabled() {
     board.alarm.set(false);
     assert!(!board.rtc_sci.level());
     board.alarm.set(true);
-    assert!(board.rtc_sci.level());
+    assert!(board.rtc_sci.level() && board.rtc.is_pending());
     board.write(APM, 0, 1, 0xf0);
     assert!(!board.rtc_sci.level(), "ACPI is switched off");
+    assert!(board.rtc.is_pending(), "the machine may sleep, and wake by it");
     board.write(APM, 0, 1, 0xf1);
     assert!(board.rtc_sci.level());
 
