@@ -219,7 +219,12 @@ impl Vcpu {
     /// Runs the guest until it is kicked (`true`) or can't go on (`false`; the machine has been told).
     pub(super) fn run_guest(&mut self) -> bool {
         while self.usable {
-            let next = self.offer_external_interrupt().and_then(|()| self.step()).and_then(|next| {
+            let next = match self.offer_external_interrupt() {
+                Ok(true) => self.step(),
+                Ok(false) => Ok(Next::Interrupted),
+                Err(reason) => Err(reason),
+            };
+            let next = next.and_then(|next| {
                 let followed = self.fixups.after_exit(&self.fd, &self.space);
                 followed.map(|()| next).map_err(|errno| format!("KVM can't set a breakpoint: {errno}"))
             });
@@ -237,34 +242,39 @@ impl Vcpu {
     }
 
     /// Gives the first processor the interrupt that the 8259s outside the kernel ask for, or asks KVM to return when it
-    /// can take it.
-    fn offer_external_interrupt(&mut self) -> Result<(), String> {
-        let Some(controllers) = self.controllers.as_ref().filter(|_| self.index == 0) else { return Ok(()) };
+    /// can take it. `false` if that comes only after another look at the orders.
+    fn offer_external_interrupt(&mut self) -> Result<bool, String> {
+        let Some(controllers) = self.controllers.as_ref().filter(|_| self.index == 0) else { return Ok(true) };
+        let mut ready = true;
         if controllers.intr() && self.page.ready_for_interrupt_injection() {
             let controllers = Arc::clone(controllers);
-            self.take_external_interrupt(&*controllers)?;
+            ready = self.take_external_interrupt(&*controllers)?;
         }
-        // It may still wait, or another one behind it.
+        // Another one may wait behind it.
         let waiting = self.controllers.as_ref().is_some_and(|controllers| controllers.intr());
         self.page.request_interrupt_window(waiting);
-        Ok(())
+        Ok(ready)
     }
 
-    /// Gives the processor the interrupt that the 8259s ask for: through KVM, which is ready for it, or in its place.
-    fn take_external_interrupt(&mut self, controllers: &dyn BoardControllers) -> Result<(), String> {
+    /// Gives the processor the interrupt that the 8259s ask for: through KVM, which is ready for it, or in its place. `false` if
+    /// there was something to finish first.
+    fn take_external_interrupt(&mut self, controllers: &dyn BoardControllers) -> Result<bool, String> {
         let report = |unable| format!("{:#}", anyhow::Error::from(unable));
         let by_hand = self.fixups.misplaces_interrupts(&self.fd).map_err(report)?;
         if by_hand && self.access_pending {
-            // KVM finishes the access first, and returns right after that.
-            return Ok(());
+            self.finish_access();
+            // Whoever kicked the vCPU meanwhile has left an order.
+            self.page.set_immediate_exit(false);
+            return Ok(false);
         }
         let vector = controllers.acknowledge();
         log::debug!(target: "int", "CPU {}: external interrupt {vector:#04x}", self.index);
         if by_hand && self.fixups.deliver_external(&mut self.fd, &self.space, vector).map_err(report)? {
-            return Ok(());
+            return Ok(true);
         }
         split::inject(&self.fd, vector)
-            .map_err(|error| format!("KVM refuses external interrupt {vector:#04x}: {error}"))
+            .map_err(|error| format!("KVM refuses external interrupt {vector:#04x}: {error}"))?;
+        Ok(true)
     }
 
     /// Lets KVM finish the instruction whose access was served last, so that the registers are consistent.
