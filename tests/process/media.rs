@@ -147,3 +147,127 @@ fn how_far_the_file_of_an_image_was_written_is_told() {
     qmp.say(r#"{"execute":"quit"}"#);
     assert!(natoma.wait().success());
 }
+
+/// The driver of a virtio SCSI host in slot 5, by its legacy interface, as far as commands without an answer of length go.
+struct Scsi<'a> {
+    qtest: &'a mut Client,
+    done: u16,
+}
+
+/// BAR 0, and in RAM a queue of 256 entries, and a request with its response and data.
+const IO: u16 = 0xc000;
+const QUEUE: u64 = 0x10_0000;
+const HEADER: u64 = 0x11_0000;
+const RESPONSE: u64 = 0x12_0000;
+const DATA: u64 = 0x13_0000;
+const ROOM: usize = 64;
+
+impl<'a> Scsi<'a> {
+    fn new(qtest: &'a mut Client) -> Self {
+        let mut scsi = Self { qtest, done: 0 };
+        for line in [
+            "outl 0xcf8 0x80002810".into(),
+            format!("outl 0xcfc {IO:#x}"),
+            "outl 0xcf8 0x80002804".into(),
+            "outw 0xcfc 5".into(),
+            format!("outb {:#x} 1", IO + 18),
+            format!("outb {:#x} 3", IO + 18),
+            format!("outw {:#x} 2", IO + 14),
+            format!("outl {:#x} {:#x}", IO + 8, QUEUE >> 12),
+            format!("outb {:#x} 7", IO + 18),
+        ] {
+            scsi.ok(&line);
+        }
+        scsi
+    }
+
+    fn ok(&mut self, line: &str) -> String {
+        self.qtest.say(line);
+        let answer = self.qtest.hear();
+        answer.strip_prefix("OK").unwrap_or_else(|| panic!("{line}: {answer}")).trim().to_owned()
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) {
+        let text = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        self.ok(&format!("write {address:#x} {:#x} 0x{text}", bytes.len()));
+    }
+
+    fn read(&mut self, address: u64, len: usize) -> Vec<u8> {
+        let text = self.ok(&format!("read {address:#x} {len:#x}"));
+        let digits = text.trim_start_matches("0x");
+        (0..len).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap()).collect()
+    }
+
+    /// Key, code and qualifier of the sense data of a command to a target, and what it has answered.
+    fn command(&mut self, target: u8, cdb: &[u8]) -> ([u8; 3], Vec<u8>) {
+        let mut header = [&[1, target, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], cdb].concat();
+        header.resize(51, 0);
+        self.write(HEADER, &header);
+        self.write(RESPONSE, &[0; 108]);
+        for (index, (address, len, flags)) in
+            [(HEADER, 51, 1_u16), (RESPONSE, 108, 3), (DATA, ROOM, 2)].iter().enumerate()
+        {
+            let next = index as u16 + 1;
+            let entry =
+                [&address.to_le_bytes()[..], &(*len as u32).to_le_bytes(), &flags.to_le_bytes(), &next.to_le_bytes()];
+            self.write(QUEUE + 16 * index as u64, &entry.concat());
+        }
+        self.write(QUEUE + 4096 + 4 + 2 * u64::from(self.done), &[0, 0]);
+        self.done += 1;
+        self.write(QUEUE + 4096 + 2, &self.done.to_le_bytes());
+        self.ok(&format!("outw {:#x} 2", IO + 16));
+        assert_eq!(self.read(QUEUE + 8192 + 2, 2), self.done.to_le_bytes(), "{cdb:02x?} ends");
+        let response = self.read(RESPONSE, 12 + 18);
+        assert_eq!(response[11], 0, "{cdb:02x?} reaches its unit");
+        ([response[14], response[24], response[25]], self.read(DATA, ROOM))
+    }
+}
+
+#[test]
+fn scsi_units_tell_the_guest_what_is_done_by_hand() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.img");
+    File::create(&path).unwrap().set_len(1 << 20).unwrap();
+    let disk = format!("if=none,id=d,format=raw,file={}", path.display());
+    let (mut natoma, mut qtest, mut qmp) = bench(&[
+        "-device",
+        "virtio-scsi-pci,addr=5",
+        "-drive",
+        &disk,
+        "-device",
+        "scsi-hd,drive=d",
+        "-blockdev",
+        "driver=null-co,node-name=iso,size=2097152,read-only=on",
+        "-device",
+        "scsi-cd,drive=iso,id=cd",
+    ]);
+    let mut scsi = Scsi::new(&mut qtest);
+    for target in [0, 1] {
+        assert_eq!(scsi.command(target, &[0x00]).0, [6, 0x29, 0], "power-on");
+    }
+    // A longer disk.
+    qmp.done("block_resize", &json!({ "device": "d", "size": 2 << 20 }));
+    assert_eq!(scsi.command(0, &[0x00]).0, [6, 0x2a, 9], "the capacity has changed");
+    assert_eq!(scsi.command(0, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0]).1[..4], [0, 0, 0x0f, 0xff]);
+    assert_eq!(scsi.command(1, &[0x00]).0, [0; 3]);
+    // The guest keeps the tray closed (PREVENT ALLOW MEDIUM REMOVAL), is asked, and has no choice in the end.
+    let cd = json!({ "id": "cd" });
+    scsi.command(1, &[0x1e, 0, 0, 0, 1, 0]);
+    assert_eq!(of_device(&mut qmp, "cd")["locked"], true);
+    let locked = "Device 'cd' is locked and force was not specified, wait for tray to open and try again";
+    assert_eq!(qmp.call("eject", &cd)["error"]["desc"], locked);
+    qmp.done("blockdev-open-tray", &cd);
+    let events = [0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0];
+    assert_eq!(scsi.command(1, &events).1[4..6], [1, 2], "the user wants the medium");
+    let forced = json!({ "id": "cd", "force": true });
+    assert_eq!(moved(&mut qmp, "blockdev-open-tray", &forced), (true, json!({ "return": {} })));
+    assert_eq!(scsi.command(1, &[0x00]).0, [2, 0x3a, 2], "the tray is open");
+    assert_eq!(moved(&mut qmp, "blockdev-close-tray", &cd), (false, json!({ "return": {} })));
+    assert_eq!(scsi.command(1, &[0x00]).0, [6, 0x28, 0], "there may be another medium");
+    // The guest opens it itself (START STOP UNIT).
+    assert_eq!(scsi.command(1, &[0x1b, 0, 0, 0, 2, 0]).0, [0; 3]);
+    let opened = qmp.message();
+    assert_eq!((event(&opened), &opened["data"]["tray-open"]), ("DEVICE_TRAY_MOVED", &json!(true)));
+    qmp.say(r#"{"execute":"quit"}"#);
+    assert!(natoma.wait().success());
+}
