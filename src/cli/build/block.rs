@@ -190,6 +190,16 @@ impl Drives {
         }
     }
 
+    /// A CD drive has this drive: unless the user wants it otherwise nobody writes to what is in it, so that others may read it too.
+    pub fn take_for_cd(&mut self, id: &str) {
+        let drive = self.drives.iter_mut().find(|drive| drive.id == *id);
+        if let Some(Child::Node(node)) = drive.and_then(|drive| drive.medium.as_mut())
+            && node.access == Access::Auto
+        {
+            blockdev::protect(node);
+        }
+    }
+
     /// Lets other processes write to the files of drives that bear it, if all do that use such a file.
     pub fn share_files(&mut self) {
         let Self { drives, nodes, .. } = self;
@@ -479,6 +489,7 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         }
         [one, other] => one.or(other),
     };
+    let is_cd = list.choice::<String>("media").as_deref() == Some("cdrom");
     let forced = list.flag("force-share") == Some(true);
     let auto = list.flag("auto-read-only");
     match (read_only, interface) {
@@ -488,10 +499,8 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         (Some(true), DISK) => Err(origin
             .error("an IDE disk can't be write protected: leave readonly=on out, or use media=cdrom or snapshot=on")),
         (Some(true), _) => Ok(Access::ReadOnly),
-        (None, Interface::None) if list.choice::<String>("media").as_deref() == Some("cdrom") => Ok(Access::ReadOnly),
-        (Some(false), Interface::Ide(Media::Cdrom)) => {
-            Err(origin.error("a CD can't be written: leave readonly=off out"))
-        }
+        (Some(false), _) if is_cd => Err(origin.error("a CD can't be written: leave readonly=off out")),
+        (None, _) if is_cd => Ok(Access::ReadOnly),
         (None | Some(false), Interface::Virtio | Interface::None) if auto == Some(true) => Ok(Access::Auto),
         (Some(false), _) => Ok(Access::ReadWrite),
         (None, interface) => Ok(match usual_access(interface) {

@@ -4,7 +4,7 @@ use crate::blockdev::{self, Style, nest};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::syntax::{Item, split};
 use crate::cli::settings::Settings;
-use crate::config::{Backing, Child, NodeConfig, NodeDriver};
+use crate::config::{Access, Backing, Child, NodeConfig, NodeDriver};
 use serde_json::{Map, Value};
 
 /// Reads every `-blockdev`.
@@ -74,6 +74,16 @@ fn children_mut(node: &mut NodeConfig) -> Vec<&mut Child> {
         | NodeDriver::Vmdk { file }
         | NodeDriver::Throttle { file, .. }
         | NodeDriver::Overlay { file } => vec![file],
+    }
+}
+
+/// Lets nobody write to a node and those in it.
+pub fn protect(node: &mut NodeConfig) {
+    node.access = Access::ReadOnly;
+    for child in children_mut(node) {
+        if let Child::Node(node) = child {
+            protect(node);
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use super::scsi;
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::settings::Settings;
 use crate::config::{
-    Chardev, ChardevBackend, DeviceConfig, MonitorConfig, MonitorMode, PARALLEL_PORTS, QtestConfig, SERIAL_PORTS,
+    Chardev, ChardevBackend, DeviceConfig, IdeDrive, MonitorConfig, MonitorMode, PARALLEL_PORTS, QtestConfig,
+    SERIAL_PORTS,
 };
 
 /// Most users of one multiplexer, as in QEMU.
@@ -118,6 +119,13 @@ pub fn build(
         drives.furnish(device);
         if let (Some(drive), Some((_, list))) = (device.drive_mut(), device::settings_of(given, globals)) {
             drives.tune(drive, &list, &given.origin)?;
+        }
+        if let DeviceConfig::IdeCd(IdeDrive { drive: Some(drive), .. }) = device {
+            drives.take_for_cd(drive);
+        } else if let DeviceConfig::ScsiCd(cd) = device
+            && let Some(drive) = &cd.drive
+        {
+            drives.take_for_cd(drive);
         }
         match device {
             DeviceConfig::IsaDebugExit(_)

@@ -34,6 +34,7 @@ fn drives_take_the_places_that_they_name_or_the_first_free_ones() {
     assert_eq!(image("-hda /i").access, Access::ReadWrite);
     assert_eq!(image("-cdrom /i").access, Access::ReadOnly);
     assert_eq!(image("-drive if=none,media=cdrom,file=/i,id=d").access, Access::ReadOnly);
+    assert_eq!(image("-drive if=virtio,media=cdrom,file=/i").access, Access::ReadOnly);
     assert!(matches!(image("-snapshot /i").driver, NodeDriver::Overlay { .. }));
 }
 
@@ -109,6 +110,10 @@ fn devices_of_drives_have_the_properties_of_global() {
 #[test]
 fn what_drive_leaves_to_devices_is_refused_with_the_place_for_it() {
     check_errors(&[
+        (
+            "-drive if=virtio,media=cdrom,file=/i,readonly=off",
+            "-drive if=virtio,media=cdrom,file=/i,readonly=off: a CD can't be written",
+        ),
         ("-drive file=/i,serial=A", "-drive file=/i,serial=A: serial=A is not supported yet; give it to the device:"),
         (
             "-drive file=/i,trans=lba",
@@ -123,6 +128,23 @@ fn what_drive_leaves_to_devices_is_refused_with_the_place_for_it() {
             "-drive if=virtio,file=/i,force-share=on: force-share=on can only be used",
         ),
     ]);
+    let of_cd = |device: &str, keys: &str| {
+        let config = machine(&format!(
+            "-nodefaults -device virtio-scsi-pci -drive if=none,id=d,file=/i{keys} -device {device},drive=d"
+        ));
+        match &config.drives[0].medium {
+            Some(Child::Node(node)) => match &node.driver {
+                NodeDriver::Probed { file: Child::Node(file) } => (node.access, file.access),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    for cd in ["ide-cd", "scsi-cd"] {
+        assert_eq!(of_cd(cd, ""), (Access::ReadOnly, Access::ReadOnly), "it is only read");
+        assert_eq!(of_cd(cd, ",readonly=off"), (Access::ReadWrite, Access::ReadWrite), "the user says otherwise");
+    }
+    assert_eq!(of_cd("scsi-hd", "").0, Access::Auto);
     let access = |keys: &str| {
         let config = machine(&format!("-drive if=virtio,format=raw,file=/i,{keys}"));
         match &config.drives[0].medium {
