@@ -8,7 +8,7 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use devices::base::lock;
@@ -82,6 +82,26 @@ impl MutEventSubscriber for StopSubscriber {
     }
 }
 
+/// When the thread was told of the first thing since it began to wait.
+type Woken = Arc<Mutex<Option<Instant>>>;
+
+/// A subscriber of which it is noted when it is told of something.
+struct Noting {
+    subscriber: Subscriber,
+    woken: Woken,
+}
+
+impl MutEventSubscriber for Noting {
+    fn process(&mut self, events: Events, ops: &mut EventOps) {
+        lock(&self.woken).get_or_insert_with(Instant::now);
+        self.subscriber.process(events, ops);
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        self.subscriber.init(ops);
+    }
+}
+
 /// A thread that runs until it is dropped.
 pub struct IoThread {
     config: config::IoThread,
@@ -104,12 +124,13 @@ impl IoThread {
         let stop = Arc::new(Stop { wanted: AtomicBool::new(false), event });
         let LoopWork { subscribers, queues } = work;
         let subscribers = subscribers.into_iter().chain([Arc::new(Mutex::new(StopSubscriber(Arc::clone(&stop)))) as _]);
-        let mut events = EventManager::<Subscriber>::new().map_err(|error| anyhow!("can't make its loop: {error}"))?;
+        let mut events = EventManager::new().map_err(|error| anyhow!("can't make its loop: {error}"))?;
+        let woken = Woken::default();
         for subscriber in subscribers {
-            events.add_subscriber(subscriber);
+            events.add_subscriber(Noting { subscriber, woken: Arc::clone(&woken) });
         }
         let patience = Patience::new(config);
-        let server = Server { events, queues, patience, hushed: false, stop: Arc::clone(&stop) };
+        let server = Server { events, woken, queues, patience, hushed: false, stop: Arc::clone(&stop) };
 
         let mut builder = thread::Builder::new();
         if named {
@@ -153,7 +174,8 @@ impl Drop for IoThread {
 
 /// What runs on a thread.
 struct Server {
-    events: EventManager<Subscriber>,
+    events: EventManager<Noting>,
+    woken: Woken,
     queues: Vec<Arc<Mutex<dyn QueueClient>>>,
     patience: Patience,
     /// Drivers may have been hushed by a look since the last time that the thread listened.
@@ -165,13 +187,20 @@ impl Server {
     fn serve(mut self) {
         while !self.is_stopped() {
             let start = Instant::now();
-            if !self.look(start)
-                && let Err(error) = self.events.run()
-            {
-                log::error!("an I/O thread can't wait for events: {error}");
-                return;
-            }
-            self.patience.learn(elapsed(start));
+            let waited = match self.look(start) {
+                Some(waited) => waited,
+                None => {
+                    *lock(&self.woken) = None;
+                    if let Err(error) = self.events.run() {
+                        log::error!("an I/O thread can't wait for events: {error}");
+                        return;
+                    }
+                    let woken = *lock(&self.woken);
+                    nanoseconds(woken.map_or_else(|| start.elapsed(), |woken| woken.duration_since(start)))
+                }
+            };
+            // What was done then took its time, too: it says nothing of how long things take to come.
+            self.patience.learn(waited);
         }
     }
 
@@ -179,30 +208,33 @@ impl Server {
         self.stop.wanted.load(Ordering::Acquire)
     }
 
-    /// Looks for something to do, as long as that may pay. False: there was nothing, and all drivers tell of what there will be.
-    fn look(&mut self, start: Instant) -> bool {
-        // What the last look found may have taken so long that the patience is at its end.
+    /// Looks for something to do, as long as that may pay, and does it. Gives the nanoseconds that it took to come. `None`: there was
+    /// nothing, and all drivers tell of what there will be.
+    fn look(&mut self, start: Instant) -> Option<u64> {
+        // The last thing may have come so late that the patience is at its end.
         if self.patience.now == 0 && !self.hushed {
-            return false;
+            return None;
         }
         let each = |look: fn(&mut dyn QueueClient) -> bool| {
             self.queues.iter().fold(false, |found, queue| look(&mut *lock(queue)) | found)
         };
-        while elapsed(start) < self.patience.now && !self.is_stopped() {
+        let mut waited = 0;
+        while waited < self.patience.now && !self.is_stopped() {
             self.hushed = true;
             if each(|queue| queue.look()) {
-                return true;
+                return Some(waited);
             }
             spin_loop();
+            waited = nanoseconds(start.elapsed());
         }
         self.hushed = false;
-        each(|queue| queue.listen())
+        each(|queue| queue.listen()).then_some(waited)
     }
 }
 
-/// Nanoseconds since `start`.
-fn elapsed(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+/// The nanoseconds of a duration.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -267,6 +299,7 @@ mod tests {
         let queue = Arc::<Mutex<Queue>>::default();
         let mut server = Server {
             events: EventManager::new().unwrap(),
+            woken: Woken::default(),
             queues: vec![queue.clone()],
             patience: patience(u64::MAX, 0, 0),
             hushed: false,
@@ -278,12 +311,12 @@ mod tests {
         };
         server.patience.now = u64::MAX;
         lock(&queue).there = true;
-        assert!(server.look(Instant::now()));
+        assert_eq!(server.look(Instant::now()), Some(0), "it was there, whatever time it took");
         assert_eq!(calls(), (1, 0));
-        // What was found took longer than any look may take.
+        // Something has come later than any look may take.
         server.patience.now = 0;
         for _ in 0..2 {
-            assert!(!server.look(Instant::now()));
+            assert!(server.look(Instant::now()).is_none());
             assert_eq!(calls(), (1, 1));
         }
     }
