@@ -49,6 +49,12 @@ impl Mapping {
         *self.part.end()
     }
 
+    /// Whether an access of `size` bytes at `address`, which is inside, is one to a native register.
+    fn takes_natively(&self, address: u64, size: usize) -> bool {
+        let rule = &self.region.rule;
+        rule.takes(size) && rule.is_native(address - self.base, size) && self.holds(address, size)
+    }
+
     /// Whether `size` bytes from `address`, which is inside, are inside too.
     fn holds(&self, address: u64, size: usize) -> bool {
         size as u64 - 1 <= self.last() - address
@@ -281,6 +287,41 @@ impl Bus {
             value[piece.skip..piece.skip + piece.len].copy_from_slice(&data[done..done + piece.len]);
             device.write(mapping.region.id, piece.offset, piece.size, u64::from_le_bytes(value));
         });
+    }
+
+    /// Performs reads of `size` bytes, all of the same address, one for each element of `data` (a string instruction).
+    pub fn read_string(&self, address: u64, size: usize, data: &mut [u8]) {
+        if data.len() > size
+            && let Some(mapping) = self.find(address)
+            && mapping.takes_natively(address, size)
+        {
+            let mut device = lock(&mapping.device);
+            for element in data.chunks_exact_mut(size) {
+                let value = device.read(mapping.region.id, address - mapping.base, size as u8);
+                element.copy_from_slice(&value.to_le_bytes()[..size]);
+                self.trace(&mapping, "read", address, element);
+            }
+            return;
+        }
+        data.chunks_mut(size.max(1)).for_each(|element| self.read(address, element));
+    }
+
+    /// Performs writes as [`Self::read_string`] does reads.
+    pub fn write_string(&self, address: u64, size: usize, data: &[u8]) {
+        if data.len() > size
+            && let Some(mapping) = self.find(address)
+            && mapping.takes_natively(address, size)
+        {
+            let mut device = lock(&mapping.device);
+            for element in data.chunks_exact(size) {
+                self.trace(&mapping, "write", address, element);
+                let mut value = [0; 8];
+                value[..size].copy_from_slice(element);
+                device.write(mapping.region.id, address - mapping.base, size as u8, u64::from_le_bytes(value));
+            }
+            return;
+        }
+        data.chunks(size.max(1)).for_each(|element| self.write(address, element));
     }
 
     fn find(&self, address: u64) -> Option<Arc<Mapping>> {

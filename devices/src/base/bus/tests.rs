@@ -137,3 +137,23 @@ fn the_stronger_window_wins_and_the_weaker_fills_the_rest() {
         ]
     );
 }
+
+#[test]
+fn a_string_is_as_many_accesses_of_one_address() {
+    // Native ones, ones that are split, ones that are refused, and ones that nobody claims.
+    for (rule, size) in
+        [(AccessRule::native(1, 4), 2), (AccessRule::BYTE, 2), (AccessRule::BYTE, 1), (AccessRule::DWORD, 1)]
+    {
+        for address in [0x60, 0x61, 0x67, 0x68] {
+            let (bus, device) = bus_with(0x60, 8, rule);
+            let written = [1, 2, 3, 4, 5, 6];
+            let [mut each, mut string] = [[0; 6]; 2];
+            each.chunks_mut(size).for_each(|element| bus.read(address, element));
+            written.chunks(size).for_each(|element| bus.write(address, element));
+            let expected = seen(&device);
+            bus.read_string(address, size, &mut string);
+            bus.write_string(address, size, &written);
+            assert_eq!((string, seen(&device)), (each, expected), "{size} bytes at {address:#x}");
+        }
+    }
+}
