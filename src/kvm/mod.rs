@@ -13,6 +13,7 @@ pub mod memory;
 pub mod msr;
 pub mod open;
 pub mod pit;
+pub mod posted_writes;
 pub mod quirks;
 pub mod register_port;
 pub mod report;

@@ -21,6 +21,11 @@ impl RunPage {
         Self(vcpu.get_kvm_run())
     }
 
+    /// The byte at an offset of what is mapped of the vCPU, which begins with the page.
+    pub(super) fn at(self, offset: usize) -> *mut u8 {
+        self.0.cast::<u8>().wrapping_add(offset)
+    }
+
     /// Makes the next, or the present, KVM_RUN return at once with EINTR; or lets it run again.
     pub fn set_immediate_exit(self, exit: bool) {
         // SAFETY: the page is mapped for as long as the vCPU exists; the field lies within it.

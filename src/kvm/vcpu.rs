@@ -8,6 +8,7 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use super::address_space::AddressSpace;
 use super::cpuid::{GuestCpu, SetUpError, Topology};
 use super::msr::{self, Msr, MsrError, StateMsrs};
+use super::posted_writes::PostedWrites;
 use super::quirks::{Handled, HostQuirks, VcpuFixups};
 use super::register_port::{Direction, PlacedPort};
 use super::report::Report;
@@ -64,6 +65,8 @@ pub struct VcpuHost {
     pub space: AddressSpace,
     /// The port that wants to see registers.
     pub register_port: Option<PlacedPort>,
+    /// Writes to ports that KVM keeps.
+    pub posted: Arc<PostedWrites>,
     /// The machine.
     pub events: Arc<dyn VcpuEvents>,
     /// What has to be made good on this host.
@@ -95,6 +98,7 @@ pub struct Vcpu {
     page: RunPage,
     space: AddressSpace,
     register_port: Option<PlacedPort>,
+    posted: Arc<PostedWrites>,
     has_x2apic: bool,
     events: Arc<dyn VcpuEvents>,
     fixups: VcpuFixups,
@@ -119,13 +123,14 @@ impl Vcpu {
     /// This takes some tenths of a millisecond, which the vCPU's thread has while the rest of the machine is made.
     #[must_use]
     pub fn new(host: &VcpuHost, index: u32, mut fd: VcpuFd, cpu: &GuestCpu) -> Self {
-        let VcpuHost { kvm, topology, space, register_port, events, quirks, controllers, msrs } = host;
+        let VcpuHost { kvm, topology, space, register_port, posted, events, quirks, controllers, msrs } = host;
         let mut vcpu = Self {
             index,
             page: RunPage::new(&mut fd),
             fd,
             space: space.clone(),
             register_port: register_port.clone(),
+            posted: Arc::clone(posted),
             has_x2apic: cpu.has_x2apic(),
             events: Arc::clone(events),
             fixups: VcpuFixups::new(Arc::clone(quirks)),
@@ -291,7 +296,9 @@ impl Vcpu {
     /// Enters the guest once.
     fn step(&mut self) -> Result<Next, String> {
         self.access_pending = false;
-        match self.fd.run() {
+        let exit = self.fd.run();
+        self.posted.carry_out(self.page, &self.space.ports);
+        match exit {
             Ok(VcpuExit::IoIn(port, _)) if is_at(self.register_port.as_ref(), port) => {
                 return self.exchange_registers(Direction::In);
             }
@@ -299,17 +306,11 @@ impl Vcpu {
                 return self.exchange_registers(Direction::Out);
             }
             Ok(VcpuExit::IoIn(port, data)) => {
-                let size = self.page.io_size().max(1);
-                for element in data.chunks_mut(size) {
-                    self.space.ports.read(u64::from(port), element);
-                }
+                self.space.ports.read_string(u64::from(port), self.page.io_size(), data);
                 self.access_pending = true;
             }
             Ok(VcpuExit::IoOut(port, data)) => {
-                let size = self.page.io_size().max(1);
-                for element in data.chunks(size) {
-                    self.space.ports.write(u64::from(port), element);
-                }
+                self.space.ports.write_string(u64::from(port), self.page.io_size(), data);
                 self.access_pending = true;
             }
             Ok(VcpuExit::MmioRead(address, data)) => {

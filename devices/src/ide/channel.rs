@@ -34,7 +34,7 @@ impl Channel {
         &mut self.drives[selected]
     }
 
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         !self.drives.iter().any(Drive::is_present)
     }
 
@@ -51,6 +51,11 @@ impl Channel {
         if size > 1 {
             self.active().write_data(size, value);
         }
+    }
+
+    /// Whether the processor is to transfer more of a block, so that nothing has come of the last access to the data register.
+    pub fn is_amid_block(&mut self) -> bool {
+        matches!(self.active().phase, Phase::Pio { at: 1.., .. })
     }
 
     /// Reads another register of the command block. Nobody drives them where nothing is connected, and they are pulled low, as

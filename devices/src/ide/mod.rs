@@ -36,6 +36,9 @@ pub use disk::Disk;
 pub use geometry::{Geometry, SECTOR, Translation};
 pub use identify::Identity;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use self::channel::{Channel, UNITS};
 use self::drive::Unit;
 use self::registers::{master, reg};
@@ -68,11 +71,25 @@ pub struct Place {
     pub unit: u8,
 }
 
+/// Who can hold back writes to registers that do nothing by themselves, so that a processor need not wait for each. Called with the
+/// function's lock held: a leaf.
+pub trait WriteBuffer: Send + Sync {
+    /// From now on writes to these registers of a channel's command block may come late, but in their order, and before any other
+    /// access of the processors to the function.
+    fn hold_back(&self, channel: usize, registers: Range<u64>);
+}
+
+/// After so many commands to a channel it pays to have writes held back, which takes the host a while to set up.
+const COMMANDS_THAT_PAY: u8 = 16;
+
 /// The function.
 pub struct PiixIde {
     config: PciConfig,
     dma: Dma,
     channels: [Channel; CHANNELS],
+    buffer: Option<Arc<dyn WriteBuffer>>,
+    /// Commands to each channel, as far as they are counted.
+    commands: [u8; CHANNELS],
 }
 
 impl PiixIde {
@@ -106,7 +123,26 @@ impl PiixIde {
         let [primary, secondary] = drives.map(|drives| drives.map(unit));
         let [first, second] = irqs;
         let channels = [Channel::new(primary, first), Channel::new(secondary, second)];
-        Self { config, dma: Dma::new(ram, gate), channels }
+        Self { config, dma: Dma::new(ram, gate), channels, buffer: None, commands: [0; CHANNELS] }
+    }
+
+    /// The same with somebody who can hold back writes.
+    #[must_use]
+    pub fn buffered_by(self, buffer: Arc<dyn WriteBuffer>) -> Self {
+        Self { buffer: Some(buffer), ..self }
+    }
+
+    /// Takes note of a command. What goes before one has no effect before it: that the device register chooses whose interrupt is to
+    /// be seen matters only to a driver that has given commands to both devices, which it must not.
+    fn count_command(&mut self, channel: usize) {
+        let count = &mut self.commands[channel];
+        if *count == COMMANDS_THAT_PAY || self.channels[channel].is_empty() {
+            return;
+        }
+        *count += 1;
+        if let Some(buffer) = self.buffer.as_ref().filter(|_| *count == COMMANDS_THAT_PAY) {
+            buffer.hold_back(channel, reg::ERROR_FEATURES..reg::STATUS_COMMAND);
+        }
     }
 
     /// Does something to a CD drive by hand, and sees to a command that this ends. `None`: there is no CD drive at this place.
@@ -137,7 +173,11 @@ impl IoDevice for PiixIde {
             Some((channel, true)) => {
                 let channel = &mut self.channels[channel];
                 if offset == reg::DATA && size > 1 {
-                    channel.read_data(size).into()
+                    let value = channel.read_data(size).into();
+                    if channel.is_amid_block() {
+                        return value;
+                    }
+                    value
                 } else {
                     bytes(offset, size, |register| match register {
                         reg::DATA => channel.read_data(1) as u8,
@@ -158,12 +198,18 @@ impl IoDevice for PiixIde {
     fn write(&mut self, region: u16, offset: u64, size: u8, value: u64) {
         let each = (offset..offset + u64::from(size)).zip(value.to_le_bytes());
         match Self::window(region) {
-            Some((channel, true)) => {
-                let channel = &mut self.channels[channel];
+            Some((number, true)) => {
+                let channel = &mut self.channels[number];
                 if offset == reg::DATA {
                     channel.write_data(size, value as u32);
+                    if channel.is_amid_block() {
+                        return;
+                    }
                 } else {
                     each.for_each(|(register, value)| channel.write(register, value));
+                }
+                if offset == reg::STATUS_COMMAND {
+                    self.count_command(number);
                 }
             }
             Some((channel, false)) => self.channels[channel].write_control(value as u8),
@@ -233,7 +279,7 @@ impl Device for PiixIde {
     }
 
     fn save(&self) -> State {
-        let Self { config, dma: _, channels } = self;
+        let Self { config, dma: _, channels, buffer: _, commands: _ } = self;
         let channels = channels.each_ref().map(Channel::save);
         State::of(state::VERSION, &state::V1 { config: config.save(), channels })
     }

@@ -13,6 +13,7 @@ use crate::config::{CpuConfig, KernelIrqchip, Smp};
 use crate::kvm::address_space::AddressSpace;
 use crate::kvm::cpuid::{GuestCpu, HostCpu, Native, Topology};
 use crate::kvm::memory::{MemorySlots, Slot};
+use crate::kvm::posted_writes::PostedWrites;
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::report::Report;
 use crate::kvm::split::BoardControllers;
@@ -121,6 +122,7 @@ fn devices_may_park_a_processor_that_finishes_an_access_to_park() {
         topology: Topology::new(&Smp::default()).unwrap(),
         space: AddressSpace { ports: Arc::new(Bus::new(Space::Port)), devices, slots: Arc::new(slots) },
         register_port: None,
+        posted: Arc::new(PostedWrites::new(Arc::clone(&vm))),
         events: Arc::new(Failures(Arc::clone(&parker))),
         quirks,
         controllers: Some(Arc::new(Refused)),

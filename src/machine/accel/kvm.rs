@@ -29,6 +29,7 @@ use crate::kvm::inspect::Processors;
 use crate::kvm::msr::Msr;
 use crate::kvm::open;
 use crate::kvm::pit::StoppedPit;
+use crate::kvm::posted_writes::PostedWrites;
 use crate::kvm::quirks::HostQuirks;
 use crate::kvm::register_port::PlacedPort;
 use crate::kvm::split::KernelMessages;
@@ -90,16 +91,23 @@ impl Underway {
     }
 }
 
-/// The kernel hears doorbells.
-struct KernelDoorbells(Arc<VmFd>);
+/// The kernel hears doorbells, and keeps writes.
+struct KernelDoorbells {
+    vm: Arc<VmFd>,
+    posted: Arc<PostedWrites>,
+}
 
 impl DoorbellHost for KernelDoorbells {
     fn connect(&self, bell: &Doorbell, event: &EventFd) -> io::Result<()> {
-        doorbell::connect(&self.0, bell, event)
+        doorbell::connect(&self.vm, bell, event)
     }
 
     fn disconnect(&self, bell: &Doorbell, event: &EventFd) -> io::Result<()> {
-        doorbell::disconnect(&self.0, bell, event)
+        doorbell::disconnect(&self.vm, bell, event)
+    }
+
+    fn keep_writes(&self, ports: Range<u16>) -> io::Result<()> {
+        self.posted.keep(ports)
     }
 }
 
@@ -112,6 +120,7 @@ pub struct Prepared {
     vm: Arc<VmFd>,
     irqchip: Irqchip,
     first: FirstCpu,
+    posted: Arc<PostedWrites>,
 }
 
 impl Begun {
@@ -160,6 +169,7 @@ impl Furnished {
         let Made { slots, shadow, irqchip, irqs, chips, memory } = first.made()?;
         let Memory { layout, ram, image, flash } = memory;
         let reserved = E820Entry::new(KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820Kind::Reserved);
+        let posted = Arc::new(PostedWrites::new(Arc::clone(&vm)));
         let ground = Ground {
             layout,
             reserved: vec![reserved],
@@ -171,9 +181,9 @@ impl Furnished {
             irqs,
             chips,
             messages: Arc::new(KernelMessages::new(Arc::clone(&vm))),
-            doorbells: Some(Arc::new(KernelDoorbells(Arc::clone(&vm)))),
+            doorbells: Some(Arc::new(KernelDoorbells { vm: Arc::clone(&vm), posted: Arc::clone(&posted) })),
         };
-        Ok((Prepared { kvm, quirks, topology, image, vm, irqchip, first }, ground))
+        Ok((Prepared { kvm, quirks, topology, image, vm, irqchip, first, posted }, ground))
     }
 }
 
@@ -197,6 +207,7 @@ impl Prepared {
             topology: self.topology,
             space: AddressSpace::clone(space),
             register_port: board.register_port().map(|(port, device)| PlacedPort { port, device }),
+            posted: Arc::clone(&self.posted),
             events: Arc::clone(mailbox) as Arc<dyn VcpuEvents>,
             quirks: Arc::clone(&self.quirks),
             controllers: self.irqchip.board_controllers(),

@@ -1,6 +1,7 @@
 //! Doorbells of virtio functions that a loop of the host hears, so that no processor has to leave the guest for them.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
@@ -9,7 +10,7 @@ use devices::virtio::{Doorbell, DoorbellWatch, QueueClient};
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// What hears a doorbell. Called with the lock of its function held: a leaf.
+/// What hears a doorbell, and keeps writes that nobody has to hear of at once. Called with the lock of a function held: a leaf.
 pub trait DoorbellHost: Send + Sync {
     /// Has writes to a doorbell signal `event` from now on, instead of being accesses to a register.
     ///
@@ -22,6 +23,13 @@ pub trait DoorbellHost: Send + Sync {
     /// # Errors
     /// It was not connected.
     fn disconnect(&self, doorbell: &Doorbell, event: &EventFd) -> io::Result<()>;
+
+    /// Keeps writes to these ports from now on until a processor has left the guest for another reason. They are carried out before
+    /// that is seen to.
+    ///
+    /// # Errors
+    /// The host refuses: each write is carried out at once.
+    fn keep_writes(&self, ports: Range<u16>) -> io::Result<()>;
 }
 
 /// The doorbells of one function.
@@ -116,6 +124,10 @@ mod tests {
         fn disconnect(&self, doorbell: &Doorbell, _event: &EventFd) -> io::Result<()> {
             lock(&self.calls).push(("disconnect", doorbell.address));
             Ok(())
+        }
+
+        fn keep_writes(&self, _ports: Range<u16>) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
         }
     }
 

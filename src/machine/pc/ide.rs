@@ -1,13 +1,15 @@
 //! The IDE controller with its disks and CD drives.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use devices::base::{Clock, GuestRam, Priority, SystemControl, shared};
-use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place, Translation};
+use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place, Translation, WriteBuffer};
 
 use super::cd::{self, CdBay, Connector};
 use super::disks::{self, DiskEnd};
+use super::doorbells::DoorbellHost;
 use super::{Board, place};
 use crate::config::{ChsTranslation, DeviceConfig, IDE_PLACES, IdeDrive, MachineConfig};
 use crate::host::Backends;
@@ -31,6 +33,20 @@ pub(super) struct IdeDrives {
     /// Its CD drives, each with the drive of its media.
     cds: Vec<(String, Place)>,
     bells: Vec<Bell>,
+}
+
+/// The host keeps writes to command blocks.
+struct KeptWrites(Arc<dyn DoorbellHost>);
+
+impl WriteBuffer for KeptWrites {
+    fn hold_back(&self, channel: usize, registers: Range<u64>) {
+        let [base, _] = port::IDE[channel];
+        let ports = base + registers.start as u16..base + registers.end as u16;
+        // Without it, the same takes longer.
+        if let Err(error) = self.0.keep_writes(ports) {
+            log::debug!("writes to IDE channel {channel} are carried out one by one: {error}");
+        }
+    }
 }
 
 /// Makes the devices of a configuration, and gives them their places in the boot order.
@@ -124,7 +140,11 @@ impl Board {
     pub(super) fn add_ide(&mut self, drives: IdeDrives) -> Result<()> {
         let [a, b, c, d] = drives.places;
         let irqs = [self.line(irq::IDE[0], "IDE primary"), self.line(irq::IDE[1], "IDE secondary")];
-        let ide = shared(PiixIde::new(GuestRam::clone(&self.ram), self.pci.bus_master(), irqs, [[a, b], [c, d]]));
+        let mut ide = PiixIde::new(GuestRam::clone(&self.ram), self.pci.bus_master(), irqs, [[a, b], [c, d]]);
+        if let Some(host) = &self.doorbells {
+            ide = ide.buffered_by(Arc::new(KeptWrites(Arc::clone(host))));
+        }
+        let ide = shared(ide);
         for (regions, bases) in PiixIde::REGIONS.into_iter().zip(port::IDE) {
             for (region, base) in regions.into_iter().zip(bases) {
                 self.ports.map(base.into(), region, Priority::Fixed, ide.clone());

@@ -4,6 +4,7 @@ mod contract;
 mod disk;
 mod dma;
 mod flaws;
+mod held_writes;
 mod packet;
 mod requests;
 
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place};
+use super::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place, WriteBuffer};
 use crate::backend::block::MemoryBlock;
 use crate::backend::disk::{DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError, ScriptedDisk};
 use crate::base::{
@@ -55,6 +56,13 @@ struct Driver {
 impl Driver {
     fn new() -> Self {
         Self::with_policy(ErrorPolicy { read: OnError::Report, write: OnError::Report })
+    }
+
+    /// The same with somebody who can hold back writes.
+    fn with_buffer(buffer: Arc<dyn WriteBuffer>) -> Self {
+        let Self { ide, irqs, ram, clock, disk, medium, cd, errors } = Self::new();
+        let ide = Arc::into_inner(ide).unwrap().into_inner().unwrap();
+        Self { ide: shared(ide.buffered_by(buffer)), irqs, ram, clock, disk, medium, cd, errors }
     }
 
     fn with_policy(policy: ErrorPolicy) -> Self {
