@@ -1,10 +1,12 @@
 //! Stretches of guest RAM that a back end reads or fills.
 
-use std::sync::Arc;
-
+use smallvec::SmallVec;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::dma::{Dma, DmaError, GuestRam};
+
+/// Addresses and lengths of stretches. Most requests have one or two, for which nothing is allocated.
+pub type Ranges = SmallVec<[(u64, u32); 2]>;
 
 /// A list of stretches of guest RAM, one after the other. It stays valid as long as it lives, whatever the guest does; what is in it
 /// the guest may change at any time.
@@ -12,7 +14,7 @@ use super::dma::{Dma, DmaError, GuestRam};
 pub struct GuestBuffer {
     ram: GuestRam,
     /// Addresses and lengths, all of them RAM.
-    ranges: Arc<[(u64, u32)]>,
+    ranges: Ranges,
     len: usize,
 }
 
@@ -21,7 +23,7 @@ impl Dma {
     ///
     /// # Errors
     /// The gate is closed or part of a stretch is not RAM.
-    pub fn buffer(&self, ranges: Vec<(u64, u32)>) -> Result<GuestBuffer, DmaError> {
+    pub fn buffer(&self, ranges: impl Into<Ranges>) -> Result<GuestBuffer, DmaError> {
         self.check()?;
         self.buffer_in_ram(ranges)
     }
@@ -30,20 +32,21 @@ impl Dma {
     ///
     /// # Errors
     /// Part of a stretch is not RAM.
-    pub fn buffer_in_ram(&self, ranges: Vec<(u64, u32)>) -> Result<GuestBuffer, DmaError> {
+    pub fn buffer_in_ram(&self, ranges: impl Into<Ranges>) -> Result<GuestBuffer, DmaError> {
+        let ranges = ranges.into();
         for (address, len) in &ranges {
             if !self.ram().check_range(GuestAddress(*address), *len as usize) {
                 return Err(DmaError::NotRam { address: *address, len: *len as usize });
             }
         }
         let len = ranges.iter().map(|(_, len)| *len as usize).sum();
-        Ok(GuestBuffer { ram: GuestRam::clone(self.ram()), ranges: ranges.into(), len })
+        Ok(GuestBuffer { ram: GuestRam::clone(self.ram()), ranges, len })
     }
 
     /// A buffer of no bytes.
     #[must_use]
     pub fn nowhere(&self) -> GuestBuffer {
-        GuestBuffer { ram: GuestRam::clone(self.ram()), ranges: Arc::default(), len: 0 }
+        GuestBuffer { ram: GuestRam::clone(self.ram()), ranges: Ranges::new(), len: 0 }
     }
 }
 
@@ -69,14 +72,14 @@ impl GuestBuffer {
     /// The `len` bytes from `start` on, or as many of them as there are.
     #[must_use]
     pub fn part(&self, start: usize, len: usize) -> Self {
-        let mut ranges = Vec::with_capacity(self.ranges.len());
+        let mut ranges = Ranges::with_capacity(self.ranges.len());
         let mut total = 0;
         self.parts(start, len, |address, len| {
             // A part of a stretch is no longer than the stretch.
             ranges.push((address, len as u32));
             total += len;
         });
-        Self { ram: GuestRam::clone(&self.ram), ranges: ranges.into(), len: total }
+        Self { ram: GuestRam::clone(&self.ram), ranges, len: total }
     }
 
     /// Guest-physical addresses and lengths.
@@ -133,6 +136,8 @@ impl std::fmt::Debug for GuestBuffer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::base::BusMaster;
     use vm_memory::GuestMemoryMmap;

@@ -27,7 +27,7 @@ pub use bus::{Bus, MappingId, Priority};
 pub use caller::{Caller, RegisterPort, Registers};
 pub use clock::{Clock, ManualClock, Rate, TimeSource};
 pub use dma::{BusMaster, Dma, DmaError, GuestRam};
-pub use guest_buffer::GuestBuffer;
+pub use guest_buffer::{GuestBuffer, Ranges};
 pub use guest_log::GuestLog;
 pub use inspect::Inspector;
 pub use io::{AccessRule, IoDevice, Region, Space};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::registers::master::{ACTIVE, CAPABLE, COMMAND, ERROR, INTERRUPT, LEN, RWCON, SSBM, STATUS, TABLE};
-use crate::base::{Dma, DmaError, GuestBuffer};
+use crate::base::{Dma, DmaError, GuestBuffer, Ranges};
 
 /// A table lies within so many bytes.
 const TABLE_LIMIT: u32 = 0x1_0000;
@@ -106,7 +106,7 @@ impl BusMasterChannel {
     /// Takes room for up to `wanted` bytes out of the table: less if it ends. Empty if it has ended before, or when an
     /// address leads nowhere; it is not active any more then.
     pub fn take(&mut self, dma: &Dma, wanted: usize) -> GuestBuffer {
-        let mut ranges = Vec::new();
+        let mut ranges = Ranges::new();
         let mut wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let buffer = loop {
             if wanted == 0 || (self.cursor.left == 0 && self.cursor.last) {

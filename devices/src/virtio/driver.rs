@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::feature;
 use super::ring::{Chain, ChainId, Queue};
 use crate::base::{Dma, GuestLog};
@@ -10,7 +12,7 @@ use crate::base::{Dma, GuestLog};
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// Queues with used buffers of which it wants to know.
-    pub queues: Vec<u16>,
+    pub queues: SmallVec<[u16; 4]>,
     /// The configuration has changed, or the device has failed.
     pub configuration: bool,
 }
@@ -176,7 +178,8 @@ impl Driver {
     /// Shows the driver what was given back, and says what it has to be told.
     pub(super) fn publish(&mut self) -> News {
         let mut news = News { configuration: std::mem::take(&mut self.configuration_changed), ..News::default() };
-        for number in std::mem::take(&mut self.used) {
+        let mut used = std::mem::take(&mut self.used);
+        for number in used.drain(..) {
             let Some(queue) = self.queues.get_mut(usize::from(number)) else { continue };
             match queue.publish(&self.dma, self.features) {
                 Ok(true) => news.queues.push(number),
@@ -185,6 +188,8 @@ impl Driver {
                 Err(error) => self.fail(format_args!("queue {number}: {error}")),
             }
         }
+        // Its room is needed again.
+        self.used = used;
         news.configuration |= std::mem::take(&mut self.configuration_changed);
         news
     }

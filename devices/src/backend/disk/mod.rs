@@ -9,6 +9,7 @@
 //! ([`ErrorPolicy`]), and how to save what is not done and submit it again.
 
 mod at_once;
+mod in_flight;
 mod port;
 #[cfg(any(test, feature = "testing"))]
 mod scripted;
@@ -18,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use at_once::AtOnce;
+pub(crate) use in_flight::InFlight;
 pub use port::{DiskPort, DiskPortState, Done, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError};
 #[cfg(any(test, feature = "testing"))]
 pub use scripted::{Fault, ScriptedDisk};

@@ -1,11 +1,10 @@
 //! The device's end of a disk: what is not done yet, and what errors lead to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Completion, DiskBackend, Operation, Payload, Request};
+use super::{Completion, DiskBackend, InFlight, Operation, Payload, Request};
 use crate::backend::block::BlockError;
 pub use crate::base::ErrorAction;
 use crate::base::{Dma, StateError};
@@ -107,13 +106,13 @@ pub struct DiskPort {
     policy: ErrorPolicy,
     reporter: Arc<dyn ErrorReporter>,
     next_id: u64,
-    pending: BTreeMap<u64, Pending>,
+    pending: InFlight<Pending>,
 }
 
 impl DiskPort {
     /// A connector with this disk.
     pub fn new(backend: Option<Box<dyn DiskBackend>>, policy: ErrorPolicy, reporter: Arc<dyn ErrorReporter>) -> Self {
-        Self { backend, policy, reporter, next_id: 0, pending: BTreeMap::new() }
+        Self { backend, policy, reporter, next_id: 0, pending: InFlight::default() }
     }
 
     /// Length of the medium in bytes; `None` if there is none.
@@ -156,7 +155,7 @@ impl DiskPort {
     pub fn completed(&mut self) -> Option<Done> {
         loop {
             let Completion { id, result } = self.backend.as_mut()?.completed()?;
-            let Some(pending) = self.pending.get_mut(&id) else { continue };
+            let Some(pending) = self.pending.get_mut(id) else { continue };
             let Request { operation, offset, len, .. } = pending.request;
             let result = match result {
                 Ok(data) => Ok(data),
@@ -176,7 +175,7 @@ impl DiskPort {
                     }
                 }
             };
-            self.pending.remove(&id);
+            self.pending.remove(id);
             return Some(Done { id, operation, result });
         }
     }
@@ -189,14 +188,14 @@ impl DiskPort {
 
     /// The requests that are not done, in the order in which they were submitted.
     pub fn pending(&self) -> impl Iterator<Item = &Request> {
-        self.pending.values().map(|pending| &pending.request)
+        self.pending.iter().map(|(_, pending)| &pending.request)
     }
 
     /// Submits again what was kept because of an error.
     pub fn resume(&mut self) {
         self.reporter.resumed();
         let Some(backend) = &mut self.backend else { return };
-        for pending in self.pending.values_mut().filter(|pending| pending.held) {
+        for (_, pending) in self.pending.iter_mut().filter(|(_, pending)| pending.held) {
             pending.held = false;
             backend.submit(pending.request.clone());
         }
@@ -204,8 +203,8 @@ impl DiskPort {
 
     /// Gives up a request that was kept because of an error. One that is under way stays: drain first.
     pub fn forget(&mut self, id: u64) {
-        if self.pending.get(&id).is_some_and(|pending| pending.held) {
-            self.pending.remove(&id);
+        if self.pending.get(id).is_some_and(|pending| pending.held) {
+            self.pending.remove(id);
         }
     }
 
@@ -218,10 +217,10 @@ impl DiskPort {
 
     /// Gives up one request, after those that are under way have been carried out: nothing is heard of it any more.
     pub fn abandon(&mut self, id: u64) {
-        if self.pending.get(&id).is_some_and(|pending| !pending.held) {
+        if self.pending.get(id).is_some_and(|pending| !pending.held) {
             self.drain();
         }
-        self.pending.remove(&id);
+        self.pending.remove(id);
     }
 
     /// Gives up all requests, also those that were kept because of an error.

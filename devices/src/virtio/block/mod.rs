@@ -10,14 +10,12 @@
 mod registers;
 mod request;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use self::registers::{config, feature, status};
 use self::request::{ID, MOST_SECTORS, Medium, Request};
 use super::{Chain, ChainId, Driver, Kind, VirtioDevice, VirtioStorage};
-use crate::backend::disk::{DiskPort, DiskPortState, Done, Operation, Payload};
+use crate::backend::disk::{DiskPort, DiskPortState, Done, InFlight, Operation, Payload};
 use crate::base::{GuestBuffer, Inspector, ResetKind, State, StateError};
 
 /// Unit of addresses on a virtio disk, whatever its blocks.
@@ -107,7 +105,7 @@ pub struct VirtioBlock {
     /// Bytes of the medium when the driver was last told of their number.
     bytes_told: Option<u64>,
     /// By the names that the port has given them.
-    pending: BTreeMap<u64, Pending>,
+    pending: InFlight<Pending>,
 }
 
 impl VirtioBlock {
@@ -116,7 +114,7 @@ impl VirtioBlock {
     pub fn new(port: DiskPort, options: BlockOptions) -> Self {
         let write_cache = options.write_cache;
         let bytes_told = port.len();
-        Self { options, port, write_cache, bytes_told, pending: BTreeMap::new() }
+        Self { options, port, write_cache, bytes_told, pending: InFlight::default() }
     }
 
     /// The medium.
@@ -168,7 +166,7 @@ impl VirtioBlock {
     /// Ends the requests that the disk has done.
     fn take_completions(&mut self, driver: &mut Driver) {
         while let Some(Done { id, operation, result }) = self.port.completed() {
-            let Some(pending) = self.pending.remove(&id) else { continue };
+            let Some(pending) = self.pending.remove(id) else { continue };
             match (operation, result) {
                 // There are no zeroes that survive at once: they are flushed.
                 (Operation::WriteZeroes { .. }, Ok(_)) if self.is_write_through(driver) => {
@@ -299,7 +297,7 @@ impl VirtioDevice for VirtioBlock {
         self.pending.retain(|id, pending| {
             let stays = pending.chain.queue != queue;
             if !stays {
-                port.forget(*id);
+                port.forget(id);
             }
             stays
         });
@@ -315,7 +313,7 @@ impl VirtioDevice for VirtioBlock {
         let Self { options: _, port, write_cache, bytes_told: _, pending } = self;
         let pending = pending.iter().map(|(id, pending)| {
             let Pending { chain, status, room } = pending;
-            state::Pending { id: *id, chain: *chain, status: status.ranges().to_vec(), room: *room }
+            state::Pending { id, chain: *chain, status: status.ranges().to_vec(), room: *room }
         });
         State::of(
             state::VERSION,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::RingError;
-use crate::base::{Dma, GuestBuffer};
+use crate::base::{Dma, GuestBuffer, Ranges};
 
 /// Most descriptors of a chain, whatever the size of a table.
 pub const MOST_DESCRIPTORS: usize = 1024;
@@ -73,8 +73,8 @@ impl Descriptor {
 /// Collects the stretches of a chain.
 #[derive(Default)]
 pub struct Collector {
-    readable: Vec<(u64, u32)>,
-    writable: Vec<(u64, u32)>,
+    readable: Ranges,
+    writable: Ranges,
 }
 
 impl Collector {

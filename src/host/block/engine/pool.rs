@@ -162,7 +162,7 @@ impl Shared {
         drop(work);
         let start = Instant::now();
         let result = perform(&*self.node, request, self.write_through);
-        self.stats.count(request, start, result.is_ok());
+        self.stats.count(request, start.elapsed(), result.is_ok());
         let mut work = lock(&self.work);
         work.running -= 1;
         let first = work.completions.is_empty();

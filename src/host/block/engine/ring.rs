@@ -198,8 +198,11 @@ impl Ring {
             return;
         }
         let mut queue = self.ring.submission();
+        // Of all that begin together.
+        let start = Instant::now();
         while let Some(&at) = self.staged.front() {
-            let slot = &self.slots[at];
+            let slot = &mut self.slots[at];
+            slot.start.get_or_insert(start);
             let Some(entry) = slot.entry() else {
                 self.staged.pop_front();
                 continue;
@@ -264,6 +267,7 @@ impl Ring {
     /// Takes the kernel's completions.
     fn reap(&mut self) {
         let Self { ring, node, stats, slots, free, staged, running, completions, refused, .. } = self;
+        let mut now = None;
         for entry in ring.completion() {
             let at = entry.user_data() as usize;
             let slot = &mut slots[at];
@@ -282,7 +286,8 @@ impl Ring {
             };
             let Some(request) = slot.request.take() else { continue };
             if let Some(start) = slot.start {
-                stats.count(&request, start, result.is_ok());
+                let took = now.get_or_insert_with(Instant::now).saturating_duration_since(start);
+                stats.count(&request, took, result.is_ok());
             }
             let data = std::mem::take(&mut slot.data);
             completions.push_back(Completion { id: request.id, result: result.map(|()| data) });
@@ -341,7 +346,7 @@ impl Slot {
             return Err(request);
         }
         (self.file, self.next, self.done) = (raw.file.as_raw_fd(), 0, 0);
-        self.start = Some(Instant::now());
+        self.start = None;
         self.request = Some(request);
         Ok(())
     }
@@ -352,12 +357,23 @@ impl Slot {
         let file = types::Fd(self.file);
         let pieces = &self.pieces[self.next..];
         let (address, count) = (pieces.as_ptr(), pieces.len() as u32);
+        // Most requests are of one piece, for which the kernel has a shorter way.
+        let single = match pieces {
+            [piece] => u32::try_from(piece.iov_len).ok().map(|len| (piece.iov_base.cast::<u8>(), len)),
+            _ => None,
+        };
         let offset = request.offset + self.done;
-        Some(match request.operation {
-            Operation::Read => opcode::Readv::new(file, address, count).offset(offset).build(),
-            Operation::Write { durable } => {
+        Some(match (request.operation, single) {
+            (Operation::Read, Some((address, len))) => opcode::Read::new(file, address, len).offset(offset).build(),
+            (Operation::Read, None) => opcode::Readv::new(file, address, count).offset(offset).build(),
+            (Operation::Write { durable }, single) => {
                 let flags = if durable { libc::RWF_DSYNC } else { 0 };
-                opcode::Writev::new(file, address, count).offset(offset).rw_flags(flags).build()
+                match single {
+                    Some((address, len)) => {
+                        opcode::Write::new(file, address, len).offset(offset).rw_flags(flags).build()
+                    }
+                    None => opcode::Writev::new(file, address, count).offset(offset).rw_flags(flags).build(),
+                }
             }
             _ => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use devices::backend::disk::{Operation, Request};
 use devices::base::lock;
@@ -61,8 +61,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Counts a request that has ended.
-    pub(super) fn count(&self, request: &Request, start: Instant, well: bool) {
+    /// Counts a request that has ended and took so long.
+    pub(super) fn count(&self, request: &Request, took: Duration, well: bool) {
         let Request { operation, offset, len, .. } = *request;
         let kind = match operation {
             Operation::Read => Kind::Read,
@@ -80,7 +80,7 @@ impl Stats {
         }
         counters.operations.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(len, Ordering::Relaxed);
-        let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         counters.nanoseconds.fetch_add(took, Ordering::Relaxed);
     }
 
