@@ -107,6 +107,10 @@ pub fn measure(monitors: &Monitors, options: &Options, report: &mut Report) -> R
     }
     let image = Image::make()?;
     for case in cases {
+        // A case that goes past the page cache may leave some of it there.
+        if !case.direct {
+            fs::read(&image.0).context("can't read the image")?;
+        }
         let (natoma, qemu) = (Monitor::Natoma.name(), Monitor::Qemu.name());
         let mut rate = Measurement::new(case.names[0], "requests/s");
         let mut cpu = Measurement::new(case.names[1], "µs/request");
@@ -215,6 +219,8 @@ impl Case {
         command.arg(format!("--rw={pattern}{}", self.operation()));
         command.arg(format!("--bs={}", self.size)).arg(format!("--iodepth={}", self.depth));
         command.arg(format!("--direct={}", u8::from(self.direct))).arg(format!("--runtime={FIO_SECONDS}"));
+        // What is in the page cache stays there.
+        command.arg("--invalidate=0");
         let output = command.stdin(Stdio::null()).output().context("can't start fio")?;
         if !output.status.success() {
             bail!("fio ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
