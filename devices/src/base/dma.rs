@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vm_memory::{
     AtomicAccess, ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    VolatileSlice,
 };
 
 /// The guest's RAM.
@@ -106,6 +107,10 @@ impl Dma {
     pub fn read(&self, address: u64, data: &mut [u8]) -> Result<(), DmaError> {
         self.check()?;
         let len = data.len();
+        if let Some(slice) = self.slice(address, len) {
+            slice.copy_to(data);
+            return Ok(());
+        }
         self.ram.read_slice(data, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len })
     }
 
@@ -115,6 +120,10 @@ impl Dma {
     /// The gate is closed or part of the range is not RAM; what lies before that part has been written.
     pub fn write(&self, address: u64, data: &[u8]) -> Result<(), DmaError> {
         self.check()?;
+        if let Some(slice) = self.slice(address, data.len()) {
+            slice.copy_from(data);
+            return Ok(());
+        }
         self.ram.write_slice(data, GuestAddress(address)).map_err(|_| DmaError::NotRam { address, len: data.len() })
     }
 
@@ -143,7 +152,8 @@ impl Dma {
     /// As [`Self::read`], or the address is not aligned.
     pub fn load<T: AtomicAccess>(&self, address: u64, order: Ordering) -> Result<T, DmaError> {
         self.check()?;
-        self.ram.load(GuestAddress(address), order).map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
+        let loaded = self.slice(address, size_of::<T>()).and_then(|slice| slice.load(0, order).ok());
+        loaded.ok_or(DmaError::NotRam { address, len: size_of::<T>() })
     }
 
     /// Writes one value that a processor may read at the same time, with a barrier of the given order. The address has to be a
@@ -153,9 +163,8 @@ impl Dma {
     /// As [`Self::write`], or the address is not aligned.
     pub fn store<T: AtomicAccess>(&self, address: u64, value: T, order: Ordering) -> Result<(), DmaError> {
         self.check()?;
-        self.ram
-            .store(value, GuestAddress(address), order)
-            .map_err(|_| DmaError::NotRam { address, len: size_of::<T>() })
+        let stored = self.slice(address, size_of::<T>()).and_then(|slice| slice.store(value, 0, order).ok());
+        stored.ok_or(DmaError::NotRam { address, len: size_of::<T>() })
     }
 
     /// How many of the `len` bytes at `address` are alike: of one block of RAM, or no RAM. At least 1, unless `len` is 0.
@@ -170,6 +179,11 @@ impl Dma {
         };
         let room = last.map_or(u64::MAX, |last| (last - address).saturating_add(1));
         len.min(usize::try_from(room).unwrap_or(usize::MAX))
+    }
+
+    /// A stretch, unless it is not all in one block of RAM. Nearly all are, and this is the short way to them.
+    pub(super) fn slice(&self, address: u64, len: usize) -> Option<VolatileSlice<'_>> {
+        self.ram.get_slice(GuestAddress(address), len).ok()
     }
 
     pub(super) fn check(&self) -> Result<(), DmaError> {

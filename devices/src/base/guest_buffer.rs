@@ -35,8 +35,9 @@ impl Dma {
     pub fn buffer_in_ram(&self, ranges: impl Into<Ranges>) -> Result<GuestBuffer, DmaError> {
         let ranges = ranges.into();
         for (address, len) in &ranges {
-            if !self.ram().check_range(GuestAddress(*address), *len as usize) {
-                return Err(DmaError::NotRam { address: *address, len: *len as usize });
+            let len = *len as usize;
+            if self.slice(*address, len).is_none() && !self.ram().check_range(GuestAddress(*address), len) {
+                return Err(DmaError::NotRam { address: *address, len });
             }
         }
         let len = ranges.iter().map(|(_, len)| *len as usize).sum();
@@ -99,7 +100,11 @@ impl GuestBuffer {
         let mut done = 0;
         self.parts(start, data.len(), |address, len| {
             // It has been found to be RAM.
-            let _ = self.ram.write_slice(&data[done..done + len], GuestAddress(address));
+            let (at, part) = (GuestAddress(address), &data[done..done + len]);
+            match self.ram.get_slice(at, len) {
+                Ok(slice) => slice.copy_from(part),
+                Err(_) => drop(self.ram.write_slice(part, at)),
+            }
             done += len;
         });
     }
@@ -108,7 +113,11 @@ impl GuestBuffer {
     pub fn copy_to(&self, start: usize, data: &mut [u8]) {
         let mut done = 0;
         self.parts(start, data.len(), |address, len| {
-            let _ = self.ram.read_slice(&mut data[done..done + len], GuestAddress(address));
+            let (at, part) = (GuestAddress(address), &mut data[done..done + len]);
+            match self.ram.get_slice(at, len) {
+                Ok(slice) => drop(slice.copy_to(part)),
+                Err(_) => drop(self.ram.read_slice(part, at)),
+            }
             done += len;
         });
     }
