@@ -52,6 +52,15 @@ impl PostedWrites {
         kept.map_err(|errno| io::Error::from_raw_os_error(errno.errno()))
     }
 
+    /// Has no more writes to these ports kept. Those that were are still carried out.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn hear(&self, ports: Range<u16>) -> io::Result<()> {
+        let heard = self.vm.unregister_coalesced_mmio(IoEventAddress::Pio(ports.start.into()), ports.len() as u32);
+        heard.map_err(|errno| io::Error::from_raw_os_error(errno.errno()))
+    }
+
     /// Carries out what was kept. On the thread of the vCPU whose page this is, when it has come out of the guest.
     pub fn carry_out(&self, page: RunPage, ports: &Bus) {
         if !self.used.load(Ordering::Acquire) {
@@ -215,8 +224,9 @@ mod tests {
         let vm = Arc::new(kvm.create_vm().unwrap());
         vm.set_tss_address(0xfffb_d000).unwrap();
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM as usize)]).unwrap());
-        // out 21h, al; inc ax; out 22h, al; inc ax; out 21h, al; out 26h, al
-        ram.write_slice(&[0xe6, 0x21, 0x40, 0xe6, 0x22, 0x40, 0xe6, 0x21, 0xe6, 0x26], GuestAddress(0x1000)).unwrap();
+        // out 21h, al; inc ax; out 22h, al; inc ax; out 21h, al; out 26h, al; out 21h, al
+        let code = [0xe6, 0x21, 0x40, 0xe6, 0x22, 0x40, 0xe6, 0x21, 0xe6, 0x26, 0xe6, 0x21];
+        ram.write_slice(&code, GuestAddress(0x1000)).unwrap();
         let slots = MemorySlots::new(Arc::clone(&vm), ram);
         slots.replace(0..RAM, &[Slot::ram(0..RAM)]).unwrap();
         let posted = PostedWrites::new(Arc::clone(&vm));
@@ -238,5 +248,7 @@ mod tests {
         assert_eq!(lock(&notes).0, [(1, 0), (2, 1), (1, 2)]);
         posted.carry_out(page, &ports);
         assert_eq!(lock(&notes).0.len(), 3);
+        posted.hear(0x21..0x26).unwrap();
+        assert!(matches!(fd.run(), Ok(VcpuExit::IoOut(0x21, [2]))));
     }
 }

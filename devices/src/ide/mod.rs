@@ -71,12 +71,25 @@ pub struct Place {
     pub unit: u8,
 }
 
-/// Who can hold back writes to registers that do nothing by themselves, so that a processor need not wait for each. Called with the
-/// function's lock held: a leaf.
+/// Registers a write to which does nothing by itself. It may come late: in the order of all writes, and before any other access of the
+/// processors to the function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LateWrites {
+    /// Those of a channel's command block.
+    Command {
+        /// Number of the channel.
+        channel: usize,
+        /// Offsets in the block.
+        registers: Range<u64>,
+    },
+    /// Those at these ports.
+    Ports(Range<u16>),
+}
+
+/// Who can hold back such writes, so that a processor need not wait for each. Called with the function's lock held: a leaf.
 pub trait WriteBuffer: Send + Sync {
-    /// From now on writes to these registers of a channel's command block may come late, but in their order, and before any other
-    /// access of the processors to the function.
-    fn hold_back(&self, channel: usize, registers: Range<u64>);
+    /// These are all from now on.
+    fn may_be_late(&self, writes: &[LateWrites]);
 }
 
 /// After so many commands to a channel it pays to have writes held back, which takes the host a while to set up.
@@ -90,6 +103,8 @@ pub struct PiixIde {
     buffer: Option<Arc<dyn WriteBuffer>>,
     /// Commands to each channel, as far as they are counted.
     commands: [u8; CHANNELS],
+    /// What `buffer` knows.
+    late: Vec<LateWrites>,
 }
 
 impl PiixIde {
@@ -123,7 +138,7 @@ impl PiixIde {
         let [primary, secondary] = drives.map(|drives| drives.map(unit));
         let [first, second] = irqs;
         let channels = [Channel::new(primary, first), Channel::new(secondary, second)];
-        Self { config, dma: Dma::new(ram, gate), channels, buffer: None, commands: [0; CHANNELS] }
+        Self { config, dma: Dma::new(ram, gate), channels, buffer: None, commands: [0; CHANNELS], late: Vec::new() }
     }
 
     /// The same with somebody who can hold back writes.
@@ -132,16 +147,38 @@ impl PiixIde {
         Self { buffer: Some(buffer), ..self }
     }
 
-    /// Takes note of a command. What goes before one has no effect before it: that the device register chooses whose interrupt is to
-    /// be seen matters only to a driver that has given commands to both devices, which it must not.
+    /// Takes note of a command.
     fn count_command(&mut self, channel: usize) {
         let count = &mut self.commands[channel];
         if *count == COMMANDS_THAT_PAY || self.channels[channel].is_empty() {
             return;
         }
         *count += 1;
-        if let Some(buffer) = self.buffer.as_ref().filter(|_| *count == COMMANDS_THAT_PAY) {
-            buffer.hold_back(channel, reg::ERROR_FEATURES..reg::STATUS_COMMAND);
+        if *count == COMMANDS_THAT_PAY {
+            self.follow_late_writes();
+        }
+    }
+
+    /// Tells who can hold back writes which ones, if they are others now.
+    ///
+    /// What goes before a command has no effect before it: that the device register chooses whose interrupt is to be seen matters
+    /// only to a driver that has given commands to both devices, which it must not. The bus master's status a driver clears before
+    /// whatever may set it again, which is another access; if it does so after, it may be too late on any PC.
+    fn follow_late_writes(&mut self) {
+        let Some(buffer) = &self.buffer else { return };
+        let master = self.config.bar_address(MASTER_BAR).and_then(|base| u16::try_from(base).ok());
+        let mut late = Vec::new();
+        for channel in (0..CHANNELS).filter(|channel| self.commands[*channel] == COMMANDS_THAT_PAY) {
+            late.push(LateWrites::Command { channel, registers: reg::ERROR_FEATURES..reg::STATUS_COMMAND });
+            if let Some(master) = master {
+                let at = |register| master + channel as u16 * master::LEN as u16 + register as u16;
+                late.push(LateWrites::Ports(at(master::STATUS)..at(master::STATUS + 1)));
+                late.push(LateWrites::Ports(at(master::TABLE)..at(master::LEN)));
+            }
+        }
+        if late != self.late {
+            buffer.may_be_late(&late);
+            self.late = late;
         }
     }
 
@@ -239,6 +276,7 @@ impl PciFunction for PiixIde {
     /// A transfer that waits for bus mastering to be allowed goes on.
     fn config_written(&mut self, _offset: u8, _len: u8) {
         self.settle();
+        self.follow_late_writes();
     }
 }
 
@@ -276,10 +314,11 @@ impl Device for PiixIde {
     fn reset(&mut self, kind: ResetKind) {
         self.config.reset();
         self.channels.iter_mut().for_each(|channel| channel.reset(kind));
+        self.follow_late_writes();
     }
 
     fn save(&self) -> State {
-        let Self { config, dma: _, channels, buffer: _, commands: _ } = self;
+        let Self { config, dma: _, channels, buffer: _, commands: _, late: _ } = self;
         let channels = channels.each_ref().map(Channel::save);
         State::of(state::VERSION, &state::V1 { config: config.save(), channels })
     }
@@ -292,6 +331,7 @@ impl Device for PiixIde {
         for ((own, saved), requests) in self.channels.iter_mut().zip(&channels).zip(requests) {
             own.load(saved, requests);
         }
+        self.follow_late_writes();
         Ok(())
     }
 

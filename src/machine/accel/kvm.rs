@@ -109,6 +109,10 @@ impl DoorbellHost for KernelDoorbells {
     fn keep_writes(&self, ports: Range<u16>) -> io::Result<()> {
         self.posted.keep(ports)
     }
+
+    fn hear_writes(&self, ports: Range<u16>) -> io::Result<()> {
+        self.posted.hear(ports)
+    }
 }
 
 /// A virtual machine in the kernel that has no board yet.

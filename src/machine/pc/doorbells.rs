@@ -30,6 +30,12 @@ pub trait DoorbellHost: Send + Sync {
     /// # Errors
     /// The host refuses: each write is carried out at once.
     fn keep_writes(&self, ports: Range<u16>) -> io::Result<()>;
+
+    /// Carries out each write to these ports at once again.
+    ///
+    /// # Errors
+    /// They were not kept.
+    fn hear_writes(&self, ports: Range<u16>) -> io::Result<()>;
 }
 
 /// The doorbells of one function.
@@ -127,6 +133,10 @@ mod tests {
         }
 
         fn keep_writes(&self, _ports: Range<u16>) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn hear_writes(&self, _ports: Range<u16>) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }

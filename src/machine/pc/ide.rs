@@ -1,11 +1,11 @@
 //! The IDE controller with its disks and CD drives.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use devices::base::{Clock, GuestRam, Priority, SystemControl, shared};
-use devices::ide::{Cd, Connection, Disk, Geometry, Identity, PiixIde, Place, Translation, WriteBuffer};
+use devices::base::{Clock, GuestRam, Priority, SystemControl, lock, shared};
+use devices::ide::{Cd, Connection, Disk, Geometry, Identity, LateWrites, PiixIde, Place, Translation, WriteBuffer};
 
 use super::cd::{self, CdBay, Connector};
 use super::disks::{self, DiskEnd};
@@ -35,16 +35,39 @@ pub(super) struct IdeDrives {
     bells: Vec<Bell>,
 }
 
-/// The host keeps writes to command blocks.
-struct KeptWrites(Arc<dyn DoorbellHost>);
+/// The host keeps writes that may be late.
+struct KeptWrites {
+    host: Arc<dyn DoorbellHost>,
+    kept: Mutex<Vec<Range<u16>>>,
+}
 
 impl WriteBuffer for KeptWrites {
-    fn hold_back(&self, channel: usize, registers: Range<u64>) {
-        let [base, _] = port::IDE[channel];
-        let ports = base + registers.start as u16..base + registers.end as u16;
-        // Without it, the same takes longer.
-        if let Err(error) = self.0.keep_writes(ports) {
-            log::debug!("writes to IDE channel {channel} are carried out one by one: {error}");
+    fn may_be_late(&self, writes: &[LateWrites]) {
+        let ports = |writes: &LateWrites| match writes {
+            LateWrites::Command { channel, registers } => {
+                let [base, _] = port::IDE[*channel];
+                base + registers.start as u16..base + registers.end as u16
+            }
+            LateWrites::Ports(ports) => ports.clone(),
+        };
+        let wanted: Vec<_> = writes.iter().map(ports).collect();
+        let mut kept = lock(&self.kept);
+        kept.retain(|ports| {
+            let stays = wanted.contains(ports);
+            if !stays && let Err(error) = self.host.hear_writes(ports.clone()) {
+                log::warn!("writes to ports {ports:x?} stay late: {error}");
+            }
+            stays
+        });
+        for ports in wanted {
+            if kept.contains(&ports) {
+                continue;
+            }
+            match self.host.keep_writes(ports.clone()) {
+                Ok(()) => kept.push(ports),
+                // It does the same, and takes longer.
+                Err(error) => log::debug!("writes to ports {ports:x?} are carried out one by one: {error}"),
+            }
         }
     }
 }
@@ -142,7 +165,7 @@ impl Board {
         let irqs = [self.line(irq::IDE[0], "IDE primary"), self.line(irq::IDE[1], "IDE secondary")];
         let mut ide = PiixIde::new(GuestRam::clone(&self.ram), self.pci.bus_master(), irqs, [[a, b], [c, d]]);
         if let Some(host) = &self.doorbells {
-            ide = ide.buffered_by(Arc::new(KeptWrites(Arc::clone(host))));
+            ide = ide.buffered_by(Arc::new(KeptWrites { host: Arc::clone(host), kept: Mutex::default() }));
         }
         let ide = shared(ide);
         for (regions, bases) in PiixIde::REGIONS.into_iter().zip(port::IDE) {
