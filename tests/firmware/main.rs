@@ -10,6 +10,7 @@ mod comparison;
 #[allow(dead_code, reason = "the tests of booting use more of it")]
 mod console;
 mod grub;
+mod ipxe;
 mod media;
 #[path = "../boot/test_kernel.rs"]
 mod test_kernel;
