@@ -31,6 +31,8 @@ pub struct IdeDrive {
     pub bootindex: Option<i32>,
     /// Revolutions per minute; 1: a disk that does not rotate; 0: it does not say.
     pub rotation_rate: u16,
+    /// A disk's write cache at the start; `None`: as its drive has it.
+    pub write_cache: Option<bool>,
     /// Cylinders of a disk; 0, as heads and sectors are then: those that its partition table tells.
     pub cyls: u16,
     /// Heads, up to 16.
@@ -72,6 +74,7 @@ impl IdeDrive {
             wwn: None,
             bootindex: None,
             rotation_rate: 0,
+            write_cache: None,
             cyls: 0,
             heads: 0,
             secs: 0,

@@ -64,11 +64,11 @@ pub struct Disk {
 }
 
 impl Memory {
-    fn new(sectors: u64, geometry: Geometry) -> Self {
+    fn new(sectors: u64, identity: &Identity) -> Self {
         Self {
-            geometry,
+            geometry: identity.geometry,
             multiple: MOST_MULTIPLE,
-            features: Features::new(),
+            features: Features::new(identity.write_cache),
             area: HostProtectedArea::new(sectors),
             smart: Smart::default(),
             power: None,
@@ -127,7 +127,7 @@ impl Disk {
     #[must_use]
     pub fn new(clock: Clock, port: DiskPort, identity: Identity) -> Self {
         let bytes = port.len().expect("a disk has its medium");
-        let memory = Memory::new(bytes / SECTOR as u64, identity.geometry);
+        let memory = Memory::new(bytes / SECTOR as u64, &identity);
         Self { clock, port, identity, memory }
     }
 
@@ -531,7 +531,7 @@ impl Device for Disk {
         }
         let Some(kind) = kind else {
             if self.memory.features.reverts {
-                self.memory.features = Features::new();
+                self.memory.features = Features::new(self.identity.write_cache);
                 self.memory.multiple = MOST_MULTIPLE;
             }
             return;
@@ -539,7 +539,7 @@ impl Device for Disk {
         let mut area = self.memory.area;
         area.reset(kind, self.native_sectors());
         let smart = std::mem::take(&mut self.memory.smart);
-        self.memory = Memory::new(self.native_sectors(), self.native_geometry());
+        self.memory = Memory::new(self.native_sectors(), &self.identity);
         self.memory.area = area;
         self.memory.active_at = self.clock.now();
         if kind != ResetKind::PowerOn {

@@ -63,8 +63,8 @@ pub(super) struct Features {
 
 impl Features {
     /// As they are after power-on.
-    pub const fn new() -> Self {
-        Self { write_cache: true, look_ahead: true, reverts: false, dma: DmaMode::Ultra(MOST_ULTRA) }
+    pub const fn new(write_cache: bool) -> Self {
+        Self { write_cache, look_ahead: true, reverts: false, dma: DmaMode::Ultra(MOST_ULTRA) }
     }
 
     /// Whether saved ones can be.

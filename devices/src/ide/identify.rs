@@ -20,6 +20,8 @@ pub struct Identity {
     pub geometry: Geometry,
     /// Speed of rotation per minute; 1: it does not rotate; 0: it does not say.
     pub rotation_rate: u16,
+    /// The write cache of a disk is on after power-on.
+    pub write_cache: bool,
 }
 
 impl Default for Identity {
@@ -31,6 +33,7 @@ impl Default for Identity {
             wwn: None,
             geometry: Geometry::for_size(0),
             rotation_rate: 0,
+            write_cache: true,
         }
     }
 }

@@ -78,13 +78,18 @@ pub fn blocks(list: &KeyValues, origin: &Origin) -> Result<DiskBlocks, UsageErro
             Some(size) if size == u64::from(u32::MAX) => None,
             _ => multiple("discard_granularity", u32::MAX.into())?,
         },
-        write_cache: match list.choice::<String>("write-cache").as_deref() {
-            Some("on") => Some(true),
-            Some("off") => Some(false),
-            _ => None,
-        },
+        write_cache: write_cache(list),
         geometry: geometry(list, origin)?,
     })
+}
+
+/// The write cache at the start, unless the drive is to say.
+pub fn write_cache(list: &KeyValues) -> Option<bool> {
+    match list.choice::<String>("write-cache").as_deref() {
+        Some("on") => Some(true),
+        Some("off") => Some(false),
+        _ => None,
+    }
 }
 
 /// Cylinders, heads and sectors, unless the partition table is to tell them.

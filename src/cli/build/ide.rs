@@ -133,6 +133,7 @@ pub fn properties(media: Media, drive: IdeDrive, list: &KeyValues, origin: &Orig
         wwn: disk::world_wide_name(list, "wwn"),
         bootindex: list.number("bootindex"),
         rotation_rate: list.number("rotation_rate").unwrap_or(0),
+        write_cache: disk::write_cache(list),
         ..drive
     })
 }

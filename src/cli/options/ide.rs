@@ -2,7 +2,7 @@
 
 use super::disk::{
     ACCOUNT_FAILED, ACCOUNT_INVALID, BOOTINDEX, CYLINDERS, DRIVE_OF_CD, DRIVE_OF_DISK, HEADS, RERROR, ROTATION_RATE,
-    SECTORS, SHARED, WERROR, WWN,
+    SECTORS, SHARED, WERROR, WRITE_CACHE, WWN,
 };
 use crate::cli::keyval::{Key, Kind, Variant};
 
@@ -30,7 +30,7 @@ pub const IDE_HD: Variant = Variant {
         WWN,
         BOOTINDEX,
         ROTATION_RATE,
-        Key::missing("write-cache", &["auto", "on"], "the guest switches it off if it wants to"),
+        WRITE_CACHE,
         LOGICAL,
         PHYSICAL,
         CYLINDERS,

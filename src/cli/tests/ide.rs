@@ -42,7 +42,8 @@ fn drives_take_the_places_that_they_name_or_the_first_free_ones() {
 fn devices_have_names_numbers_and_a_place_in_the_boot_order() {
     let config = machine(
         "-nodefaults -drive if=none,id=d,file=/i,rerror=stop,werror=ignore -device \
-         ide-hd,drive=d,bus=ide.1,unit=1,serial=S1,model=M,ver=V,wwn=0x5000,bootindex=3,rotation_rate=1,id=disk0 \
+         ide-hd,drive=d,bus=ide.1,unit=1,serial=S1,model=M,ver=V,wwn=0x5000,bootindex=3,rotation_rate=1,\
+         write-cache=off,id=disk0 \
          -device ide-cd,unit=1",
     );
     let drive = IdeDrive {
@@ -53,6 +54,7 @@ fn devices_have_names_numbers_and_a_place_in_the_boot_order() {
         wwn: Some(0x5000),
         bootindex: Some(3),
         rotation_rate: 1,
+        write_cache: Some(false),
         ..IdeDrive::new(3, Some("d".into()))
     };
     assert_eq!(

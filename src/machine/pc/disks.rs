@@ -122,9 +122,13 @@ pub(super) fn resolve(
         Some((cylinders, heads, sectors)) => Geometry { cylinders, heads, sectors },
         None => geometry(contents)?.0,
     };
+    Ok((geometry, write_cache(blocks.write_cache, config, drive)))
+}
+
+/// Whether the write cache of a disk is on at the start: as its options say, or its drive.
+pub(super) fn write_cache(stated: Option<bool>, config: &MachineConfig, drive: Option<&str>) -> bool {
     let known = config.drives.iter().find(|known| Some(known.id.as_str()) == drive);
-    let write_cache = blocks.write_cache.unwrap_or(known.is_none_or(|drive| drive.write_back));
-    Ok((geometry, write_cache))
+    stated.unwrap_or(known.is_none_or(|drive| drive.write_back))
 }
 
 /// Tells the user of errors, and stops the machine where that is wanted.

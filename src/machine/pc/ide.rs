@@ -108,7 +108,9 @@ pub(super) fn drives(
         drives.places[at] = Some(if is_disk {
             let geometry = geometry(drive, node.as_deref()).with_context(context)?;
             drives.geometries[at] = Some(geometry);
-            Connection::Disk(Disk::new(clock.clone(), port, identity(drive, DISK_MODEL, geometry.0)))
+            let write_cache = disks::write_cache(drive.write_cache, config, drive.drive.as_deref());
+            let identity = Identity { write_cache, ..identity(drive, DISK_MODEL, geometry.0) };
+            Connection::Disk(Disk::new(clock.clone(), port, identity))
         } else {
             let at = Place { channel: drive.bus, unit: drive.unit };
             drives.cds.extend(drive.drive.clone().map(|drive| (drive, at)));
@@ -156,6 +158,7 @@ fn identity(drive: &IdeDrive, model: &str, geometry: Geometry) -> Identity {
         wwn: *wwn,
         geometry,
         rotation_rate: *rotation_rate,
+        ..Identity::default()
     }
 }
 

@@ -189,6 +189,21 @@ fn transfer_modes_and_the_write_cache_are_features() {
     assert!(driver.interrupt(PRIMARY));
 }
 
+/// As with QEMU's cache=writethrough.
+#[test]
+fn the_write_cache_may_be_off_after_power_on() {
+    let driver = Driver::with(ErrorPolicy { read: OnError::Report, write: OnError::Report }, false);
+    let is_on = |driver: &Driver| driver.identify()[85] & 0x20 != 0;
+    assert!(!is_on(&driver));
+    driver.command(0x30, 0, 1, 0);
+    driver.write_data(PRIMARY, &[0; 512]);
+    assert_eq!(driver.disk.take_log(), [(Operation::Write { durable: true }, 0, 512)]);
+    driver.command(0xef, 0x02, 0, 0);
+    assert!(is_on(&driver));
+    lock(&driver.ide).reset(ResetKind::System);
+    assert!(!is_on(&driver));
+}
+
 #[test]
 fn bad_sectors_are_told_by_their_number() {
     let driver = Driver::new();
