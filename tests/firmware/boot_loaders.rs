@@ -102,12 +102,21 @@ fn grub_loads_a_kernel_from_a_scsi_disk() {
     check_grub_of_a_virtio_disk("if=none,id=d", &devices);
 }
 
-#[test]
-fn grub_loads_a_kernel_from_a_cd() {
+fn check_grub_of_a_cd(drive: &str, devices: &[&str]) {
     let loads = Loads::new();
-    let Some(mut natoma) = loads.start(grub::cd, "cd", &[], "cd", "index=2,media=cdrom", &[]) else { return };
+    let Some(mut natoma) = loads.start(grub::cd, "cd", &[], "cd", drive, devices) else { return };
     loads.expect_loaded(&mut natoma);
     loads.expect_text_and_kernel(&mut natoma);
+}
+
+#[test]
+fn grub_loads_a_kernel_from_a_cd() {
+    check_grub_of_a_cd("index=2,media=cdrom", &[]);
+}
+
+#[test]
+fn grub_loads_a_kernel_from_a_cd_of_a_scsi_drive() {
+    check_grub_of_a_cd("if=none,id=d,media=cdrom", &["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=d"]);
 }
 
 #[test]
