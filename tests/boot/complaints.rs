@@ -95,6 +95,10 @@ fn is_complaint(line: &str, expected: &[&str]) -> bool {
     if ALSO_UNDER_QEMU.iter().chain(expected).any(|usual| text.starts_with(usual)) {
         return false;
     }
+    if text.trim().is_empty() {
+        // The end of a line that was written in pieces, with another processor's message between them.
+        return false;
+    }
     let text = text.to_lowercase();
     warning || COMPLAINTS.iter().any(|complaint| text.contains(complaint))
 }
@@ -107,6 +111,7 @@ fn complaints_are_told_from_other_messages() {
                <6>[    0.300000] i8042: No controller found\n\
                <6>[    0.350000] i8042: PNP: No PS/2 controller found.\n\
                <4>[    0.400000] hpet: something that no pattern knows\n\
+               <4>[    0.450000] \n\
                <30>[    0.500000] a message of a daemon\n";
     let times = |expected| {
         let complaints = complaints(log, expected);

@@ -118,17 +118,21 @@ fn an_image_with_internal_snapshots_shows_its_current_state() {
     }
 }
 
-/// With the real thing, made as people make it.
+/// By what makes them known: the magic of a LUKS container, and a qcow2 header's method of encryption. (qemu-img measures how quick
+/// the host is before it makes such an image, and gives up on a busy one.)
 #[test]
 fn encrypted_images_are_refused_with_what_to_do() {
     if !qemu_img_is_there() {
         return;
     }
     let place = Workplace::new();
-    let secret = "create -q --object secret,id=key,data=x";
-    place.img(&format!("{secret} -f luks -o key-secret=key,iter-time=10 %/container 1M"));
-    let inside = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10";
-    place.img(&format!("{secret} -f qcow2 -o {inside} %/image 1M"));
+    let mut container = b"LUKS\xba\xbe\0\x01aes".to_vec();
+    container.resize(1 << 20, 0);
+    fs::write(place.path("container"), container).unwrap();
+    place.img("create -q -f qcow2 %/image 1M");
+    let mut image = fs::read(place.path("image")).unwrap();
+    image[32..36].copy_from_slice(&2_u32.to_be_bytes());
+    fs::write(place.path("image"), image).unwrap();
     for (name, format) in [("container", None), ("image", None), ("image", Some("qcow2"))] {
         for access in [Access::ReadWrite, Access::ReadOnly] {
             let refused = open_node(&Image { format, access, ..Image::new(place.path(name)) }).err();
