@@ -207,6 +207,12 @@ impl Machine {
         Ok(())
     }
 
+    /// Stops the processors, and carries out what the guest has asked its disks for, before the machine goes.
+    pub(super) fn finish(&mut self) {
+        self.accelerator.park();
+        self.board.drain_disks();
+    }
+
     /// Lets guest time go on, and the processors, unless the guest has suspended.
     ///
     /// # Errors

@@ -91,6 +91,9 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     let end = live(&mut machine, &mut events, &mailbox, &control, &mut doors);
     // What follows waits for disks.
     lock(&signals).leave(*end.as_ref().unwrap_or(&ExitStatus::FAILURE));
+    if end.is_ok() {
+        machine.finish();
+    }
     end
 }
 
