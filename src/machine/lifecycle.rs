@@ -191,9 +191,8 @@ impl Machine {
 
     /// Stops the processors and guest time.
     fn pause(&mut self, status: Status) -> Result<()> {
-        self.accelerator.park();
         // In guest time, as nothing of the machine changes once that stands still.
-        self.board.drain_disks();
+        self.quiesce();
         if matches!(self.status, Status::Running | Status::Suspended) {
             if self.status == Status::Suspended {
                 self.board.wake_up();
@@ -207,8 +206,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Stops the processors, and carries out what the guest has asked its disks for, before the machine goes.
-    pub(super) fn finish(&mut self) {
+    /// Stops the processors, and carries out what the guest has asked its disks for.
+    pub(super) fn quiesce(&mut self) {
         self.accelerator.park();
         self.board.drain_disks();
     }

@@ -92,7 +92,7 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     // What follows waits for disks.
     lock(&signals).leave(*end.as_ref().unwrap_or(&ExitStatus::FAILURE));
     if end.is_ok() {
-        machine.finish();
+        machine.quiesce();
     }
     end
 }
