@@ -69,9 +69,6 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     let signals = Arc::new(Mutex::new(signals));
     events.add_subscriber(signals.clone());
     events.add_subscriber(Arc::new(Mutex::new(Bell(Arc::clone(&mailbox)))));
-    for subscriber in chardevs.subscribers() {
-        events.add_subscriber(subscriber);
-    }
 
     if config.run.daemonize {
         // The parent must not call it a success before the processors are set up. All others learn of a failure in the loop.
@@ -88,6 +85,11 @@ pub fn run(config: &MachineConfig, catalogue: Catalogue) -> Result<ExitStatus> {
     }
     // Nobody can have been there to hear of the start.
     machine.take_events();
+    // Input that is there already is taken at once: it must not come before the start, which would make requests again that it made
+    // fail.
+    for subscriber in chardevs.subscribers() {
+        events.add_subscriber(subscriber);
+    }
     let end = live(&mut machine, &mut events, &mailbox, &control, &mut doors);
     // What follows waits for disks.
     lock(&signals).leave(*end.as_ref().unwrap_or(&ExitStatus::FAILURE));

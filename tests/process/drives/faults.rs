@@ -1,7 +1,7 @@
 //! What errors of the host lead to, on disks of each kind.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
@@ -106,6 +106,21 @@ fn an_error_leads_to_what_the_policy_says_and_a_machine_that_goes_on_makes_the_r
             assert!(fs::read(&image).unwrap()[16 * 512..24 * 512].iter().all(|byte| *byte == 0x5a), "{context}");
         }
     }
+}
+
+/// Commands that are there before natoma is: what they make fail stops the machine, and its start does not make it again.
+#[test]
+fn what_fails_first_of_all_waits_until_the_machine_goes_on() {
+    let place = Place::new();
+    let rules = place.text("rules", "[inject-error]\niotype = \"flush\"\nonce = \"on\"\n");
+    let drive = format!("if=ide,file=blkdebug:{rules}:{},format=raw,werror=stop", place.raw("image", 1 << 20));
+    let (commands, mut ours) = io::pipe().unwrap();
+    // FLUSH CACHE, and the status of a drive that is at it: BSY, DRDY, DSC.
+    ours.write_all(b"outb 0x1f7 0xe7\ninb 0x1f7\n").unwrap();
+    let mut command = natoma(&["-accel", "qtest", "-qtest", "stdio", "-qtest-log", "none", "-drive", &drive]);
+    let mut natoma = Guard::start(command.stdin(commands).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let answers = BufReader::new(natoma.0.stdout.take().unwrap()).lines().take(2);
+    assert_eq!(answers.collect::<io::Result<Vec<_>>>().unwrap(), ["OK", "OK 0x00d0"]);
 }
 
 /// The largest file that a process may write, in bytes.
