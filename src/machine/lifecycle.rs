@@ -10,7 +10,7 @@ use super::guest_time::GuestTime;
 use super::inspection::Inspection;
 use super::interrupt_report::ReadInterrupts;
 use super::mailbox::{Message, UserRequest};
-use super::pc::{BellSubscriber, Board};
+use super::pc::Board;
 use super::qom::Paths;
 use super::timers::QueueRunner;
 use crate::config::{Actions, MachineConfig, PanicAction, RebootAction, ShutdownAction, WatchdogAction};
@@ -182,11 +182,6 @@ impl Machine {
     /// What the thread `io_thread`, or the main loop, does for devices.
     pub(super) fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
         self.board.loop_work(io_thread)
-    }
-
-    /// The disks that the main loop has to listen to since the last time.
-    pub(super) fn new_disks(&self) -> impl Iterator<Item = Arc<Mutex<BellSubscriber>>> {
-        self.board.new_disk_watches().into_iter().map(|watch| Arc::new(Mutex::new(watch)))
     }
 
     /// Stops the processors and guest time.

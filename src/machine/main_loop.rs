@@ -122,10 +122,6 @@ fn live(
         if !mailbox.is_empty() {
             continue;
         }
-        // A medium may have come that nobody listens to.
-        for disk in machine.new_disks() {
-            events.add_subscriber(disk);
-        }
         events.run().map_err(|error| anyhow!("the main loop can't wait for events: {error}"))?;
     }
 }

@@ -52,7 +52,6 @@ use devices::vmware::VmPort;
 
 use self::chips::{Chips, InterruptControllers};
 use self::disks::Disks;
-pub use self::disks::{BellSubscriber, NewWatches};
 use self::dma::IsaDma;
 use self::doorbells::DoorbellHost;
 use self::fw_cfg::LastingOrder;

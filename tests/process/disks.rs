@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::drives::{Disk, Machine, Outcome, Request, Scsi};
 use crate::qmp::Client;
 use crate::tools::{Guard, has_kvm, natoma, wait_until};
 
@@ -135,4 +136,58 @@ fn threads_that_serve_queues_are_told() {
     }
     qmp.say(r#"{"execute":"quit"}"#);
     assert_eq!(natoma.wait().code(), Some(0));
+}
+
+/// How often a thread has gone to sleep, which it does whenever it has seen to what it was woken for.
+fn sleeps(natoma: &Guard, thread: &Value) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/task/{thread}/status", natoma.0.id())).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+/// A drive that has been empty at the start is no exception.
+#[test]
+fn a_cd_that_comes_later_is_served_by_the_thread_of_its_controller() {
+    const READS: u8 = 20;
+    let image = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&image, vec![FILL; SIZE]).unwrap();
+    let host = "virtio-scsi-pci,addr=4,num_queues=1,iothread=io";
+    // One that does not look by itself: it does something only if it is woken.
+    let thread = "iothread,id=io,poll-max-ns=0";
+    let mut machine = Machine::start(&["-object", thread, "-device", host, "-device", "scsi-cd,id=cd"]);
+    let mut cd = Scsi::cd(&mut machine).unwrap();
+    let block = |number: u8| Request::Read { sector: (number * Scsi::CD_BLOCK).into(), count: Scsi::CD_BLOCK };
+    cd.fail(&mut machine, block(0));
+
+    // By workers, so that requests end beside whoever makes them.
+    let file = json!({ "driver": "file", "filename": image.path(), "aio": "threads" });
+    let node = json!({ "driver": "raw", "node-name": "iso", "read-only": true, "file": file });
+    machine.call("blockdev-add", &node);
+    machine.call("blockdev-open-tray", &json!({ "id": "cd" }));
+    machine.call("blockdev-insert-medium", &json!({ "id": "cd", "node-name": "iso" }));
+    machine.call("blockdev-close-tray", &json!({ "id": "cd" }));
+    // It is told of the new medium.
+    cd.fail(&mut machine, block(0));
+
+    let thread = machine.command("query-iothreads")[0]["thread-id"].clone();
+    let before = sleeps(&machine.natoma, &thread);
+    for number in 0..READS {
+        cd.check(&mut machine, (number * Scsi::CD_BLOCK).into(), Scsi::CD_BLOCK, FILL);
+    }
+    // Once it may have been on its way to its first sleep.
+    let woken = sleeps(&machine.natoma, &thread) - before;
+    assert!(woken > 1, "woken {woken} times for {READS} requests");
+
+    // Nothing goes on without it: the medium is there whenever the machine is stopped, reset and let go on.
+    cd.begin(&mut machine, 0, block(0)).unwrap();
+    machine.command("stop");
+    assert_eq!(cd.outcome(&mut machine, 0).unwrap(), Some(Outcome::Done), "a machine that stops waits for it");
+    machine.command("cont");
+    cd.begin(&mut machine, 0, block(0)).unwrap();
+    machine.command("system_reset");
+    machine.wait_for("RESET");
+    let mut cd = Scsi::cd(&mut machine).unwrap();
+    cd.check(&mut machine, 0, Scsi::CD_BLOCK, FILL);
+    cd.begin(&mut machine, 0, block(0)).unwrap();
+    machine.quit();
 }

@@ -30,7 +30,7 @@ mod vectored;
 pub mod vmdk;
 mod window;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use devices::backend::block::BlockBackend;
@@ -65,8 +65,6 @@ pub struct Blocks {
 struct DriveState {
     config: Drive,
     stats: Arc<Stats>,
-    /// What tells its device of completions, once there is something.
-    bell: Arc<OnceLock<Bell>>,
     /// Its limits.
     group: Option<Arc<Group>>,
     medium: Option<Medium>,
@@ -79,7 +77,6 @@ pub struct Medium {
     top: Arc<GraphNode>,
     /// The same under the limits of the drive.
     throttle: Arc<Throttle>,
-    bell: Arc<OnceLock<Bell>>,
     options: EngineOptions,
     stats: Arc<Stats>,
     at_once: bool,
@@ -116,40 +113,17 @@ impl Medium {
         Box::new(Waiting::new(self.limited(), self.options.write_through))
     }
 
-    /// The medium for a device that goes on while its requests are carried out, and what rings when one has been: `None` if
-    /// that is before the device has submitted it. May be called several times, for a device with several queues say.
+    /// The medium for a device that goes on while its requests are carried out; `bell` rings when one has been, unless that is
+    /// before the device has submitted it. May be called several times, for a device with several queues say.
     ///
     /// # Errors
     /// The host can't provide what the drive asks for.
-    pub fn connect(&self) -> Result<(Box<dyn DiskBackend>, Option<Bell>)> {
+    pub fn connect(&self, bell: &Bell) -> Result<Box<dyn DiskBackend>> {
         if self.at_once {
-            return Ok((Box::new(AtOnce::new(self.waiting())), None));
+            return Ok(Box::new(AtOnce::new(self.waiting())));
         }
-        let engine = self.named(Engine::new(self.limited(), self.options, Arc::clone(&self.stats))?);
-        let bell = engine.bell();
-        // The first one.
-        let _ = self.bell.set(bell.clone());
-        Ok((Box::new(engine), Some(bell)))
-    }
-
-    /// The medium for a device that has had another one from the same drive. The bell is `None` if it is the one that is
-    /// listened to already.
-    ///
-    /// # Errors
-    /// As for [`Self::connect`].
-    pub fn connect_again(&self) -> Result<(Box<dyn DiskBackend>, Option<Bell>)> {
-        match self.bell.get() {
-            Some(bell) if !self.at_once => {
-                let stats = Arc::clone(&self.stats);
-                let engine = Engine::with_bell(self.limited(), self.options, stats, bell.clone())?;
-                Ok((Box::new(self.named(engine)), None))
-            }
-            _ => self.connect(),
-        }
-    }
-
-    fn named(&self, engine: Engine) -> Engine {
-        engine.named(self.top.traits.file_name.clone())
+        let engine = Engine::new(self.limited(), self.options, Arc::clone(&self.stats), bell.clone())?;
+        Ok(Box::new(engine.named(self.top.traits.file_name.clone())))
     }
 }
 
@@ -169,7 +143,6 @@ impl Blocks {
             let mut state = DriveState {
                 config: drive.clone(),
                 stats: Arc::default(),
-                bell: Arc::default(),
                 group: drive.throttle.as_ref().map(Group::of),
                 medium: None,
             };
@@ -192,7 +165,7 @@ impl Blocks {
 
     /// A node as the medium of a drive.
     fn medium_of(&self, drive: &DriveState, child: &Child) -> Result<Medium> {
-        let DriveState { config, stats, bell, group, .. } = drive;
+        let DriveState { config, stats, group, .. } = drive;
         let top = self.graph.child(child)?;
         let user = match config.name() {
             Some(name) => format!("drive '{name}'"),
@@ -205,7 +178,7 @@ impl Blocks {
             self.at_once == AtOnceFor::All || (self.at_once == AtOnceFor::Undecided && top.traits.aio == Aio::Auto);
         let options =
             EngineOptions { aio: top.traits.aio, write_through: !config.write_back, discard: top.traits.discard };
-        Ok(Medium { top, throttle, bell: Arc::clone(bell), options, stats: Arc::clone(stats), at_once, _user: user })
+        Ok(Medium { top, throttle, options, stats: Arc::clone(stats), at_once, _user: user })
     }
 
     /// What is in drive `id`; `None`: nothing.

@@ -15,7 +15,6 @@ use crate::host::block::engine::Failure;
 use crate::host::block::{self, Blocks};
 use crate::machine::pc::cd::CdBay;
 use crate::machine::pc::view::BoardView;
-use crate::machine::pc::{BellSubscriber, NewWatches};
 use crate::machine::qom::Paths;
 use crate::monitor::drives::{DeviceInfo, DriveInfo, MediumInfo, ThrottleInfo, TrayInfo, id_in};
 use crate::monitor::{Medium, MediumChange, Writing};
@@ -64,8 +63,6 @@ pub(super) struct Media {
     pub(super) blocks: Arc<Blocks>,
     /// The devices that have disks.
     pub(super) disks: Vec<Arc<Mutex<dyn DiskClient>>>,
-    /// What the main loop has to listen to beside.
-    watches: NewWatches,
     pub(super) drives: Vec<Entry>,
 }
 
@@ -89,8 +86,7 @@ impl Media {
             }
         };
         let drives = config.drives.iter().map(entry).collect();
-        let watches = Arc::clone(&board.new_watches);
-        Self { fdc: board.fdc.clone(), blocks, disks: board.disks.clone(), watches, drives }
+        Self { fdc: board.fdc.clone(), blocks, disks: board.disks.clone(), drives }
     }
 
     /// What is where.
@@ -240,10 +236,7 @@ impl Media {
                 put.and_then(|is_there| is_there.then_some(()).ok_or(MediumError::NoDrive))
             }
             Slot::Cd(bay) => {
-                let (backend, bell) = medium.connect_again()?;
-                if let Some(bell) = bell {
-                    lock(&self.watches).push(BellSubscriber::new(bell, bay.client()));
-                }
+                let backend = medium.connect(&bay.bell)?;
                 let put = bay.with(|cd| match close {
                     true => Ok(cd.insert(backend)),
                     false => cd.load_medium(backend),

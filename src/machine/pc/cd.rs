@@ -1,8 +1,7 @@
 //! CD drives as their users handle them, whatever they are connected to.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use devices::backend::disk::DiskClient;
 use devices::base::{Shared, SystemControl, SystemRequest, lock};
 use devices::ide::{PiixIde, Place};
 use devices::scsi::{CdDrive, TrayWatcher, UnitPlace};
@@ -11,6 +10,7 @@ use devices::virtio::scsi::VirtioScsi;
 
 use super::disks;
 use crate::config::MachineConfig;
+use crate::host::block::engine::Bell;
 
 /// A CD drive.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct CdBay {
     pub drive: String,
     /// Where it is.
     pub at: Connector,
+    /// What rings when requests of its media have ended.
+    pub bell: Bell,
 }
 
 /// Where a CD drive is.
@@ -36,15 +38,6 @@ impl CdBay {
         match &self.at {
             Connector::Ide(controller, place) => lock(controller).with_cd(*place, what),
             Connector::Scsi(host, place) => lock(host).with_cd(*place, what),
-        }
-    }
-
-    /// The device that its media complete requests of.
-    #[must_use]
-    pub fn client(&self) -> Arc<Mutex<dyn DiskClient>> {
-        match &self.at {
-            Connector::Ide(controller, _) => controller.clone(),
-            Connector::Scsi(host, _) => host.clone(),
         }
     }
 }

@@ -33,8 +33,6 @@ pub(super) struct Disks {
     pub cd_bays: Vec<CdBay>,
     /// What the main loop (`None`) and I/O threads do for them.
     work: BTreeMap<Option<String>, LoopWork>,
-    /// Where bells go that came later.
-    pub new: NewWatches,
 }
 
 impl Disks {
@@ -50,14 +48,12 @@ impl Disks {
     }
 }
 
-/// Bells of media that came after the start, which the main loop does not listen to yet.
-pub type NewWatches = Arc<Mutex<Vec<BellSubscriber>>>;
-
 /// A device's end of a drive.
 pub(super) struct DiskEnd {
     /// What the device has.
     pub port: DiskPort,
-    /// What rings when a request has ended, if that is not before it has been submitted. The device's loop is to listen.
+    /// What rings when a request has ended, whatever medium it was for, also one that comes later: the device's loop is to listen.
+    /// `None`: there is no drive.
     pub bell: Option<Bell>,
     /// What is in the drive.
     pub node: Option<Arc<dyn Node>>,
@@ -82,10 +78,8 @@ impl DiskEnd {
             system: Arc::clone(system),
             log: Mutex::default(),
         };
-        let (backend, bell) = match &medium {
-            Some(medium) => medium.connect().map(|(backend, bell)| (Some(backend), bell))?,
-            None => (None, None),
-        };
+        let bell = id.map(|_| Bell::new()).transpose()?;
+        let backend = medium.as_ref().zip(bell.as_ref()).map(|(medium, bell)| medium.connect(bell)).transpose()?;
         let port = DiskPort::new(backend, policy(config, id), Arc::new(errors));
         Ok(Self { port, bell, node: medium.map(|medium| Arc::clone(medium.node())) })
     }
@@ -207,16 +201,9 @@ fn on_error(configured: config::OnError) -> OnError {
 }
 
 /// Tells a device of completions.
-pub struct BellSubscriber {
+struct BellSubscriber {
     bell: Bell,
     client: Arc<Mutex<dyn DiskClient>>,
-}
-
-impl BellSubscriber {
-    /// Tells `client` when `bell` rings.
-    pub fn new(bell: Bell, client: Arc<Mutex<dyn DiskClient>>) -> Self {
-        Self { bell, client }
-    }
 }
 
 impl MutEventSubscriber for BellSubscriber {
@@ -262,11 +249,6 @@ impl Board {
     #[must_use]
     pub fn loop_work(&self, io_thread: Option<&str>) -> LoopWork {
         self.disks.work.get(&io_thread.map(str::to_owned)).cloned().unwrap_or_default()
-    }
-
-    /// What the main loop has to listen to since the last time.
-    pub fn new_disk_watches(&self) -> Vec<BellSubscriber> {
-        std::mem::take(&mut *lock(&self.disks.new))
     }
 
     /// The machine goes on: requests that were kept because of an error are made again.

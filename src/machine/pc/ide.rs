@@ -30,8 +30,8 @@ pub type DiskGeometries = [Option<(Geometry, Translation)>; IDE_PLACES];
 pub(super) struct IdeDrives {
     places: [Option<Connection>; IDE_PLACES],
     pub geometries: DiskGeometries,
-    /// Its CD drives, each with the drive of its media.
-    cds: Vec<(String, Place)>,
+    /// Its CD drives, each with the drive of its media and what rings for them.
+    cds: Vec<(String, Place, Bell)>,
     bells: Vec<Bell>,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn drives(
         order.add(drive.bootindex, path).with_context(context)?;
         let end = DiskEnd::new(config, backends, drive.drive.as_deref(), system);
         let DiskEnd { port, bell, node } = end.with_context(context)?;
-        drives.bells.extend(bell);
+        drives.bells.extend(bell.clone());
         let at = drive.place();
         drives.places[at] = Some(if is_disk {
             let geometry = geometry(drive, node.as_deref()).with_context(context)?;
@@ -113,7 +113,7 @@ pub(super) fn drives(
             Connection::Disk(Disk::new(clock.clone(), port, identity))
         } else {
             let at = Place { channel: drive.bus, unit: drive.unit };
-            drives.cds.extend(drive.drive.clone().map(|drive| (drive, at)));
+            drives.cds.extend(drive.drive.clone().zip(bell).map(|(drive, bell)| (drive, at, bell)));
             let cd = Cd::new(port, identity(drive, CD_MODEL, Geometry::for_size(0)));
             Connection::Cd(cd.watched_by(cd::watcher(config, drive.drive.as_deref(), system)))
         });
@@ -178,8 +178,8 @@ impl Board {
         }
         self.add_pci(place(pci::IDE), &ide)?;
         self.add_disks(&ide, drives.bells);
-        for (drive, place) in drives.cds {
-            self.add_cd(CdBay { drive, at: Connector::Ide(ide.clone(), place) });
+        for (drive, place, bell) in drives.cds {
+            self.add_cd(CdBay { drive, at: Connector::Ide(ide.clone(), place), bell });
         }
         Ok(())
     }

@@ -56,10 +56,12 @@ impl Board {
                 .add(drive.bootindex, format!("{host_path}/channel@0/disk@{target:x},{lun:x}"))
                 .with_context(context)?;
             let (unit, bell) = unit(drive, is_disk, config, system, backends).with_context(context)?;
-            bells.extend(bell);
+            bells.extend(bell.clone());
             let place = UnitPlace { target, lun };
             targets.add(place, unit).with_context(context)?;
-            cds.extend(drive.drive.clone().filter(|_| !is_disk).map(|drive| (drive, place)));
+            if !is_disk {
+                cds.extend(drive.drive.clone().zip(bell).map(|(drive, bell)| (drive, place, bell)));
+            }
         }
         let options = ScsiOptions {
             // As QEMU: each processor has a queue of its own.
@@ -81,8 +83,8 @@ impl Board {
         let device = VirtioScsi::new(targets, options);
         let function = shared(VirtioPci::new(device, options_of_function, self.wiring(socket, doorbells.clone())));
         self.add_queues(&function, bells, doorbells, host.io_thread.as_deref());
-        for (drive, place) in cds {
-            self.add_cd(CdBay { drive, at: Connector::Scsi(function.clone(), place) });
+        for (drive, place, bell) in cds {
+            self.add_cd(CdBay { drive, at: Connector::Scsi(function.clone(), place), bell });
         }
         self.plug(socket, function)
     }

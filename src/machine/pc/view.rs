@@ -9,9 +9,9 @@ use devices::firmware::FwCfg;
 use devices::floppy::Fdc;
 use devices::pci::PciBus;
 
+use super::Board;
 use super::cd::CdBay;
 use super::input::{Pointer, Typist};
-use super::{Board, NewWatches};
 use crate::machine::cmos;
 
 /// The parts of a board that people look at. It does not keep the board's buses from being cleared.
@@ -32,8 +32,6 @@ pub struct BoardView {
     pub disks: Vec<Arc<Mutex<dyn DiskClient>>>,
     /// The CD drives.
     pub cd_bays: Vec<CdBay>,
-    /// Where bells of disks go that the main loop is to listen to.
-    pub new_watches: NewWatches,
     /// What firmware is told.
     pub fw_cfg: Shared<FwCfg>,
     /// Where movements of the user's mouse go.
@@ -56,7 +54,6 @@ impl Board {
         BoardView {
             disks: self.disks.clients.clone(),
             cd_bays: self.disks.cd_bays.clone(),
-            new_watches: Arc::clone(&self.disks.new),
             ports: Arc::clone(&self.ports),
             memory: Arc::clone(&self.memory),
             pci: Arc::clone(&self.pci),

@@ -11,7 +11,7 @@ mod machine;
 mod servers;
 mod virtio;
 
-pub use disk::{Ide, Outcome};
+pub use disk::{Disk, Ide, Outcome};
 pub use machine::Machine;
 pub use virtio::{Scsi, Virtio};
 

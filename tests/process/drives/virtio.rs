@@ -157,24 +157,41 @@ impl Disk for Virtio {
     }
 }
 
-/// A `scsi-hd` behind a `virtio-scsi-pci`.
-pub struct Scsi(Queue);
+/// A unit behind a `virtio-scsi-pci`.
+pub struct Scsi {
+    queue: Queue,
+    /// Sectors of its blocks.
+    block: u32,
+}
 
 impl Scsi {
-    /// The devices, for a command line.
+    /// The devices of a disk, for a command line.
     pub const DEVICES: [&str; 2] = ["virtio-scsi-pci,addr=4,num_queues=1", "scsi-hd,drive=d"];
+
+    /// Sectors of a block of a CD.
+    pub const CD_BLOCK: u8 = 4;
 
     /// Bytes of an answer, with 96 of sense data, and where the two codes are in it.
     const LEN: u64 = 108;
     const STATUS: u64 = 10;
     const RESPONSE: u64 = 11;
 
+    /// A `scsi-hd`.
     pub fn new(machine: &mut Machine) -> io::Result<Self> {
+        Self::start(machine, 1)
+    }
+
+    /// A `scsi-cd`, of which whole blocks are read.
+    pub fn cd(machine: &mut Machine) -> io::Result<Self> {
+        Self::start(machine, Self::CD_BLOCK.into())
+    }
+
+    fn start(machine: &mut Machine, block: u32) -> io::Result<Self> {
         // The first two queues are for control and events.
-        let mut disk = Self(Queue::new(machine, 2, 0)?);
-        // The first command is told that the disk has been switched on.
-        assert_eq!(disk.carry_out(machine, Request::Flush)?, Outcome::Failed);
-        Ok(disk)
+        let mut unit = Self { queue: Queue::new(machine, 2, 0)?, block };
+        // The first command is told that the unit has been switched on.
+        assert_eq!(unit.carry_out(machine, Request::Flush)?, Outcome::Failed);
+        Ok(unit)
     }
 }
 
@@ -191,13 +208,14 @@ impl Disk for Scsi {
             Request::Write { sector, count, .. } => (0x2a, sector, count),
             Request::Flush => (0x35, 0, 0),
         };
+        let (first, count) = (sector / self.block, u32::from(count) / self.block);
         let (header, answer) = (HEADERS + place as u64 * HEADER, ANSWERS + place as u64 * ANSWER);
         // LUN 0 of target 0, a tag, the command.
         let mut bytes = [[1, 0, 0x40, 0, 0, 0, 0, 0], (place as u64).to_le_bytes()].concat();
         bytes.extend([0; 3]);
         bytes.extend([command, 0]);
-        bytes.extend(sector.to_be_bytes());
-        bytes.extend([0, 0, count, 0]);
+        bytes.extend(first.to_be_bytes());
+        bytes.extend([0, 0, count as u8, 0]);
         bytes.resize(51, 0);
         machine.write(header, &bytes)?;
         machine.write(answer + Self::RESPONSE, &[UNDER_WAY])?;
@@ -207,7 +225,7 @@ impl Disk for Scsi {
         let data = Part { address: data(place), len, is_answer };
         // What the device reads comes first.
         let parts = if is_answer { [header, answer, data] } else { [header, data, answer] };
-        self.0.submit(machine, place, parts)
+        self.queue.submit(machine, place, parts)
     }
 
     fn outcome(&mut self, machine: &mut Machine, place: usize) -> io::Result<Option<Outcome>> {

@@ -48,6 +48,15 @@ pub struct EngineOptions {
 pub struct Bell(Arc<EventFd>);
 
 impl Bell {
+    /// A bell that has not rung.
+    ///
+    /// # Errors
+    /// The host has no descriptor left.
+    pub fn new() -> Result<Self> {
+        let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).context("can't make an event descriptor")?;
+        Ok(Self(Arc::new(event)))
+    }
+
     fn ring(&self) {
         // The counter overflows after 2^64 - 2 completions that nobody sees.
         let _ = self.0.write(1);
@@ -84,20 +93,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for the drive of `node`, whose requests are counted in `stats`.
-    ///
-    /// # Errors
-    /// The host has no descriptor left, or no rings although they are asked for.
-    pub fn new(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>) -> Result<Self> {
-        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).context("can't make an event descriptor")?;
-        Self::with_bell(node, options, stats, Bell(Arc::new(bell)))
-    }
-
-    /// The same with a bell that there is already.
+    /// An engine for the drive of `node`, whose requests are counted in `stats`, and whose completions ring `bell`.
     ///
     /// # Errors
     /// The host has no rings although they are asked for.
-    pub fn with_bell(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>, bell: Bell) -> Result<Self> {
+    pub fn new(node: Arc<dyn Node>, options: EngineOptions, stats: Arc<Stats>, bell: Bell) -> Result<Self> {
         let mut engine = Self {
             node,
             options,
@@ -123,12 +123,6 @@ impl Engine {
     pub fn named(mut self, name: String) -> Self {
         self.name = name;
         self
-    }
-
-    /// What tells of completions.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
     }
 
     fn ring(&self) -> io::Result<Ring> {

@@ -429,6 +429,7 @@ mod tests {
     use super::super::{Engine, EngineOptions, Way};
     use super::*;
     use crate::config::Aio;
+    use crate::host::block::engine::Bell;
     use crate::host::block::testing::{Image, open_node};
 
     fn request(id: u64, operation: Operation, len: u64, payload: Payload) -> Request {
@@ -441,7 +442,7 @@ mod tests {
         image.as_file().set_len(4096).unwrap();
         let node = open_node(&Image { format: Some("raw"), ..Image::new(image.path()) }).unwrap();
         let options = EngineOptions { aio: Aio::IoUring, write_through: false, discard: false };
-        let Ok(mut engine) = Engine::new(node, options, Arc::default()) else {
+        let Ok(mut engine) = Engine::new(node, options, Arc::default(), Bell::new().unwrap()) else {
             println!("SKIPPED: the kernel offers no io_uring");
             return;
         };

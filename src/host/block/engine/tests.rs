@@ -63,7 +63,8 @@ fn both_engines_move_data_between_pieces_of_ram_and_the_file() {
         let contents: Vec<u8> = (0..0x8000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
         file.as_file().write_all_at(&contents, 0).unwrap();
         let stats = Arc::new(Stats::default());
-        let mut engine = Engine::new(node(file.path()), options(aio), Arc::clone(&stats)).unwrap();
+        let mut engine =
+            Engine::new(node(file.path()), options(aio), Arc::clone(&stats), Bell::new().unwrap()).unwrap();
         let dma = dma();
         let pieces = dma.buffer(vec![(0x10, 0x200), (0x8000, 0x400), (0x4001, 0x200)]).unwrap();
         engine.submit(request(1, Operation::Read, 0x600, 0x800, Payload::Guest(pieces.clone())));
@@ -108,7 +109,7 @@ fn a_thousand_requests_at_a_time_all_end() {
     for aio in [Aio::Auto, Aio::Threads] {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1000 * 512).unwrap();
-        let mut engine = Engine::new(node(file.path()), options(aio), Arc::default()).unwrap();
+        let mut engine = Engine::new(node(file.path()), options(aio), Arc::default(), Bell::new().unwrap()).unwrap();
         for id in 0..1000 {
             let data: Arc<[u8]> = vec![id as u8; 512].into();
             engine.submit(request(id, Operation::Write { durable: false }, id * 512, 512, Payload::Bytes(data)));
@@ -126,7 +127,7 @@ fn a_file_that_was_cut_off_gives_errors() {
     for aio in [Aio::Auto, Aio::Threads] {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(0x4000).unwrap();
-        let mut engine = Engine::new(node(file.path()), options(aio), Arc::default()).unwrap();
+        let mut engine = Engine::new(node(file.path()), options(aio), Arc::default(), Bell::new().unwrap()).unwrap();
         file.as_file().set_len(0x1100).unwrap();
         engine.submit(request(0, Operation::Read, 0x1000, 0x1000, Payload::None));
         engine.submit(request(1, Operation::Read, 0, 0x1000, Payload::None));
@@ -141,7 +142,8 @@ fn a_file_that_was_cut_off_gives_errors() {
 fn a_full_host_is_told_from_other_errors() {
     for aio in [Aio::Auto, Aio::Threads] {
         let full = File::options().read(true).write(true).open("/dev/full").unwrap();
-        let mut engine = Engine::new(Arc::new(Fixed(full)), options(aio), Arc::default()).unwrap();
+        let mut engine =
+            Engine::new(Arc::new(Fixed(full)), options(aio), Arc::default(), Bell::new().unwrap()).unwrap();
         let data: Arc<[u8]> = Arc::from(&[1; 512][..]);
         engine.submit(request(0, Operation::Write { durable: false }, 0, 512, Payload::Bytes(data)));
         assert!(matches!(all(&mut engine, 1)[0].result, Err(BlockError::NoSpace)), "{aio:?}");
@@ -155,7 +157,7 @@ fn what_the_host_could_not_sync_every_flush_tells_of() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(0x4000).unwrap();
         let node = node(file.path());
-        let mut engine = Engine::new(Arc::clone(&node), options(aio), Arc::default()).unwrap();
+        let mut engine = Engine::new(Arc::clone(&node), options(aio), Arc::default(), Bell::new().unwrap()).unwrap();
         let mut flush = || {
             engine.submit(request(0, Operation::Flush, 0, 0, Payload::None));
             all(&mut engine, 1).remove(0).result
@@ -254,7 +256,8 @@ impl Node for Gate {
 #[test]
 fn draining_hurries_what_waits_and_cancelling_leaves_no_completion() {
     let gate = Arc::new(Gate::default());
-    let mut engine = Engine::new(Arc::clone(&gate) as _, options(Aio::Threads), Arc::default()).unwrap();
+    let mut engine =
+        Engine::new(Arc::clone(&gate) as _, options(Aio::Threads), Arc::default(), Bell::new().unwrap()).unwrap();
     for id in 0..3 {
         engine.submit(request(id, Operation::Read, 0, 512, Payload::None));
     }
