@@ -206,7 +206,7 @@ pub fn missing_form(key: &Key) -> String {
 
 fn variant_rows(text: &mut String, schema: &Schema) {
     heading(text, &format!("Each {}:", schema.variant_noun));
-    schema.variants.iter().for_each(|variant| row(text, variant.name, variant.help));
+    schema.variants.iter().for_each(|variant| row(text, &schema.names(variant), variant.help));
 }
 
 fn heading(text: &mut String, heading: &str) {

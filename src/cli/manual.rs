@@ -25,7 +25,7 @@ fn key_rows(schema: &Schema) -> Vec<(String, Vec<&'static Key>)> {
     }
     groups.extend(schema.variants.iter().map(|variant| {
         let own = variant.keys.iter().filter(|key| !options::is_pci_key(key));
-        (format!("{}: {}", variant.name, variant.help), own.collect())
+        (format!("{}: {}", schema.names(variant), variant.help), own.collect())
     }));
     if schema.variants.iter().any(|variant| variant.keys.iter().any(options::is_pci_key)) {
         groups.push(("pci-*: what each PCI device also has".into(), options::PCI_KEYS.iter().collect()));

@@ -22,6 +22,8 @@ pub struct Schema {
     pub keys: &'static [Key],
     /// Further keys, chosen by the value of the implied key. Empty: the implied key is one of `keys`.
     pub variants: &'static [Variant],
+    /// Other names of variants, and theirs.
+    pub aliases: &'static [(&'static str, &'static str)],
     /// What a variant is called in messages: `device`, say.
     pub variant_noun: &'static str,
     /// Variants that QEMU has and natoma does not, and for each group of them what to do instead.
@@ -337,7 +339,7 @@ fn expected(kind: &Kind, value: &str) -> String {
 impl Schema {
     /// A schema of plain keys.
     pub const fn plain(implied: Option<&'static str>, keys: &'static [Key]) -> Self {
-        Self { implied, keys, variants: &[], variant_noun: "", missing_variants: &[], json: false }
+        Self { implied, keys, variants: &[], aliases: &[], variant_noun: "", missing_variants: &[], json: false }
     }
 
     /// Reads a list.
@@ -350,9 +352,16 @@ impl Schema {
         self.read(items)
     }
 
-    /// The variants there are, by name.
+    /// The variant of a name.
     pub fn find_variant(&self, name: &str) -> Option<&'static Variant> {
+        let name = self.aliases.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name);
         self.variants.iter().find(|variant| variant.name == name)
+    }
+
+    /// The names of a variant, its own first.
+    pub fn names(&self, variant: &Variant) -> String {
+        let aliases = self.aliases.iter().filter(|(_, meant)| *meant == variant.name);
+        aliases.fold(variant.name.to_owned(), |names, (alias, _)| format!("{names}, {alias}"))
     }
 
     /// Reads one value for a key that no list was written for.

@@ -25,6 +25,7 @@ const VARIANTS: Schema = Schema {
         Variant { name: "isa-port", help: "", keys: &[Key::new("iobase", Kind::Number(0, 0xffff), "first port")] },
         Variant { name: "isa-null", help: "", keys: &[] },
     ],
+    aliases: &[],
     variant_noun: "device",
     missing_variants: &[(&["e1000", "ne2k_pci"], "there is no network yet")],
     json: true,

@@ -78,6 +78,7 @@ const CHARDEV: Schema = Schema {
         Variant { name: "serial", help: "a serial line or terminal of the host", keys: SERIAL_KEYS },
         Variant { name: "tty", help: "old name of serial", keys: SERIAL_KEYS },
     ],
+    aliases: &[],
     variant_noun: "character device backend",
     missing_variants: &[
         (&["udp"], "use socket"),
@@ -104,6 +105,7 @@ const MON: Schema = Schema {
         Key::new("pretty", Kind::Flag, "QMP: indent the messages (default off)"),
     ],
     variants: &[],
+    aliases: &[],
     variant_noun: "",
     missing_variants: &[],
     json: false,

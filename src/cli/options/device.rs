@@ -75,6 +75,7 @@ const DEVICE: Schema = Schema {
         scsi::SCSI_HD,
         scsi::SCSI_CD,
     ],
+    aliases: &[("virtio-blk", "virtio-blk-pci"), ("virtio-scsi", "virtio-scsi-pci")],
     variant_noun: "device",
     missing_variants: &[
         (
@@ -102,8 +103,6 @@ const DEVICE: Schema = Schema {
         (
             &[
                 "ide-cf",
-                "virtio-blk",
-                "virtio-scsi",
                 "nvme",
                 "nvme-ns",
                 "ahci",
@@ -124,7 +123,7 @@ const DEVICE: Schema = Schema {
                 "vhost-user-blk-pci",
                 "vhost-user-fs-pci",
             ],
-            "it is not supported yet; disks can be ide-hd, virtio-blk-pci or scsi-hd, and CD drives ide-cd or scsi-cd",
+            "disks can be ide-hd, virtio-blk-pci or scsi-hd, and CD drives ide-cd or scsi-cd",
         ),
         (&["scsi-disk"], "use scsi-hd for a disk, and scsi-cd for a CD drive"),
         (&["scsi-block", "scsi-generic"], "devices of the host are not passed through: use scsi-hd or scsi-cd"),

@@ -63,6 +63,7 @@ const OBJECT: Schema = Schema {
         IOTHREAD,
         THROTTLE_GROUP,
     ],
+    aliases: &[],
     variant_noun: "object type",
     missing_variants: &[
         (

@@ -47,6 +47,7 @@ const NUMA: Schema = Schema {
             ],
         },
     ],
+    aliases: &[],
     variant_noun: "kind of NUMA setting",
     missing_variants: &[(&["hmat-lb", "hmat-cache"], "natoma has no table of memory attributes (HMAT): use dist")],
     json: true,

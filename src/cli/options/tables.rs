@@ -134,6 +134,7 @@ const SMBIOS: Schema = Schema {
             keys: &[Key::new("file", Kind::Text("FILE"), "the file")],
         },
     ],
+    aliases: &[],
     variant_noun: "type of structure",
     missing_variants: &[],
     json: false,

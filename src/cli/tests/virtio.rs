@@ -90,6 +90,10 @@ fn the_name_of_a_disk_may_say_which_drivers_it_is_for() {
         assert_eq!((disk.virtio.legacy, disk.virtio.modern), (legacy, modern), "{name}");
         assert_eq!(disk.driver(), name.split(',').next().unwrap());
     }
+    // QEMU's short names.
+    assert_eq!(disk("-device virtio-blk,drive=d"), disk("-device virtio-blk-pci,drive=d"));
+    let devices = |line| machine(line).devices;
+    assert_eq!(devices("-device virtio-scsi,id=s"), devices("-device virtio-scsi-pci,id=s"));
 }
 
 #[test]
