@@ -284,7 +284,9 @@ impl Rtc {
         self.set_mode(index::A, a.into_bits());
         if !divider_ran && self.updates() {
             let now = self.seen;
-            self.offset += AFTER_DIVIDER_RESET - self.date_ns(now).rem_euclid(NS_PER_SEC as i64);
+            let ahead = AFTER_DIVIDER_RESET - self.date_ns(now).rem_euclid(NS_PER_SEC as i64);
+            // A guest may have set the first date that there is.
+            self.offset = self.offset.saturating_add(ahead);
         }
     }
 
@@ -391,6 +393,9 @@ impl Device for Rtc {
         }
         if cmos[index::D] != registers::VALID_RAM_AND_TIME {
             return Err(StateError::invalid("cmos", "register D is read only"));
+        }
+        if seen > self.clock.now() {
+            return Err(StateError::invalid("seen", format!("{seen} is still to come")));
         }
         self.index = index;
         self.cmos = cmos;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::{Access, Command, Power, Transport};
-use super::drive::{Device, Step};
+use super::drive::{Device, Phase, Step};
 use super::features::{Features, set_features};
 use super::geometry::{Geometry, SECTOR};
 use super::host_protected_area::HostProtectedArea;
@@ -97,6 +97,21 @@ impl Memory {
                 Some(Job::Trim(trim)) => trim.is_possible(),
                 None | Some(Job::Answer | Job::FillBuffer | Job::Flush(_)) => true,
             }
+    }
+
+    /// Whether a saved job can be under way in this phase, with the block of data that passes.
+    pub fn suits(&self, phase: &Phase) -> bool {
+        match (&self.job, phase) {
+            // The last block of a read is no longer counted while it passes.
+            (Some(Job::Sectors(sectors)), Phase::Pio { to_host: true, .. }) => sectors.access == Access::Read,
+            (Some(Job::Sectors(sectors)), Phase::Pio { data, .. }) => {
+                sectors.access == Access::Write && sectors.has_room_for(data.len())
+            }
+            (Some(Job::Sectors(sectors)), Phase::Dma) => sectors.left > 0,
+            (Some(Job::FillBuffer), Phase::Pio { data, to_host, .. }) => !to_host && data.len() == SECTOR,
+            (_, Phase::Pio { to_host, .. }) => *to_host,
+            _ => true,
+        }
     }
 
     /// Whether data is to be transferred by the bus master.

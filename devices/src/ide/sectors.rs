@@ -77,6 +77,11 @@ impl Sectors {
         (self.piece > 0).then(|| (operation, bytes(self.next), bytes(self.piece.into())))
     }
 
+    /// Whether so many bytes of the host's can be sectors of it.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        bytes.is_multiple_of(SECTOR) && (bytes / SECTOR) as u64 <= self.left.into()
+    }
+
     /// Whether a saved one can be.
     pub fn is_possible(&self) -> bool {
         let Self { block, ext, next, left, piece, .. } = self;

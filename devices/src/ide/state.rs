@@ -75,7 +75,7 @@ impl Drive {
         let (possible, expected, wants_dma, requests) = match (unit, &own.unit) {
             (SavedUnit::Absent, Unit::Absent) => (*phase == Phase::Idle, None, false, Vec::new()),
             (SavedUnit::Disk { memory, requests }, Unit::Disk(disk)) => (
-                memory.is_possible(disk.native_sectors()),
+                memory.is_possible(disk.native_sectors()) && memory.suits(phase),
                 memory.expected_request(),
                 memory.wants_dma(),
                 disk.port.check(requests, 1, dma)?,

@@ -181,11 +181,13 @@ impl Job {
                 (1..=LARGEST_BLOCK).contains(&size) && *left > 0 && left % size as u64 == 0 && fits(*offset, *left)
             }
             Self::Verify { with, block, offset, left, done } => {
-                let needs = match with {
-                    Comparison::Nothing => Some(0),
-                    Comparison::Data => done.checked_add(*left),
-                    Comparison::OneBlock => Some(*block),
-                };
+                // What is done is counted up to the end, whatever it is compared with.
+                let end = done.checked_add(*left);
+                let needs = end.map(|end| match with {
+                    Comparison::Nothing => 0,
+                    Comparison::Data => end,
+                    Comparison::OneBlock => *block,
+                });
                 let size = block.is_power_of_two() && *block <= PIECE;
                 size && *left > 0 && needs.is_some_and(|needs| needs <= data) && fits(*offset, *left)
             }
@@ -194,6 +196,7 @@ impl Job {
                 let bytes = |blocks: u32| u64::from(blocks) * BLOCK as u64;
                 fields.len() <= RAW_BLOCK
                     && *left > 0
+                    && block.checked_add(*left).is_some()
                     && needs.is_some_and(|needs| needs <= data)
                     && fits(bytes(*block), bytes(*left))
             }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use at_once::AtOnce;
 pub(crate) use in_flight::InFlight;
+pub(crate) use port::NAMES;
 pub use port::{DiskPort, DiskPortState, Done, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError};
 #[cfg(any(test, feature = "testing"))]
 pub use scripted::{Fault, ScriptedDisk};

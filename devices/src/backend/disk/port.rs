@@ -9,6 +9,11 @@ use crate::backend::block::BlockError;
 pub use crate::base::ErrorAction;
 use crate::base::{Dma, StateError};
 
+/// No device gives its requests so many names, which are counted up.
+pub(crate) const NAMES: u64 = 1 << 63;
+/// Most bytes that a device reads at a time without a place for them in RAM.
+const MOST_UNPLACED: u64 = 2 << 20;
+
 /// What an error of the host leads to, as `rerror=` and `werror=` spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -243,7 +248,8 @@ impl DiskPort {
     /// this kind can have; `dma` leads to the guest's RAM.
     ///
     /// # Errors
-    /// There are too many, a name occurs twice or was not given yet, a payload is not RAM or not as long as its request.
+    /// There are too many, a name occurs twice or was not given yet, a payload is not RAM or not as long as its request, or more
+    /// is read without a payload than any device does.
     pub fn check(&self, state: &DiskPortState, most: usize, dma: &Dma) -> Result<Vec<Request>, StateError> {
         let refuse = |why: &str| StateError::invalid("requests", why);
         if state.pending.len() > most {
@@ -256,6 +262,9 @@ impl DiskPort {
             || state.pending.last().is_some_and(|last| last.id >= state.next_id)
         {
             return Err(refuse("they are not numbered in their order"));
+        }
+        if state.next_id >= NAMES {
+            return Err(refuse("there can't have been so many before"));
         }
         state.pending.iter().map(|saved| saved.restore(dma)).collect()
     }
@@ -321,6 +330,9 @@ impl SavedRequest {
         };
         if has.is_some_and(|has| has != *len) || (has.is_none() && matches!(operation, Operation::Write { .. })) {
             return Err(refuse("the data is not as long as the request".into()));
+        }
+        if *operation == Operation::Read && has.is_none() && *len > MOST_UNPLACED {
+            return Err(refuse(format!("{len} bytes are more than a device reads at a time")));
         }
         Ok(Request { id: *id, operation: *operation, offset: *offset, len: *len, payload })
     }

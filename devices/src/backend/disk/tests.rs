@@ -173,4 +173,10 @@ fn requests_that_are_not_done_move_with_the_state() {
         let bad: DiskPortState = serde_json::from_value(bad).unwrap();
         assert!(twin.check(&bad, 3, &dma).is_err(), "{field}");
     }
+    for (pointer, value) in [("/next_id", u64::MAX), ("/next_id", 1 << 63), ("/pending/2/len", (2 << 20) + 1)] {
+        let mut bad = text.clone();
+        *bad.pointer_mut(pointer).unwrap() = value.into();
+        let bad: DiskPortState = serde_json::from_value(bad).unwrap();
+        assert!(twin.check(&bad, 3, &dma).is_err(), "{pointer}: {value}");
+    }
 }

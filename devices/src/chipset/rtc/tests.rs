@@ -340,3 +340,33 @@ fn a_setup_program_changes_ram_and_not_the_clock() {
     assert_eq!(board.shown(), [0x20, 0x26, 0x12, 0x31, 0x05, 0x23, 0x59, 0x58]);
     assert_eq!(board.get(0x0b), 0x02);
 }
+
+/// What the counter has no room for is the first or the last date that it has.
+#[test]
+fn dates_at_both_ends_survive_a_reset_of_the_divider() {
+    for century in [0x00, 0x16, 0x99] {
+        let board = board();
+        board.pass(10 * SECOND + SECOND * 2 / 5);
+        board.set(0x32, century);
+        board.set(0x09, 0x00);
+        for _ in 0..3 {
+            let before = board.shown();
+            board.set(0x0a, 0x70);
+            board.set(0x0a, 0x26);
+            assert_eq!(board.shown()[..7], before[..7], "century {century:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_state_of_a_time_to_come_is_refused() {
+    let board = board();
+    board.pass(SECOND);
+    board.get(0);
+    let mut state = lock(&board.rtc).save();
+    lock(&board.rtc).load(&state).unwrap();
+    for seen in [SECOND + 1, u64::MAX] {
+        state.data["seen"] = seen.into();
+        assert!(lock(&board.rtc).load(&state).is_err(), "{seen}");
+    }
+}

@@ -102,3 +102,28 @@ fn a_saved_command_can_only_be_what_a_command_can_be() {
         assert_eq!(lock(&twin.ide).save(), before, "{field}");
     }
 }
+
+#[test]
+fn a_saved_block_of_data_is_one_of_its_command() {
+    let check = |opcode, pointer: &str, value: serde_json::Value| {
+        let driver = Driver::new();
+        driver.command(opcode, 0, 1, 8);
+        let mut saved = lock(&driver.ide).save();
+        let twin = Driver::new();
+        lock(&twin.ide).load(&saved).unwrap();
+        *saved.data.pointer_mut(pointer).expect(pointer) = value;
+        assert!(lock(&twin.ide).load(&saved).is_err(), "{opcode:#x}: {pointer}");
+    };
+    let (data, to_host) = ("/channels/0/drives/0/phase/pio/data", "/channels/0/drives/0/phase/pio/to_host");
+    // WRITE SECTOR(S), WRITE BUFFER.
+    for opcode in [0x30, 0xe8] {
+        check(opcode, data, vec![0; 1024].into());
+        check(opcode, to_host, true.into());
+    }
+    // READ SECTOR(S), IDENTIFY DEVICE.
+    for opcode in [0x20, 0xec] {
+        check(opcode, to_host, false.into());
+    }
+    // READ DMA, of which nothing is left.
+    check(0xc8, "/channels/0/drives/0/unit/disk/memory/job/sectors/left", 0.into());
+}

@@ -69,3 +69,15 @@ fn impossible_states_are_refused() {
         assert!(refused, "{pointer}");
     }
 }
+
+/// VERIFY without data counts what it has read, too.
+#[test]
+fn progress_beyond_all_numbers_is_refused() {
+    let mut initiator = Initiator::new();
+    initiator.disk.hold(true);
+    initiator.start(DISK, &[0x2f, 0, 0, 0, 0, 9, 0, 0, 1, 0], &[], 0);
+    let mut state = serde_json::to_value(initiator.targets.save()).unwrap();
+    let done = state.pointer_mut("/0/1/tasks/0/1/jobs/0/verify/done").unwrap();
+    *done = u64::MAX.into();
+    assert!(load(&mut Initiator::new(), &serde_json::from_value(state).unwrap()).is_err());
+}

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registers::queue;
 use super::{Active, CDB_LIMIT, RESPONSE_HEADER, SENSE_LIMIT, VirtioScsi};
+use crate::backend::disk::NAMES;
 use crate::base::{State, StateError};
 use crate::scsi::{TargetsState, UnitPlace};
 use crate::virtio::{ChainId, Driver};
@@ -66,6 +67,9 @@ impl VirtioScsi {
         let invalid = |field, why: &str| StateError::invalid(field, why);
         if sense_size >= SENSE_LIMIT || cdb_size >= CDB_LIMIT {
             return Err(invalid("sense_size", "it, or that of commands, is larger than can be"));
+        }
+        if next_name >= NAMES {
+            return Err(invalid("next_name", "there can't have been so many commands before"));
         }
         let most = usize::from(self.options.queues) * usize::from(self.options.queue_size);
         let loaded = self.targets.check(&units, most, driver.dma())?;

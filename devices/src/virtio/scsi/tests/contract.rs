@@ -46,6 +46,7 @@ fn commands_under_way_are_saved_and_made_again() {
         ("\"queue\":2", "\"queue\":9"),
         ("\"cdb_size\":32", "\"cdb_size\":256"),
         ("\"next_name\":2", "\"next_name\":1"),
+        ("\"next_name\":2", "\"next_name\":18446744073709551615"),
         ("\"name\":1,\"place\"", "\"name\":0,\"place\""),
     ] {
         assert!(text.contains(from), "{from}: {text}");
