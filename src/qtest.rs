@@ -460,6 +460,12 @@ mod tests {
         }
         // The periodic flag has to be read each time for the next interrupt, so that nothing is armed behind it.
         assert!(pc.clock_step(u64::MAX).is_ok());
+        // Devices still do what takes time: the floppy controller leaves its reset, the RTC is about to count.
+        pc.outb(0x3f2, 0x08);
+        pc.outb(0x3f2, 0x0c);
+        pc.outb(0x70, 0x0a);
+        assert_eq!(pc.inb(0x71) & 0x7f, 0x23);
+        assert!(pc.clock_step(u64::MAX).is_ok());
     }
 
     /// What becomes of it is the same whatever runs the processors, and KVM refuses none that can be asked for here.

@@ -37,6 +37,8 @@ use crate::monitor::qtest::{Hardware, HardwareError, IrqChange};
 
 /// Most timers that may expire while the clock is moved once: some minutes of the fastest periodic timer of a PC.
 const MOST_EXPIRIES: usize = 1 << 22;
+/// The end of time: devices add to it what their longest operation takes. QEMU's clock has no more bits.
+const LATEST: u64 = i64::MAX as u64;
 
 /// What QEMU's default processor says it is: one of AMD's.
 pub const QEMU64: Identification = Identification { signature: 0x0006_0fb1, features: 0x078b_fbfd, vmx: false };
@@ -272,6 +274,7 @@ impl Hardware for Bench {
     }
 
     fn step_to(&self, target: u64) -> Result<(), HardwareError> {
+        let target = target.min(LATEST);
         for _ in 0..MOST_EXPIRIES {
             match self.queue.next_deadline().filter(|deadline| *deadline <= target.max(self.now())) {
                 Some(deadline) => {
