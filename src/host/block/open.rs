@@ -228,6 +228,12 @@ impl Graph {
         let read_only = config.access == Access::ReadOnly || file.is_read_only();
         let base = backing.as_ref().map(|backing| Arc::clone(&backing.node.node));
         let node = Arc::new(Qcow2::open(file, &header, base, read_only)?);
+        if header.dirty && !read_only {
+            tell(format_args!(
+                "{}: the image was not closed by who wrote it last; its reference counts are up to date again",
+                below.node.traits.file_name
+            ));
+        }
         let mut fresh = Fresh::over("qcow2", node, below);
         fresh.below.extend(backing);
         fresh.qcow2 = Some(Arc::new(header));

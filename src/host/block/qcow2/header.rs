@@ -21,7 +21,7 @@ const MOST_SNAPSHOTS: u32 = 65536;
 const LONGEST_NAME: u32 = 1023;
 
 /// Incompatible features.
-const DIRTY: u64 = 1 << 0;
+pub(super) const DIRTY: u64 = 1 << 0;
 const CORRUPT: u64 = 1 << 1;
 const DATA_FILE: u64 = 1 << 2;
 const COMPRESSION: u64 = 1 << 3;
@@ -67,8 +67,11 @@ pub struct Header {
     pub lazy_refcounts: bool,
     /// It is marked as damaged.
     pub corrupt: bool,
-    /// It has internal snapshots.
-    pub(super) has_snapshots: bool,
+    /// It was not closed by who wrote it last: its reference counts are not up to date.
+    pub dirty: bool,
+    /// Number of internal snapshots, and offset of their table.
+    pub(super) snapshots: u32,
+    pub(super) snapshots_offset: u64,
     /// What the image is made over.
     pub backing: Option<BackingFile>,
     /// What keeps it from being written, with what to do.
@@ -122,14 +125,16 @@ impl Header {
             version,
             lazy_refcounts: version == 3 && u64_at(80) & LAZY_REFCOUNTS != 0,
             corrupt: features & CORRUPT != 0,
-            has_snapshots: snapshots > 0,
+            dirty: features & DIRTY != 0,
+            snapshots,
+            snapshots_offset: u64_at(64),
             backing: backing_file(file, u64_at(8), u32_at(16), header_len, cluster)?,
             only_readable,
         };
         header.check_tables(file.len())?;
         ensure!(snapshots <= MOST_SNAPSHOTS, "it claims to have {snapshots} snapshots: the header is damaged");
         ensure!(
-            snapshots == 0 || u64_at(64).is_multiple_of(cluster),
+            snapshots == 0 || header.snapshots_offset.is_multiple_of(cluster),
             "its table of snapshots begins within a cluster: the header is damaged"
         );
         Ok(header)
@@ -214,18 +219,9 @@ fn check_features(features: u64, compression: u8) -> Result<Option<&'static str>
         "it uses features that natoma does not know (incompatible bits {unknown:#x}): convert it with 'qemu-img convert \
          -O qcow2 -o compat=1.1'"
     );
-    Ok(if features & CORRUPT != 0 {
-        Some(
-            "it is marked as damaged: repair it with 'qemu-img check -r all', after a copy; it can be read with readonly=on",
-        )
-    } else if features & DIRTY != 0 {
-        Some(
-            "it was not closed, and its reference counts are not up to date (lazy_refcounts): bring them up to date with \
-             'qemu-img check -r all'; it can be read with readonly=on",
-        )
-    } else {
-        None
-    })
+    Ok((features & CORRUPT != 0).then_some(
+        "it is marked as damaged: repair it with 'qemu-img check -r all', after a copy; it can be read with readonly=on",
+    ))
 }
 
 fn backing_file(file: &dyn Node, offset: u64, len: u32, extensions: u64, cluster: u64) -> Result<Option<BackingFile>> {

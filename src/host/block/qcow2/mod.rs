@@ -5,11 +5,12 @@
 //! counts, zlib-compressed clusters, images with internal snapshots (of which the current state is what the guest sees),
 //! backing files of any kind. Not read: encryption, zstd, subclusters, data files; the message says what to do.
 //!
-//! Reference counts are always up to date after a flush, so that the dirty bit is never set (`lazy-refcounts`); an image that has
-//! it set is not written.
+//! Reference counts are always up to date after a flush, so that the dirty bit is never set (`lazy-refcounts`). Those of an image that
+//! QEMU has left with it are brought up to date ([`recount`](mod@recount)) before it is written.
 
 pub mod header;
 pub(super) mod order;
+mod recount;
 mod resize;
 
 use std::io;
@@ -58,6 +59,12 @@ impl Qcow2 {
         if let (Some(reason), false) = (header.only_readable, read_only) {
             bail!(reason);
         }
+        if header.dirty && !read_only {
+            recount::recount(&*file, header).context(
+                "it was not closed (lazy_refcounts), and its reference counts can't be brought up to date: repair it with \
+                 'qemu-img check -r all', after a copy; it can be read with readonly=on",
+            )?;
+        }
         let (order, metadata, data) = if read_only {
             let file: Arc<dyn Node> = Arc::new(WithoutMarks(Arc::clone(&file)));
             (None, NodeStorage::of_image(file, header.cluster()), None)
@@ -81,7 +88,7 @@ impl Qcow2 {
             len: len.into(),
             cluster: header.cluster(),
             version: header.version,
-            has_snapshots: header.has_snapshots,
+            has_snapshots: header.snapshots > 0,
         })
     }
 

@@ -33,8 +33,8 @@ use super::super::node::{Node, read_bytes, total_len, write_bytes};
 use super::super::storage::io_error;
 use super::header::Header;
 
-/// Where the offset is in an entry of the L1 and refcount tables.
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+/// Where the offset is in an entry of the L1, L2 and refcount tables.
+pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// Where the header says where the tables are: the L1 table's number of entries (4 bytes) and offset (8), then the refcount table's
 /// offset (8) and number of clusters (4).
 const TABLE_FIELDS: std::ops::Range<u64> = 36..60;
@@ -464,7 +464,7 @@ fn read_table(file: &dyn Node, offset: u64, entries: u64) -> io::Result<Vec<u64>
 }
 
 /// Part of the file. What is past its end is zero; the header has been checked to begin with.
-fn read_padded(file: &dyn Node, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_padded(file: &dyn Node, offset: u64, len: u64) -> io::Result<Vec<u8>> {
     let there = file.len().saturating_sub(offset).min(len);
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     read_bytes(file, offset, &mut bytes[..usize::try_from(there).map_err(io::Error::other)?]).map_err(io_error)?;

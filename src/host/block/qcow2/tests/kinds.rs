@@ -61,33 +61,6 @@ fn a_compressed_image_is_written_like_others() {
     }
 }
 
-/// QEMU marks such an image as dirty while it writes to it.
-#[test]
-fn an_image_with_lazy_refcounts_that_was_not_closed_is_read_and_written_once_it_is_repaired() {
-    if !qemu_img_is_there() {
-        return;
-    }
-    let place = Workplace::new();
-    place.img("create -q -f qcow2 -o lazy_refcounts=on %/image 4M");
-    let mut command = Command::new("qemu-io");
-    command.args(["-f", "qcow2", "-c", "write -P 9 64k 1M", "-c", "flush", "-c", "abort"]).arg(place.path("image"));
-    assert!(!command.output().unwrap().status.success(), "it was to end without closing the image");
-    let message = refusal(place.load("image"), false);
-    assert!(message.contains("lazy_refcounts") && message.contains("qemu-img check -r all"), "{message}");
-    let mut expected = vec![0; 4 << 20];
-    expected[64 << 10..(64 << 10) + (1 << 20)].fill(9);
-    same(&bytes_of(&open(Arc::new(place.load("image")), None, true).unwrap()), &expected, "read only");
-    place.img("check -q -r all %/image");
-    let file = Arc::new(place.load("image"));
-    let image = open(Arc::clone(&file) as Arc<dyn Node>, None, false).unwrap();
-    write_bytes(&image, 3 << 20, &mut vec![8; 4096], true).unwrap();
-    expected[3 << 20..(3 << 20) + 4096].fill(8);
-    drop(image);
-    fs::write(place.path("image"), file.contents()).unwrap();
-    place.img("check -q %/image");
-    same(&place.contents("image"), &expected, "written");
-}
-
 /// The current state is the guest's; the snapshots stay for qemu-img.
 #[test]
 fn an_image_with_internal_snapshots_shows_its_current_state() {
