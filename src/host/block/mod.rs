@@ -21,6 +21,7 @@ pub mod node;
 mod null;
 mod open;
 mod overlay;
+mod padded;
 mod probe;
 pub mod qcow2;
 mod raw;

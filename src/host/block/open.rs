@@ -22,7 +22,7 @@ use super::raw::RawImage;
 use super::throttle::Throttle;
 use super::vmdk::Vmdk;
 use super::window::Window;
-use super::{device, file, probe};
+use super::{device, file, padded, probe};
 use crate::blockdev::{self, Inherited};
 use crate::config::{
     Access, Aio, Backing, Child, DetectZeroes, FileConfig, FileKind, NbdConfig, NodeConfig, NodeDriver, NullConfig,
@@ -138,10 +138,7 @@ impl Graph {
                 check_access(config, &below)?;
                 let len = below.node.node.len();
                 let node = match (offset, size) {
-                    (0, None) => {
-                        check_sectors(len)?;
-                        usable(&below.node)
-                    }
+                    (0, None) => padded::to_sectors(usable(&below.node)),
                     (offset, size) => {
                         let left = len.checked_sub(*offset).filter(|left| size.is_none_or(|size| size <= *left));
                         let left = left.with_context(|| format!("The sum of offset ({offset}) and size has to be smaller or equal to the actual size of the containing file ({len})"))?;
@@ -194,19 +191,19 @@ impl Graph {
             Some("qcow2") => return self.open_qcow2(config, as_file(below), &Backing::AsTheImageSays, depth),
             Some("vmdk") => return self.open_vmdk(config, as_file(below), depth),
             Some(other) => bail!("it is in the {other} format, {}", advice(other)),
-            None => check_sectors(image.node.len())?,
+            None => {}
         }
         check_access(config, &below)?;
         let keeps_nothing = image.traits.driver == "null-co";
         if config.access == Access::ReadOnly || image.node.is_read_only() || keeps_nothing {
-            return Ok(Fresh::over("raw", usable(image), below));
+            return Ok(Fresh::over("raw", padded::to_sectors(usable(image)), below));
         }
         tell(format_args!(
             "warning: {}: the image seems to be raw, but a guest could make it look like another format: writes of that kind are \
              refused. Add format=raw to lift this",
             image.traits.file_name
         ));
-        Ok(Fresh::over("raw", Arc::new(Guarded::new(usable(image))), below))
+        Ok(Fresh::over("raw", Arc::new(Guarded::new(padded::to_sectors(usable(image)))), below))
     }
 
     fn open_qcow2(&self, config: &NodeConfig, below: Below, backing: &Backing, depth: usize) -> Result<Fresh> {
