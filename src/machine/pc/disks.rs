@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use devices::backend::block::BlockError;
 use devices::backend::disk::{
     DiskClient, DiskPort, ErrorAction, ErrorPolicy, ErrorReport, ErrorReporter, OnError, Operation,
@@ -92,31 +92,29 @@ pub(super) fn number(config: &MachineConfig, id: Option<&str>) -> u16 {
 }
 
 /// The geometry of a disk with these contents, which its partition table may tell, and how firmware is to translate it.
-///
-/// # Errors
-/// They can't be read.
-pub(super) fn geometry(contents: &dyn Node) -> Result<(Geometry, Translation)> {
+/// A disk whose first sector can't be read has none there: the guest will see for itself.
+pub(super) fn geometry(contents: &dyn Node) -> (Geometry, Translation) {
     let mut first = [0; SECTOR];
     let readable = first.len().min(usize::try_from(contents.len()).unwrap_or(usize::MAX));
-    read_bytes(contents, 0, &mut first[..readable]).context("its first sector can't be read")?;
-    Ok(Geometry::guess(contents.len() / SECTOR as u64, &first))
+    if let Err(error) = read_bytes(contents, 0, &mut first[..readable]) {
+        log::warn!("the first sector of a disk can't be read, so that its geometry follows from its size: {error}");
+        first.fill(0);
+    }
+    Geometry::guess(contents.len() / SECTOR as u64, &first)
 }
 
 /// The geometry of a disk, and whether its write cache is on at the start: as its options say, or its drive and what is in it.
-///
-/// # Errors
-/// As for [`geometry`].
 pub(super) fn resolve(
     blocks: &DiskBlocks,
     config: &MachineConfig,
     drive: Option<&str>,
     contents: &dyn Node,
-) -> Result<(Geometry, bool)> {
+) -> (Geometry, bool) {
     let geometry = match blocks.geometry {
         Some((cylinders, heads, sectors)) => Geometry { cylinders, heads, sectors },
-        None => geometry(contents)?.0,
+        None => geometry(contents).0,
     };
-    Ok((geometry, write_cache(blocks.write_cache, config, drive)))
+    (geometry, write_cache(blocks.write_cache, config, drive))
 }
 
 /// Whether the write cache of a disk is on at the start: as its options say, or its drive.

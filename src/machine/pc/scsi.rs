@@ -132,7 +132,7 @@ fn identity(drive: &ScsiDrive, product: &str) -> Identity {
 
 fn disk_options(drive: &ScsiDrive, config: &MachineConfig, contents: &dyn Node) -> Result<DiskOptions> {
     let ScsiDisk { removable, dpofua, rotation_rate, ref blocks } = drive.disk;
-    let (geometry, write_cache) = disks::resolve(blocks, config, drive.drive.as_deref(), contents)?;
+    let (geometry, write_cache) = disks::resolve(blocks, config, drive.drive.as_deref(), contents);
     let DiskBlocks { logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity, .. } =
         *blocks;
     Ok(DiskOptions {

@@ -78,7 +78,7 @@ impl Board {
 }
 
 fn block_options(disk: &VirtioBlk, config: &MachineConfig, contents: &dyn Node) -> Result<BlockOptions> {
-    let (geometry, write_cache) = disks::resolve(&disk.blocks, config, Some(&disk.drive), contents)?;
+    let (geometry, write_cache) = disks::resolve(&disk.blocks, config, Some(&disk.drive), contents);
     let DiskBlocks { logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity, .. } =
         disk.blocks;
     Ok(BlockOptions {

@@ -7,34 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use nix::libc;
 
-use super::disk::Disk;
 use super::images::{Place, check, has_tools};
-use super::{Ide, Machine, Outcome, Request, Scsi, Virtio};
+use super::{KINDS, Machine, Outcome, Request};
 use crate::tools::{Guard, natoma, read_until};
-
-/// A kind of disk: its devices, and what drives it.
-struct Kind {
-    devices: &'static [&'static str],
-    driver: fn(&mut Machine) -> Box<dyn Disk>,
-}
-
-const KINDS: [Kind; 3] = [
-    Kind { devices: &["ide-hd,drive=d,bus=ide.0,unit=0"], driver: |machine| Box::new(Ide::new(machine).unwrap()) },
-    Kind { devices: &[Virtio::DEVICE], driver: |machine| Box::new(Virtio::new(machine).unwrap()) },
-    Kind { devices: &Scsi::DEVICES, driver: |machine| Box::new(Scsi::new(machine).unwrap()) },
-];
-
-impl Kind {
-    /// A machine with such a disk over a drive.
-    fn start(&self, drive: &str) -> (Machine, Box<dyn Disk>) {
-        let drive = format!("if=none,id=d,{drive}");
-        let devices = self.devices.iter().flat_map(|device| ["-device", *device]);
-        let options: Vec<_> = ["-drive", &drive].into_iter().chain(devices).collect();
-        let mut machine = Machine::start(&options);
-        let disk = (self.driver)(&mut machine);
-        (machine, disk)
-    }
-}
 
 const READ: Request = Request::Read { sector: 16, count: 8 };
 const WRITE: Request = Request::Write { sector: 16, count: 8, value: 0x5a };
@@ -212,6 +187,22 @@ fn an_image_that_is_cut_off_fails_where_it_is_missing_and_goes_on_when_it_is_bac
         File::options().write(true).open(place.path("image")).unwrap().set_len(70_000).unwrap();
         let refused = refusal(&["-drive", &format!("file={},format=qcow2", place.name("image"))]);
         assert!(refused.contains("cut off"), "{refused}");
+    }
+}
+
+/// As on a real PC: the guest is told when it reads it.
+#[test]
+fn a_disk_whose_first_sector_can_t_be_read_starts() {
+    let place = Place::new();
+    let image = place.raw("image", 1 << 20);
+    let rules = "[inject-error]\niotype = \"read\"\nerrno = \"5\"\nsector = \"0\"\n";
+    let rules = place.text("rules", rules);
+    for kind in &KINDS {
+        let (mut machine, mut disk) = kind.start(&format!("file=blkdebug:{rules}:{image},format=raw"));
+        machine.check_said("the first sector of a disk can't be read, so that its geometry follows from its size");
+        disk.fail(&mut machine, Request::Read { sector: 0, count: 1 });
+        disk.check(&mut machine, 1, 8, 0);
+        machine.quit();
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod disk;
 mod faults;
+mod host_devices;
 mod images;
 mod kill;
 mod limits;
@@ -32,4 +33,28 @@ pub enum Request {
         value: u8,
     },
     Flush,
+}
+
+/// A kind of disk: its devices, and what drives it.
+pub struct Kind {
+    pub devices: &'static [&'static str],
+    pub driver: fn(&mut Machine) -> Box<dyn Disk>,
+}
+
+pub const KINDS: [Kind; 3] = [
+    Kind { devices: &["ide-hd,drive=d,bus=ide.0,unit=0"], driver: |machine| Box::new(Ide::new(machine).unwrap()) },
+    Kind { devices: &[Virtio::DEVICE], driver: |machine| Box::new(Virtio::new(machine).unwrap()) },
+    Kind { devices: &Scsi::DEVICES, driver: |machine| Box::new(Scsi::new(machine).unwrap()) },
+];
+
+impl Kind {
+    /// A machine with such a disk over a drive.
+    pub fn start(&self, drive: &str) -> (Machine, Box<dyn Disk>) {
+        let drive = format!("if=none,id=d,{drive}");
+        let devices = self.devices.iter().flat_map(|device| ["-device", *device]);
+        let options: Vec<_> = ["-drive", &drive].into_iter().chain(devices).collect();
+        let mut machine = Machine::start(&options);
+        let disk = (self.driver)(&mut machine);
+        (machine, disk)
+    }
 }
