@@ -14,6 +14,11 @@ use crate::config::{
 pub const NAMES: [&str; 11] =
     ["file", "host_device", "host_cdrom", "raw", "qcow2", "vmdk", "nbd", "null-co", "null-aio", "blkdebug", "throttle"];
 
+/// Whether a driver is nothing but a file.
+pub fn is_of_files(name: &str) -> bool {
+    matches!(name, "file" | "host_device" | "host_cdrom")
+}
+
 /// What to do without a driver of QEMU's; `None`: it has no such driver either.
 pub fn instead_of(name: &str) -> Option<&'static str> {
     Some(match name {

@@ -124,6 +124,10 @@ pub fn drive(
         Some(name) => {
             let named = match name.strip_prefix("json:") {
                 Some(text) => names::json(text)?,
+                // The driver is that of the file itself.
+                None if options.get("driver").and_then(Value::as_str).is_some_and(drivers::is_of_files) => {
+                    names::options(name)?
+                }
                 None => Map::from_iter([("file".to_owned(), names::options(name)?.into())]),
             };
             merge(&mut options, named);

@@ -82,8 +82,8 @@ pub fn parse(
 
     let mut warnings = Vec::new();
     for occurrence in settings.iter() {
-        let deprecated = occurrence.list().into_iter().flat_map(|list| &list.deprecated);
-        warnings.extend(deprecated.map(|advice| format!("{}: {advice}", occurrence.origin)));
+        let advice = occurrence.list().into_iter().flat_map(|list| &list.advice);
+        warnings.extend(advice.map(|advice| format!("{}: {advice}", occurrence.origin)));
     }
     let config = build::machine(&settings, environment, &mut warnings)?;
     let request = match write_to.and_then(|given| given.argument) {
@@ -132,7 +132,7 @@ fn property(key: &keyval::Key) -> Option<DeviceProperty> {
         Kind::Number(_, most) if most > u32::MAX.into() => "uint64",
         Kind::Number(..) => "uint32",
         Kind::Size(_) => "size",
-        Kind::Choice(_) | Kind::Text(_) => "str",
+        Kind::Choice(_) | Kind::Text(_) | Kind::Name(_) => "str",
     };
     let works = matches!(key.support, Support::Works | Support::Moved(..)) && !key.is_prefix();
     works.then_some(DeviceProperty { name: key.name, kind, description: key.help })

@@ -31,6 +31,8 @@ pub struct IdeDrive {
     pub bootindex: Option<i32>,
     /// Revolutions per minute; 1: a disk that does not rotate; 0: it does not say.
     pub rotation_rate: u16,
+    /// Bytes of a disk's physical sector: a power of two, 512 to 2 MiB.
+    pub physical_block_size: u32,
     /// A disk's write cache at the start; `None`: as its drive has it.
     pub write_cache: Option<bool>,
     /// Cylinders of a disk; 0, as heads and sectors are then: those that its partition table tells.
@@ -74,6 +76,7 @@ impl IdeDrive {
             wwn: None,
             bootindex: None,
             rotation_rate: 0,
+            physical_block_size: 512,
             write_cache: None,
             cyls: 0,
             heads: 0,

@@ -20,6 +20,8 @@ pub struct Identity {
     pub geometry: Geometry,
     /// Speed of rotation per minute; 1: it does not rotate; 0: it does not say.
     pub rotation_rate: u16,
+    /// Bytes of a disk's physical sector: a power of two, 512 or more.
+    pub physical_sector: u32,
     /// The write cache of a disk is on after power-on.
     pub write_cache: bool,
 }
@@ -33,6 +35,7 @@ impl Default for Identity {
             wwn: None,
             geometry: Geometry::for_size(0),
             rotation_rate: 0,
+            physical_sector: SECTOR as u32,
             write_cache: true,
         }
     }
@@ -109,6 +112,8 @@ impl Identity {
         let newest = 1 << 14 | 1 << 1 | has_wwn;
         let enabled =
             basic | bit(features.look_ahead, 1 << 6) | bit(features.write_cache, 1 << 5) | bit(smart.enabled, 1);
+        // Logical sectors of a physical one, as a power of two.
+        let sectors_of_physical = (self.physical_sector / SECTOR as u32).checked_ilog2().unwrap_or(0).min(15) as u16;
         let mut words = Words::new(&[
             // A fixed disk.
             (0, 0x0040),
@@ -153,7 +158,7 @@ impl Identity {
             (87, newest),
             // The cable has 80 wires; this device passed as device 0.
             (93, 1 << 14 | 1 << 13 | 1),
-            (106, 0x6000),
+            (106, 0x6000 | sectors_of_physical),
             (169, 1),
             (217, self.rotation_rate),
         ]);

@@ -5,8 +5,8 @@ use super::ide::{Media, Places, Wish};
 use super::{blockdev, check_id, throttle};
 use crate::blockdev::{Inherited, Style, instead_of, nest};
 use crate::cli::error::{Origin, UsageError};
-use crate::cli::keyval::KeyValues;
-use crate::cli::options::NO_DISK;
+use crate::cli::keyval::{Entry, KeyValues};
+use crate::cli::options::{NO_DISK, NODE_KEYS};
 use crate::cli::settings::{Merged, Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
@@ -265,7 +265,7 @@ impl Drives {
         let id = list.text("id").map(|id| check_id(origin, id)).transpose()?.map(str::to_owned);
         // An empty drive has them too, for a medium that may come.
         let (driver, access, cache) = (driver(list, origin)?, access(list, interface, origin)?, cache(list));
-        let (aio, detect_zeroes) = (aio(list, cache, origin)?, detect_zeroes(list, origin)?);
+        let (aio, detect_zeroes) = (aio(list, cache, origin)?, detect_zeroes(list));
         let throttle = throttle::of_drive(list, origin)?;
         let snapshot = list.flag("snapshot").unwrap_or(snapshot);
         let medium = medium(
@@ -426,11 +426,9 @@ fn medium(
     snapshot: bool,
     inherited: Inherited,
 ) -> Result<Option<NodeConfig>, UsageError> {
-    let below = |prefix: &'static str| list.below(prefix).map(move |(key, text)| (format!("{prefix}{key}"), text));
-    let given = [("driver", driver), ("node-name", list.text("node-name")), ("backing", list.text("backing"))];
-    let given = given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?)));
-    let pairs: Vec<_> = below("file.").chain(below("backing.")).chain(given).collect();
-    let pairs = pairs.iter().map(|(key, text)| (key.as_str(), Value::from(*text)));
+    let is_given = |entry: &&Entry| NODE_KEYS.contains(&entry.key);
+    let given = list.entries.iter().filter(is_given).map(|entry| (entry.written_key.as_str(), entry.text.as_str()));
+    let pairs = given.chain(driver.map(|driver| ("driver", driver))).map(|(key, text)| (key, Value::from(text)));
     let inherited = if snapshot { Inherited { access: Access::ReadOnly, ..inherited } } else { inherited };
     nest(pairs)
         .and_then(|options| crate::blockdev::drive(options, Style::Words, list.text("file"), inherited))
@@ -527,12 +525,12 @@ fn discard(list: &KeyValues) -> bool {
     list.choice::<String>("discard").is_some_and(|word| matches!(&*word, "unmap" | "on"))
 }
 
-fn detect_zeroes(list: &KeyValues, origin: &Origin) -> Result<DetectZeroes, UsageError> {
+/// Zeroes keep their room where nothing is given back (`discard=`), whatever is said of them, as with QEMU's `-drive`.
+fn detect_zeroes(list: &KeyValues) -> DetectZeroes {
     match list.choice::<String>("detect-zeroes").as_deref() {
-        None | Some("off") => Ok(DetectZeroes::Off),
-        Some("on") => Ok(DetectZeroes::On),
-        Some(_) if discard(list) => Ok(DetectZeroes::Unmap),
-        Some(_) => Err(origin.error("detect-zeroes=unmap gives room back to the host: add discard=unmap")),
+        None | Some("off") => DetectZeroes::Off,
+        Some("unmap") if discard(list) => DetectZeroes::Unmap,
+        Some(_) => DetectZeroes::On,
     }
 }
 

@@ -22,23 +22,22 @@ pub fn contents(list: &KeyValues, origin: &Origin) -> Result<String, UsageError>
         .ok_or_else(|| origin.error("'drive' is missing: give drive=ID of a -drive if=none,id=ID,file=PATH"))
 }
 
-/// A text that the guest sees.
-///
-/// # Errors
-/// It has more than `most` characters, or others than ASCII has.
-pub fn text(list: &KeyValues, origin: &Origin, key: &str, most: usize) -> Result<Option<String>, UsageError> {
-    match list.text(key) {
-        Some(text) if text.chars().count() > most => {
-            Err(origin.error(format_args!("{key} has at most {most} characters")))
-        }
-        Some(text) if !text.is_ascii() => Err(origin.error(format_args!("{key} is of ASCII characters"))),
-        text => Ok(text.map(str::to_owned)),
-    }
-}
-
 /// A world wide name; 0 is none, as in QEMU.
 pub fn world_wide_name(list: &KeyValues, key: &str) -> Option<u64> {
     list.number(key).filter(|name| *name != 0)
+}
+
+/// Bytes of a block; 0 is what is usual, as in QEMU.
+///
+/// # Errors
+/// No disk can have such blocks.
+pub fn block_size(list: &KeyValues, origin: &Origin, key: &str) -> Result<Option<u32>, UsageError> {
+    match list.size(key).filter(|size| *size != 0) {
+        Some(size) if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) => {
+            Err(origin.error(format_args!("{key} has to be a power of two from 512 to 2M")))
+        }
+        size => Ok(size.map(|size| size as u32)),
+    }
 }
 
 /// What a disk tells of its blocks.
@@ -47,14 +46,8 @@ pub fn world_wide_name(list: &KeyValues, key: &str) -> Option<u64> {
 /// A size is none that a disk can have, or does not go with another.
 pub fn blocks(list: &KeyValues, origin: &Origin) -> Result<DiskBlocks, UsageError> {
     let usual = DiskBlocks::default();
-    let block_size = |key: &str| match list.size(key).filter(|size| *size != 0) {
-        Some(size) if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) => {
-            Err(origin.error(format_args!("{key} has to be a power of two from 512 to 2M")))
-        }
-        size => Ok(size.map(|size| size as u32)),
-    };
-    let logical_block_size = block_size("logical_block_size")?.unwrap_or(usual.logical_block_size);
-    let physical_block_size = block_size("physical_block_size")?.unwrap_or(logical_block_size);
+    let logical_block_size = block_size(list, origin, "logical_block_size")?.unwrap_or(usual.logical_block_size);
+    let physical_block_size = block_size(list, origin, "physical_block_size")?.unwrap_or(logical_block_size);
     if physical_block_size < logical_block_size {
         return Err(origin.error("logical_block_size can't be more than physical_block_size"));
     }

@@ -113,7 +113,7 @@ pub fn device(
 /// # Errors
 /// It can't have one of them.
 pub fn properties(media: Media, drive: IdeDrive, list: &KeyValues, origin: &Origin) -> Result<IdeDrive, UsageError> {
-    let text = |key: &str, most: usize| disk::text(list, origin, key, most);
+    let text = |key: &str| list.text(key).map(str::to_owned);
     let (cyls, heads, secs) = match media {
         Media::Disk => disk::geometry(list, origin)?.unwrap_or_default(),
         Media::Cdrom => (0, 0, 0),
@@ -121,18 +121,23 @@ pub fn properties(media: Media, drive: IdeDrive, list: &KeyValues, origin: &Orig
     if heads > 16 {
         return Err(origin.error("an IDE disk has 16 heads at most"));
     }
+    let physical_block_size = match media {
+        Media::Disk => disk::block_size(list, origin, "physical_block_size")?,
+        Media::Cdrom => None,
+    };
     let translation = list.choice::<String>("bios-chs-trans").filter(|word| word != "auto");
     Ok(IdeDrive {
         cyls,
         heads,
         secs,
         translation: translation.and_then(|_| list.choice("bios-chs-trans")),
-        serial: text("serial", 20)?,
-        model: text("model", 40)?,
-        version: text("ver", 8)?,
+        serial: text("serial"),
+        model: text("model"),
+        version: text("ver"),
         wwn: disk::world_wide_name(list, "wwn"),
         bootindex: list.number("bootindex"),
         rotation_rate: list.number("rotation_rate").unwrap_or(0),
+        physical_block_size: physical_block_size.unwrap_or(drive.physical_block_size),
         write_cache: disk::write_cache(list),
         ..drive
     })

@@ -123,7 +123,9 @@ impl Buses {
             return Err(origin.error("there is no SCSI host before it: give -device virtio-scsi-pci first"));
         };
         let (target, lun) = bus.place(list.number("scsi-id"), list.number("lun"), origin)?;
-        let text = |key: &str, most: usize| disk::text(list, origin, key, most);
+        let text = |key: &str| list.text(key).map(str::to_owned);
+        // Where there is room for more of it, it is the serial number as it was given.
+        let name = || list.get("serial").filter(|serial| Some(&*serial.text) != list.text("serial"));
         let (drive, disk) = match media {
             Media::Disk => (Some(disk::contents(list, origin)?), of_disk(list, origin)?),
             Media::Cdrom => (disk::medium(list, origin)?, ScsiDisk::default()),
@@ -131,11 +133,11 @@ impl Buses {
         let unit = ScsiDrive {
             id,
             bootindex: list.number("bootindex"),
-            serial: text("serial", 36)?,
-            vendor: text("vendor", 8)?,
-            product: text("product", 16)?,
-            ver: text("ver", 4)?,
-            device_id: text("device_id", 247)?,
+            serial: text("serial"),
+            vendor: text("vendor"),
+            product: text("product"),
+            ver: text("ver"),
+            device_id: text("device_id").or_else(|| Some(name()?.text.chars().take(247).collect())),
             wwn: disk::world_wide_name(list, "wwn"),
             port_wwn: disk::world_wide_name(list, "port_wwn"),
             port_index: list.number("port_index").unwrap_or(0),

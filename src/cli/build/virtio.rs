@@ -104,7 +104,7 @@ fn block(origin: &Origin, list: &KeyValues, virtio: VirtioOptions) -> Result<Vir
     Ok(VirtioBlk {
         virtio,
         io_thread,
-        serial: disk::text(list, origin, "serial", 20)?.unwrap_or_default(),
+        serial: list.text("serial").unwrap_or_default().to_owned(),
         bootindex: list.number("bootindex"),
         queues,
         queue_size,

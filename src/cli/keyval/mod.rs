@@ -69,6 +69,8 @@ pub enum Kind {
     Size(u64),
     /// Any text; the placeholder says what it means.
     Text(&'static str),
+    /// ASCII characters that the guest sees, so many at most: the rest is cut off, as QEMU does.
+    Name(usize),
 }
 
 /// Whether a key works.
@@ -112,6 +114,7 @@ impl Key {
             (_, Kind::Number(..)) => "N".into(),
             (_, Kind::Size(_)) => "SIZE".into(),
             (_, Kind::Text(placeholder)) => placeholder.into(),
+            (_, Kind::Name(_)) => "TEXT".into(),
         }
     }
 
@@ -155,6 +158,7 @@ impl Key {
             }
             Kind::Size(unit) => scalar::parse_size(text, unit).map(Value::Size),
             Kind::Text(_) => Some(Value::Text(text.into())),
+            Kind::Name(most) => text.is_ascii().then(|| Value::Text(text.chars().take(most).collect())),
         };
         value.ok_or_else(|| Problem::Value { key: self.name, value: text.into(), kind: self.kind })
     }
@@ -171,7 +175,7 @@ pub enum Value {
     Number(u64),
     /// See [`Kind::Size`]: bytes.
     Size(u64),
-    /// See [`Kind::Text`].
+    /// See [`Kind::Text`] and [`Kind::Name`].
     Text(String),
 }
 
@@ -205,8 +209,8 @@ pub struct KeyValues {
     pub variant: Option<&'static str>,
     /// The elements in their order, without the one that chose the variant.
     pub entries: Vec<Entry>,
-    /// Spellings that work but should be avoided.
-    pub deprecated: Vec<String>,
+    /// What is no error and should be known: spellings to be avoided, texts that were cut off.
+    pub advice: Vec<String>,
 }
 
 /// What is wrong with a list.
@@ -333,6 +337,7 @@ fn expected(kind: &Kind, value: &str) -> String {
                           (a fraction needs the suffix)"
             .into(),
         Kind::Text(_) => "expected a text".into(),
+        Kind::Name(_) => "expected ASCII characters".into(),
     }
 }
 
@@ -377,15 +382,22 @@ impl Schema {
             let (key, text) = match item {
                 Item::Implied(text) => match self.implied {
                     Some(key) => (key.to_owned(), text),
-                    None => self.bare(variant, &text, &mut list.deprecated)?,
+                    None => self.bare(variant, &text, &mut list.advice)?,
                 },
-                Item::Bare(name) => self.bare(variant, &name, &mut list.deprecated)?,
+                Item::Bare(name) => self.bare(variant, &name, &mut list.advice)?,
                 Item::Pair(key, text) => (key, text),
             };
             if variant.is_some() && self.implied == Some(key.as_str()) {
                 continue;
             }
-            list.entries.push(self.key(variant, &key)?.entry(&key, &text)?);
+            let known = self.key(variant, &key)?;
+            let entry = known.entry(&key, &text)?;
+            if let (Kind::Name(most), Value::Text(cut)) = (known.kind, &entry.value)
+                && *cut != text
+            {
+                list.advice.push(format!("{key} has at most {most} characters: the guest sees '{cut}'"));
+            }
+            list.entries.push(entry);
         }
         Ok(list)
     }
@@ -427,7 +439,7 @@ impl Schema {
         &self,
         variant: Option<&'static Variant>,
         word: &str,
-        deprecated: &mut Vec<String>,
+        advice: &mut Vec<String>,
     ) -> Result<(String, String), Problem> {
         let flag = |name: &str| self.key(variant, name).ok().filter(|key| matches!(key.kind, Kind::Flag));
         let (key, value) = match (flag(word), word.strip_prefix("no").and_then(flag)) {
@@ -438,7 +450,7 @@ impl Schema {
                 return Err(Problem::NoValue { key: key.name, form: key.value_form() });
             }
         };
-        deprecated.push(format!("'{word}' is an old spelling; write {}={value}", key.name));
+        advice.push(format!("'{word}' is an old spelling; write {}={value}", key.name));
         Ok((key.name.into(), value.into()))
     }
 
@@ -457,12 +469,6 @@ impl Schema {
 }
 
 impl KeyValues {
-    /// The elements that a key stands for which ends in a dot: what they are called behind it, and their values.
-    pub fn below(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
-        let entries = self.entries.iter().filter(move |entry| entry.key == prefix);
-        entries.map(|entry| (&entry.written_key[entry.key.len()..], entry.text.as_str()))
-    }
-
     /// The last element with this key: later ones replace earlier ones.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().rev().find(|entry| entry.key == key)

@@ -44,7 +44,7 @@ fn each_kind_is_read_and_the_last_value_wins() {
     assert_eq!(list.text("path"), Some("a,b"));
     assert_eq!(list.choice::<String>("clock").as_deref(), Some("vm"));
     assert_eq!(list.flag("order"), None);
-    assert!(list.deprecated.is_empty());
+    assert!(list.advice.is_empty());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn bare_flags_work_with_a_warning() {
     let list = PLAIN.parse("64,share,noorder").unwrap();
     assert_eq!((list.flag("share"), list.flag("order")), (Some(true), Some(false)));
     assert_eq!(
-        list.deprecated,
+        list.advice,
         ["'share' is an old spelling; write share=on", "'noorder' is an old spelling; write order=off"]
     );
 }

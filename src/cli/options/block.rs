@@ -6,6 +6,27 @@ use crate::cli::keyval::{Key, Kind, Schema, Variant};
 /// What is said of interfaces that there are no controllers for.
 pub const NO_DISK: &str = "disks can be if=ide or if=virtio, CD drives if=ide";
 
+/// What `-drive` says of the node itself, as `-blockdev` does.
+pub const NODE_KEYS: &[&str] = &[
+    "file.",
+    "backing.",
+    "backing",
+    "node-name",
+    "filename",
+    "offset",
+    "size",
+    "read-zeroes",
+    "latency-ns",
+    "server.",
+    "export",
+    "reconnect-delay",
+    "image.",
+    "config",
+    "inject-error.",
+    "set-state.",
+    "throttle-group",
+];
+
 const KINDS: Kind = Kind::Choice(&["144", "288", "120", "none", "auto"]);
 
 const DRIVE: Schema = Schema::plain(
@@ -50,6 +71,31 @@ const DRIVE: Schema = Schema::plain(
             "a key of -blockdev for what the image is made over: backing.file.filename=PATH say",
         ),
         Key::new("backing", Kind::Text("NODE"), "the node that the image is made over (default: what the image says)"),
+        Key::new("offset", Kind::Text("SIZE"), "of format=raw: where the medium begins in the file (default 0)"),
+        Key::new(
+            "size",
+            Kind::Text("SIZE"),
+            "of format=raw: how long it is (default: to the end); of driver=null-co too",
+        ),
+        Key::new("read-zeroes", Kind::Text("on|off"), "of driver=null-co: what is read is zero (default off)"),
+        Key::new("latency-ns", Kind::Text("N"), "of driver=null-co: how long a request takes (default 0)"),
+        Key::new("filename", Kind::Text("PATH"), "of driver=file and host_device: the same as file"),
+        Key::new(
+            "server.",
+            Kind::Text("VALUE"),
+            "of driver=nbd: where the server is, server.type=unix,server.path=PATH say",
+        ),
+        Key::new("export", Kind::Text("NAME"), "of driver=nbd: which of its exports (default the one without a name)"),
+        Key::new(
+            "reconnect-delay",
+            Kind::Text("SECONDS"),
+            "of driver=nbd: how long requests wait for a lost server (default 0)",
+        ),
+        Key::new("image.", Kind::Text("VALUE"), "of driver=blkdebug: a key of -blockdev for what it is over"),
+        Key::new("config", Kind::Text("PATH"), "of driver=blkdebug: a file of rules"),
+        Key::new("inject-error.", Kind::Text("VALUE"), "of driver=blkdebug: a rule, inject-error.0.event=read_aio say"),
+        Key::new("set-state.", Kind::Text("VALUE"), "of driver=blkdebug: the same"),
+        Key::new("throttle-group", Kind::Text("ID"), "of driver=throttle: whose limits"),
         Key::missing("lazy-refcounts", &["on", "off"], "leave it out: reference counts are always up to date"),
         Key::missing("overlap-check", &["cached", "constant", "none"], "leave it out: the active tables are checked"),
         Key::missing("l2-cache-size", &[], "leave it out: imago caches 128 tables"),

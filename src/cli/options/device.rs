@@ -194,7 +194,7 @@ const DEVICE: Schema = Schema {
                 "virtio-mem-pci",
                 "vhost-vsock-pci",
             ],
-            "natoma has no virtio devices yet: leave it out",
+            "of virtio natoma has disks and SCSI hosts: leave it out",
         ),
         (
             &[

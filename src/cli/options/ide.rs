@@ -1,8 +1,8 @@
 //! `-device ide-hd` and `ide-cd`.
 
 use super::disk::{
-    ACCOUNT_FAILED, ACCOUNT_INVALID, BOOTINDEX, CYLINDERS, DRIVE_OF_CD, DRIVE_OF_DISK, HEADS, RERROR, ROTATION_RATE,
-    SECTORS, SHARED, WERROR, WRITE_CACHE, WWN,
+    ACCOUNT_FAILED, ACCOUNT_INVALID, BOOTINDEX, CYLINDERS, DRIVE_OF_CD, DRIVE_OF_DISK, HEADS, PHYSICAL_BLOCK_SIZE,
+    RERROR, ROTATION_RATE, SECTORS, SHARED, WERROR, WRITE_CACHE, WWN,
 };
 use crate::cli::keyval::{Key, Kind, Variant};
 
@@ -10,11 +10,10 @@ const BUS: Key =
     Key::new("bus", Kind::Choice(&["ide.0", "ide.1"]), "the channel (default: the first with a free place)");
 const UNIT: Key = Key::new("unit", Kind::Number(0, 1), "0 is the master, 1 the slave (default: the first free one)");
 const SERIAL: Key =
-    Key::new("serial", Kind::Text("TEXT"), "serial number, up to 20 characters (default QM00001 for the first place)");
-const MODEL: Key = Key::new("model", Kind::Text("TEXT"), "model, up to 40 characters (default that of QEMU)");
-const VERSION: Key = Key::new("ver", Kind::Text("TEXT"), "revision of its firmware, up to 8 characters (default 2.5+)");
+    Key::new("serial", Kind::Name(20), "serial number, up to 20 characters (default QM00001 for the first place)");
+const MODEL: Key = Key::new("model", Kind::Name(40), "model, up to 40 characters (default that of QEMU)");
+const VERSION: Key = Key::new("ver", Kind::Name(8), "revision of its firmware, up to 8 characters (default 2.5+)");
 const LOGICAL: Key = Key::missing("logical_block_size", &["0", "512"], "ATA disks of this kind have 512");
-const PHYSICAL: Key = Key::missing("physical_block_size", &["0", "512"], "leave it out");
 
 /// A disk.
 pub const IDE_HD: Variant = Variant {
@@ -32,7 +31,7 @@ pub const IDE_HD: Variant = Variant {
         ROTATION_RATE,
         WRITE_CACHE,
         LOGICAL,
-        PHYSICAL,
+        PHYSICAL_BLOCK_SIZE,
         CYLINDERS,
         HEADS,
         SECTORS,
@@ -66,7 +65,7 @@ pub const IDE_CD: Variant = Variant {
         WWN,
         BOOTINDEX,
         LOGICAL,
-        PHYSICAL,
+        Key::missing("physical_block_size", &["0", "512"], "leave it out"),
         SHARED,
         RERROR,
         WERROR,

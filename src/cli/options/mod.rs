@@ -22,7 +22,7 @@ mod throttle;
 mod virtio;
 
 use super::keyval::Schema;
-pub use block::NO_DISK;
+pub use block::{NO_DISK, NODE_KEYS};
 pub use device::BOARD_DRIVERS;
 pub use pci::{COMMON as PCI_KEYS, is_common as is_pci_key};
 pub use tables::ONBOARD_KINDS;

@@ -51,7 +51,7 @@ pub const IOTHREAD_OF_DEVICE: Key =
 const BLOCK_KEYS: &[Key] = virtio_keys![
     disk::DRIVE_OF_DISK,
     IOTHREAD_OF_DEVICE,
-    Key::new("serial", Kind::Text("TEXT"), "serial number, up to 20 characters (default: none)"),
+    Key::new("serial", Kind::Name(20), "serial number, up to 20 characters (default: none)"),
     disk::BOOTINDEX,
     Key::new("num-queues", Kind::Number(1, 0xffff), "number of queues, up to 1024 (default: one for each processor)"),
     Key::new("queue-size", Kind::Number(3, 1024), "entries of each queue: a power of two (default 256)"),

@@ -113,10 +113,46 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
             "-machine pflash0=x: pflash0 is in use by -drive if=pflash",
         ),
         ("-M max-fw-size=17M", "-machine max-fw-size=17M: max-fw-size is a size up to 16M"),
+        ("-drive if=none,offset=1k,file=/i", "-drive if=none,offset=1k,file=/i: "),
+        ("-drive if=none,driver=null-co,offset=1k", "-drive if=none,driver=null-co,offset=1k: "),
         ("-fda /i -drive if=none,id=floppy0", "-drive if=none,id=floppy0: there are two drives with the id 'floppy0'"),
         ("-device floppy,drive=x", "-device floppy,drive=x: there is no drive 'x': define it"),
         ("-fda /i -device floppy,drive=floppy0", "-device floppy,drive=floppy0: the drive 'floppy0' is in use"),
         ("-fda /i -device floppy,unit=0", "-device floppy,unit=0: there already is a floppy drive with unit 0"),
         ("-fda /i -fdb /i -device floppy", "-device floppy: the controller has two drives"),
     ]);
+}
+
+#[test]
+fn a_drive_says_of_its_node_what_blockdev_says() {
+    let node = |line: &str| {
+        let mut config = machine(&format!("-nodefaults {line}"));
+        config.drives.pop().and_then(|drive| drive.medium).unwrap_or_else(|| panic!("{line}: no medium"))
+    };
+    for (short, long) in [
+        ("format=raw,file=/i,offset=1k,size=2k", "driver=raw,file.driver=file,file.filename=/i,offset=1024,size=2048"),
+        (
+            "driver=null-co,size=1G,read-zeroes=on",
+            "file.driver=null-co,file.size=1073741824,file.read-zeroes=on,driver=raw",
+        ),
+        ("driver=nbd,server.type=unix,server.path=/s,export=e", "file=nbd+unix:///e?socket=/s,driver=raw"),
+    ] {
+        let (short, long) = (node(&format!("-drive if=none,{short}")), node(&format!("-drive if=none,{long}")));
+        let is_that = match (&short, &long) {
+            // A driver of its own is what the other has its format over.
+            (Child::Node(short), Child::Node(long)) => match &long.driver {
+                NodeDriver::Raw { file: Child::Node(file), offset: 0, size: None } => short.driver == file.driver,
+                _ => short == long,
+            },
+            _ => false,
+        };
+        assert!(is_that, "{short:?} is not {long:?}");
+    }
+    let Child::Node(device) = node("-drive if=none,format=host_device,file=/dev/x") else { panic!("it has a name") };
+    let NodeDriver::File(file) = &device.driver else { panic!("{device:?}") };
+    assert_eq!((file.kind, &*file.path), (FileKind::Device, Path::new("/dev/x")));
+    let Child::Node(node) = node("-drive if=none,format=raw,file=/i,detect-zeroes=unmap") else {
+        panic!("it has a name")
+    };
+    assert_eq!(node.detect_zeroes, DetectZeroes::On, "nothing is given back without discard=unmap");
 }

@@ -11,7 +11,7 @@ fn example(key: &Key) -> Vec<String> {
         (_, Kind::Choice(words)) => words.iter().map(|word| (*word).to_owned()).collect(),
         (_, Kind::Number(least, most)) => vec![least.to_string(), most.to_string()],
         (_, Kind::Size(_)) => vec!["1".into(), "4G".into(), u64::MAX.to_string()],
-        (_, Kind::Text(_)) => vec![String::new(), "text".into()],
+        (_, Kind::Text(_) | Kind::Name(_)) => vec![String::new(), "text".into()],
     }
 }
 

@@ -110,7 +110,6 @@ fn what_does_not_fit_is_refused_by_name() {
     refused("queue-size=2", "queue-size");
     refused("num-queues=0", "num-queues");
     refused("num-queues=2000", "num-queues is at most 1024");
-    refused("serial=012345678901234567890", "serial has at most 20 characters");
     refused("logical_block_size=100", "logical_block_size has to be a power of two from 512 to 2M");
     refused("logical_block_size=4k,physical_block_size=512", "can't be more than physical_block_size");
     refused("min_io_size=100", "min_io_size is a multiple of logical_block_size (512)");

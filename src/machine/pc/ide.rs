@@ -130,7 +130,7 @@ fn geometry(drive: &IdeDrive, contents: Option<&dyn Node>) -> Result<(Geometry, 
         );
     }
     let (geometry, translation) = match *drive {
-        IdeDrive { cyls: 0, .. } => disks::geometry(contents)?,
+        IdeDrive { cyls: 0, .. } => disks::geometry(contents),
         IdeDrive { cyls: cylinders, heads, secs: sectors, .. } => {
             // As QEMU: what the numbers of the disk calls have no room for is counted.
             let fits = cylinders <= 1024 && sectors <= 63;
@@ -148,7 +148,7 @@ fn geometry(drive: &IdeDrive, contents: Option<&dyn Node>) -> Result<(Geometry, 
 }
 
 fn identity(drive: &IdeDrive, model: &str, geometry: Geometry) -> Identity {
-    let IdeDrive { serial, model: stated, version, wwn, rotation_rate, .. } = drive;
+    let IdeDrive { serial, model: stated, version, wwn, rotation_rate, physical_block_size, .. } = drive;
     let text = |stated: &Option<String>, usual: &str| stated.clone().unwrap_or_else(|| usual.to_owned());
     Identity {
         // QEMU numbers the places, whether there is something or not.
@@ -158,6 +158,7 @@ fn identity(drive: &IdeDrive, model: &str, geometry: Geometry) -> Identity {
         wwn: *wwn,
         geometry,
         rotation_rate: *rotation_rate,
+        physical_sector: *physical_block_size,
         ..Identity::default()
     }
 }

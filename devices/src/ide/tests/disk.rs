@@ -154,6 +154,16 @@ fn the_identification_tells_what_the_drive_can_do() {
     assert_eq!(text(27, 20), b"QEMU HARDDISK                           ");
 }
 
+/// ATA8-ACS, word 106: bits 3:0 are the power of two of logical sectors in a physical one.
+#[test]
+fn the_identification_tells_the_size_of_physical_sectors() {
+    for (bytes, word) in [(512, 0x6000), (1024, 0x6001), (4096, 0x6003), (2 << 20, 0x600c)] {
+        let policy = ErrorPolicy { read: OnError::Report, write: OnError::Report };
+        let driver = Driver::with(policy, |usual| Identity { physical_sector: bytes, ..usual });
+        assert_eq!(driver.identify()[106], word, "{bytes} bytes");
+    }
+}
+
 #[test]
 fn transfer_modes_and_the_write_cache_are_features() {
     let driver = Driver::new();
@@ -192,7 +202,10 @@ fn transfer_modes_and_the_write_cache_are_features() {
 /// As with QEMU's cache=writethrough.
 #[test]
 fn the_write_cache_may_be_off_after_power_on() {
-    let driver = Driver::with(ErrorPolicy { read: OnError::Report, write: OnError::Report }, false);
+    let driver = Driver::with(ErrorPolicy { read: OnError::Report, write: OnError::Report }, |usual| Identity {
+        write_cache: false,
+        ..usual
+    });
     let is_on = |driver: &Driver| driver.identify()[85] & 0x20 != 0;
     assert!(!is_on(&driver));
     driver.command(0x30, 0, 1, 0);

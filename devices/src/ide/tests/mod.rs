@@ -66,11 +66,11 @@ impl Driver {
     }
 
     fn with_policy(policy: ErrorPolicy) -> Self {
-        Self::with(policy, true)
+        Self::with(policy, |usual| usual)
     }
 
-    /// One whose disk's write cache is on after power-on, or off.
-    fn with(policy: ErrorPolicy, write_cache: bool) -> Self {
+    /// One whose disk is another one than usual.
+    fn with(policy: ErrorPolicy, disk_identity: impl FnOnce(Identity) -> Identity) -> Self {
         let (manual, clock) = ManualClock::new();
         let ram: GuestRam = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap());
         let errors = Arc::new(Errors::default());
@@ -79,10 +79,10 @@ impl Driver {
         let cd = ScriptedDisk::new(MemoryBlock::new(sectors(0..4 * BLOCKS)));
         let port = |disk: &ScriptedDisk| DiskPort::new(Some(Box::new(disk.clone())), policy, errors.clone());
         let geometry = Geometry::for_size(SECTORS.into());
-        let identity = Identity { geometry, wwn: Some(0x5000_c500_1234_5678), write_cache, ..Identity::default() };
+        let identity = Identity { geometry, wwn: Some(0x5000_c500_1234_5678), ..Identity::default() };
         let cd_identity = Identity { serial: "QM00003".into(), model: "QEMU DVD-ROM".into(), ..Identity::default() };
         let drives = [
-            [Some(Connection::Disk(Disk::new(clock, port(&disk), identity))), None],
+            [Some(Connection::Disk(Disk::new(clock, port(&disk), disk_identity(identity)))), None],
             [Some(Connection::Cd(Cd::new(port(&cd), cd_identity))), None],
         ];
         let [(first, primary), (second, secondary)] = [IrqLine::probed(), IrqLine::probed()];
