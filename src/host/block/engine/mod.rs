@@ -28,7 +28,8 @@ pub use self::stats::{Failure, Kind, Stats, Tally};
 use super::node::Node;
 use crate::config::Aio;
 
-/// Somebody who waits for all requests to end waits so long before the node has to give up those that wait for others.
+/// Somebody who waits for all requests to end waits so long before the node has to give up those that wait for others; and as long
+/// again before people are told that this was in vain.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the requests of a drive are carried out.
@@ -66,6 +67,39 @@ impl Bell {
 impl AsRawFd for Bell {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// What is to be done about requests that do not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    /// The node gives up those that wait for others.
+    GiveUp,
+    /// People are told that nothing helps.
+    Tell,
+}
+
+/// Somebody waits for all requests to end.
+struct Wait {
+    /// When something is to be done about it.
+    next: Option<(Instant, Remedy)>,
+}
+
+impl Wait {
+    fn begin(now: Instant) -> Self {
+        Self { next: Some((now + PATIENCE, Remedy::GiveUp)) }
+    }
+
+    /// How long nothing is to be done; `None`: for ever.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        self.next.map(|(at, _)| at.saturating_duration_since(now))
+    }
+
+    /// What is to be done now, if anything.
+    fn remedy(&mut self, now: Instant) -> Option<Remedy> {
+        let (_, remedy) = self.next.filter(|(at, _)| *at <= now)?;
+        self.next = (remedy == Remedy::GiveUp).then(|| (now + PATIENCE, Remedy::Tell));
+        Some(remedy)
     }
 }
 
@@ -216,10 +250,10 @@ impl DiskBackend for Engine {
 
     fn drain(&mut self) {
         self.node.hurry(true);
-        let mut deadline = Some(Instant::now() + PATIENCE);
+        let mut wait = Wait::begin(Instant::now());
         loop {
             self.begin();
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = wait.left(Instant::now());
             let quiet = self.pool.as_ref().is_none_or(|pool| pool.drain(left));
             match &mut self.way {
                 _ if !quiet => {}
@@ -227,10 +261,17 @@ impl DiskBackend for Engine {
                 _ if self.staged.is_empty() => break,
                 _ => {}
             }
-            if left.is_some_and(|left| left.is_zero()) {
-                deadline = None;
-                log::warn!("{}: requests have not ended after {PATIENCE:?}: the host does not answer", self.name);
-                self.node.give_up();
+            let name = &self.name;
+            match wait.remedy(Instant::now()) {
+                None => {}
+                Some(Remedy::GiveUp) => {
+                    log::warn!("{name}: requests have not ended after {PATIENCE:?}: the host does not answer");
+                    self.node.give_up();
+                }
+                Some(Remedy::Tell) => log::warn!(
+                    "{name}: still no answer: natoma does nothing else until there is one, as no write may be lost; SIGTERM ends it \
+                     without, after ten seconds"
+                ),
             }
         }
         self.node.hurry(false);

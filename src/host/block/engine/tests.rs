@@ -280,3 +280,15 @@ fn draining_hurries_what_waits_and_cancelling_leaves_no_completion() {
     drop(engine);
     assert_eq!(Arc::strong_count(&gate), 1, "no worker keeps the node");
 }
+
+#[test]
+fn who_waits_for_a_host_that_does_not_answer_gives_up_what_can_be_then_tells_and_then_waits_on() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut wait = Wait::begin(start);
+    assert_eq!((wait.left(after(2)), wait.remedy(after(4))), (Some(Duration::from_secs(3)), None));
+    assert_eq!((wait.left(after(6)), wait.remedy(after(6))), (Some(Duration::ZERO), Some(Remedy::GiveUp)));
+    assert_eq!((wait.left(after(7)), wait.remedy(after(7))), (Some(Duration::from_secs(4)), None));
+    assert_eq!(wait.remedy(after(11)), Some(Remedy::Tell));
+    assert_eq!((wait.left(after(12)), wait.remedy(after(3600))), (None, None));
+}
