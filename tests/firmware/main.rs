@@ -164,8 +164,8 @@ fn since_1970() -> u64 {
     UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
-/// QEMU with a floppy. `None` if it is not here.
-fn start_qemu(floppy: &str) -> Option<Console> {
+/// QEMU with a floppy and more options. `None` if it is not here.
+fn start_qemu(floppy: &str, options: &[&str]) -> Option<Console> {
     let program = "qemu-system-x86_64";
     if let Err(error) = Command::new(program).arg("--version").output() {
         eprintln!("SKIPPED: {program} does not start: {error} (Debian: qemu-system-x86)");
@@ -176,7 +176,7 @@ fn start_qemu(floppy: &str) -> Option<Console> {
     // display adapter: without one, firmware takes minutes there.
     command.args(["-nodefaults", "-vga", "std", "-enable-kvm", "-machine", "pc,kernel-irqchip=split"]);
     command.args(["-display", "none", "-serial", "stdio", "-m", "64", "-drive", floppy, "-boot", "a"]);
-    Some(Console::start(&mut command))
+    Some(Console::start(command.args(options)))
 }
 
 #[test]
@@ -197,14 +197,21 @@ fn grub_boots_from_a_floppy_and_sees_what_it_sees_of_qemu() {
         assert!(ours.contains(wanted), "{wanted} is not in what GRUB printed:\n{ours}");
     }
 
-    let Some(qemu) = start_qemu(&image) else { return };
+    let Some(qemu) = start_qemu(&image, &[]) else { return };
     let theirs = look_around(qemu);
     let differences = comparison::differences(&ours, &theirs, comparison::KNOWN).join("\n");
     assert_eq!(differences, "", "\n--- natoma\n{ours}\n--- QEMU\n{theirs}");
 }
 
+/// Lets GRUB restart a machine that is to end then. Returns what it printed and the status.
+fn restart(mut machine: Console) -> (String, Option<i32>) {
+    machine.expect(grub::START, SYSTEM);
+    let output = machine.expect(grub::END, SYSTEM).before;
+    (output, machine.wait(SYSTEM).code())
+}
+
 #[test]
-fn grub_restarts_the_machine() {
+fn grub_restarts_the_machine_and_ends_one_that_is_not_to_restart_as_it_does_qemus() {
     let Some(floppy) = grub::RESTART.floppy() else { return };
     let image = format!("file={},if=floppy,format=raw", floppy.path().display());
     let options = ["-display", "none", "-serial", "mon:stdio", "-m", "64", "-drive", &image, "-boot", "a"];
@@ -214,4 +221,10 @@ fn grub_restarts_the_machine() {
         natoma.expect(grub::END, SYSTEM);
     }
     quit(natoma);
+
+    let Some(natoma) = start_with(&[&options[..], &["-no-reboot"]].concat()) else { return };
+    let ours = restart(natoma);
+    assert_eq!(ours.1, Some(0), "{ours:?}");
+    let Some(qemu) = start_qemu(&image, &["-no-reboot"]) else { return };
+    assert_eq!(restart(qemu), ours);
 }
