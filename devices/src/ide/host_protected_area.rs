@@ -46,13 +46,11 @@ impl HostProtectedArea {
         Ok(())
     }
 
-    /// The disk has `native` sectors now. What is hidden stays so; if nothing is, nothing will be.
+    /// The disk has `native` sectors now. What is hidden stays so, as long as it would have; if nothing is, nothing will be.
     pub fn resize(&mut self, native: u64) {
-        if self.sectors == self.kept && !self.set_for_good {
-            self.kept = native;
-        }
-        self.kept = self.kept.min(native);
-        self.sectors = if self.set_for_good { self.sectors.min(native) } else { self.kept };
+        let until_reset = self.sectors != self.kept;
+        self.kept = if self.set_for_good { self.kept.min(native) } else { native };
+        self.sectors = if until_reset { self.sectors.min(native) } else { self.kept };
     }
 
     /// A reset by hardware. What was set for good lasts as long as the machine does.

@@ -117,12 +117,6 @@ impl Driver {
         self.ready && !self.failed && self.queues.get(usize::from(queue)).is_some_and(Queue::is_enabled)
     }
 
-    /// Chains of a queue that the device has.
-    #[must_use]
-    pub fn in_use(&self, queue: u16) -> u16 {
-        self.queues.get(usize::from(queue)).map_or(0, Queue::in_use)
-    }
-
     /// Takes the next chain of a queue. `None`: there is none now; the driver will notify when there is.
     pub fn pop(&mut self, queue: u16) -> Option<Chain> {
         // While the function may not master the bus it sees no chains.
@@ -138,13 +132,6 @@ impl Driver {
                 self.fail(format_args!("queue {queue}: {error}"));
                 None
             }
-        }
-    }
-
-    /// Puts back the chain that was taken last, and of which nothing was used.
-    pub fn unpop(&mut self, chain: &ChainId) {
-        if let Some(queue) = self.queues.get_mut(usize::from(chain.queue)) {
-            queue.unpop(chain);
         }
     }
 

@@ -397,3 +397,70 @@ fn a_medium_of_another_length_is_told_to_those_who_ask() {
     driver.command(0x20, 0, 1, 1024);
     assert_eq!(driver.error(), 0x10, "behind the end");
 }
+
+/// ATA/ATAPI-6, 6.10: until the next reset by hardware, or for good.
+#[test]
+fn what_is_hidden_stays_hidden_when_the_disk_changes_its_length() {
+    let hide = |driver: &Driver, last: u32, for_good: u8| {
+        driver.command(0xf8, 0, 0, 0);
+        driver.command(0xf9, 0, for_good, last);
+        assert_eq!(driver.identify()[60], last as u16 + 1);
+    };
+    let resized = |driver: &Driver, sectors: usize| {
+        driver.medium.set_len(sectors * 512);
+        lock(&driver.ide).medium_resized();
+        driver.identify()[60]
+    };
+    let reset = |driver: &Driver| {
+        lock(&driver.ide).reset(ResetKind::System);
+        driver.identify()[60]
+    };
+    let driver = Driver::new();
+    hide(&driver, 2047, 0);
+    assert_eq!((resized(&driver, 8192), reset(&driver)), (2048, 8192), "until the next reset");
+    hide(&driver, 2047, 0);
+    assert_eq!((resized(&driver, 1024), reset(&driver)), (1024, 1024), "there is no more");
+    let driver = Driver::new();
+    hide(&driver, 1023, 1);
+    assert_eq!((resized(&driver, 8192), reset(&driver)), (1024, 1024), "for good");
+    hide(&driver, 4095, 0);
+    assert_eq!((resized(&driver, 16384), reset(&driver)), (4096, 1024), "shown until the next reset");
+    assert_eq!(resized(&driver, 512), 512);
+}
+
+/// ATA/ATAPI-6, 8.46: look-ahead, modes of PIO, and whether a reset by software makes the features what they were at first.
+#[test]
+fn features_last_until_a_reset_reverts_them() {
+    let driver = Driver::new();
+    let set = |feature, count| {
+        driver.command(0xef, feature, count, 0);
+        assert_eq!((driver.status(PRIMARY), driver.interrupt(PRIMARY)), (0x50, true), "{feature:#x} {count:#x}");
+    };
+    // Look-ahead and write cache, of the features that are on.
+    let on = || driver.identify()[85] & 0x60;
+    let after_reset = || {
+        driver.control(PRIMARY, 0x04);
+        driver.control(PRIMARY, 0x00);
+        on()
+    };
+    assert_eq!(on(), 0x60);
+    set(0x55, 0);
+    assert_eq!(on(), 0x20);
+    set(0xaa, 0);
+    assert_eq!(on(), 0x60);
+    // The default with flow control and without, and the modes 0 to 4: all are as fast as any.
+    let before = driver.identify();
+    for mode in [0x00, 0x01, 0x08, 0x0c] {
+        set(0x03, mode);
+        assert_eq!(driver.identify(), before);
+    }
+    for (reverting, kept) in [(0x66, 0x00), (0xcc, 0x60), (0x66, 0x00)] {
+        set(reverting, 0);
+        set(0x55, 0);
+        set(0x82, 0);
+        set(reverting, 0);
+        assert_eq!((on(), after_reset()), (0x00, kept), "{reverting:#x}");
+        set(0xaa, 0);
+        set(0x02, 0);
+    }
+}

@@ -1,7 +1,7 @@
 //! The bus master: tables of all kinds, and the status that they lead to.
 
 use super::*;
-use crate::backend::disk::Operation;
+use crate::backend::disk::{DiskClient, Operation};
 
 /// End of table.
 const EOT: u32 = 1 << 31;
@@ -146,6 +146,44 @@ fn trim_gives_up_the_blocks_that_the_list_names() {
     assert_eq!(driver.error(), 0x10, "behind the last sector");
     trim(&driver, 0);
     assert_eq!(driver.error(), 0x04, "no other data set management");
+}
+
+/// Two blocks of ranges, of which the first is under way.
+#[test]
+fn a_trim_moves_with_the_state() {
+    let driver = Driver::new();
+    let mut lists = [0; 1024];
+    for (at, range) in [(0, 100_u64 | 8 << 48), (8, 200 | 1 << 48), (512, 300 | 2 << 48)] {
+        lists[at..at + 8].copy_from_slice(&range.to_le_bytes());
+    }
+    driver.ram.write_slice(&lists, GuestAddress(DATA)).unwrap();
+    driver.disk.hold(true);
+    driver.outb(PRIMARY, 1, 1);
+    driver.command_ext(0x06, 2, 0);
+    driver.start_master(PRIMARY, &[(AT, 1024 | EOT)], false);
+    assert_eq!((driver.status(PRIMARY), driver.disk.waiting()), (0xd0, 1));
+    let saved = lock(&driver.ide).save();
+
+    let twin = Driver::new();
+    twin.ram.write_slice(&lists, GuestAddress(DATA)).unwrap();
+    twin.ram.write_obj([AT, 1024 | EOT], GuestAddress(TABLE)).unwrap();
+    let job = "/channels/0/drives/0/unit/disk/memory/job/trim";
+    for (field, value) in [
+        ("blocks", serde_json::json!(0x1_0001)),
+        ("ranges", serde_json::json!([[200, 0]])),
+        ("ranges", serde_json::json!(vec![(200, 1); 65])),
+        ("current", serde_json::json!([1_u64 << 48, 8])),
+    ] {
+        let mut bad = saved.clone();
+        *bad.data.pointer_mut(&format!("{job}/{field}")).unwrap() = value;
+        assert!(lock(&twin.ide).load(&bad).is_err(), "{field}: {}", bad.data);
+    }
+    lock(&twin.ide).load(&saved).unwrap();
+    assert_eq!(lock(&twin.ide).save(), saved);
+    lock(&twin.ide).resume_requests();
+    assert_eq!(twin.status(PRIMARY), 0x50);
+    let discarded = [(100, 8), (200, 1), (300, 2)].map(|(first, count)| (Operation::Discard, first * 512, count * 512));
+    assert_eq!(twin.disk.take_log(), discarded);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A CD drive among SCSI units; its commands are tested with ATAPI's.
 
 use super::*;
-use crate::backend::disk::Fault;
+use crate::backend::disk::{Completion, DiskBackend, Fault, Request};
 use crate::scsi::{CdDrive, MediumError, Tray};
 
 #[test]
@@ -74,4 +74,58 @@ fn media_come_and_go() {
     assert_eq!(initiator.answer(CD, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), blocks(1000..1004));
     let disk = initiator.targets.unit(UnitPlace { target: 0, lun: 0 }).unwrap();
     assert!(disk.with_cd(|_| ()).is_none(), "a disk stays");
+}
+
+/// A medium that nobody reads.
+struct Large(u64);
+
+impl DiskBackend for Large {
+    fn len(&self) -> u64 {
+        self.0
+    }
+
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
+    fn submit(&mut self, request: Request) {
+        panic!("{request:?}");
+    }
+
+    fn completed(&mut self) -> Option<Completion> {
+        None
+    }
+
+    fn drain(&mut self) {}
+
+    fn cancel(&mut self) {}
+}
+
+/// MMC-3, 6.24 (READ DVD STRUCTURE) and 5.2.3.4 (profiles): what has more blocks than a CD is a DVD-ROM of one layer.
+#[test]
+fn a_medium_that_is_too_large_for_a_cd_is_a_dvd() {
+    const BLOCKS: u64 = 2_295_104;
+    let mut initiator = Initiator::new();
+    let structure = |format: u8| [0xad, 0, 0, 0, 0, 0, 0, format, 0x10, 0, 0, 0];
+    let profile = |initiator: &mut Initiator| initiator.answer(CD, &[0x46, 0, 0, 0, 0, 0, 0, 0, 8, 0])[6..].to_vec();
+    assert_eq!(profile(&mut initiator), [0x00, 0x08], "CD-ROM");
+    let list = [0x00, 0x0e, 0, 0, 0x00, 0x40, 0x08, 0x04, 0x01, 0x40, 0x00, 0x08, 0x04, 0x40, 0x08, 0x04];
+    assert_eq!(initiator.answer(CD, &structure(0xff)), list, "what there can be, whatever the medium");
+
+    let unit = initiator.targets.unit(UnitPlace { target: 1, lun: 0 }).unwrap();
+    unit.with_cd(|cd| cd.open_tray(true)).unwrap().unwrap();
+    assert_eq!(initiator.sense(CD, &structure(0x00)), [2, 0x3a, 2]);
+    let unit = initiator.targets.unit(UnitPlace { target: 1, lun: 0 }).unwrap();
+    unit.with_cd(|cd| cd.insert(Box::new(Large(BLOCKS * 2048)))).unwrap();
+    assert_eq!(initiator.sense(CD, &[0x00]), [6, 0x28, 0]);
+    assert_eq!(profile(&mut initiator), [0x00, 0x10], "DVD-ROM");
+    assert_eq!(initiator.answer(CD, &[0x25]), [0x00, 0x23, 0x05, 0x3f, 0, 0, 8, 0]);
+    let physical = initiator.answer(CD, &structure(0x00));
+    assert_eq!((physical.len(), &physical[..4]), (0x804, &[0x08, 0x02, 0, 0][..]));
+    // DVD-ROM version 1; 120 mm, no maximum rate; one layer, embossed; densities; first and last sector, of 30000h on.
+    assert_eq!(physical[4..16], [0x01, 0x0f, 0x01, 0x00, 0, 0x03, 0x00, 0x00, 0, 0x26, 0x05, 0x3f]);
+    assert_eq!(initiator.answer(CD, &structure(0x01)), [0, 6, 0, 0, 0, 0, 0, 0], "no copyright protection");
+    let manufacturer = initiator.answer(CD, &structure(0x04));
+    assert_eq!((manufacturer.len(), &manufacturer[..2]), (0x804, &[0x08, 0x02][..]));
+    assert_eq!(initiator.sense(CD, &structure(0x02)), [5, 0x24, 0]);
 }

@@ -164,14 +164,6 @@ impl Queue {
         }
     }
 
-    /// Puts back the chain that was taken last, and no other since.
-    pub fn unpop(&mut self, chain: &ChainId) {
-        match &mut self.ring {
-            Ring::Split(ring) => ring.unpop(),
-            Ring::Packed(ring) => ring.unpop(&self.area, chain),
-        }
-    }
-
     /// Gives a chain back, of which `written` bytes were written. The driver sees it once it was published.
     pub fn complete(&mut self, dma: &Dma, chain: &ChainId, written: u32) -> Result<(), RingError> {
         match &mut self.ring {

@@ -44,13 +44,6 @@ impl Place {
         let index = self.index + entries;
         if index >= size { Self { index: index - size, wrap: !self.wrap } } else { Self { index, ..self } }
     }
-
-    fn before(self, entries: u16, size: u16) -> Self {
-        match self.index.checked_sub(entries) {
-            Some(index) => Self { index, ..self },
-            None => Self { index: self.index + size - entries, wrap: !self.wrap },
-        }
-    }
 }
 
 /// Where the device is in the ring.
@@ -171,11 +164,6 @@ impl Packed {
             }
         }
         Err(RingError::Endless { most: usize::from(area.size) })
-    }
-
-    pub fn unpop(&mut self, area: &Area, chain: &ChainId) {
-        self.next = self.next.before(chain.entries, area.size);
-        self.in_use = self.in_use.saturating_sub(1);
     }
 
     pub fn complete(&mut self, area: &Area, dma: &Dma, chain: &ChainId, written: u32) -> Result<(), RingError> {

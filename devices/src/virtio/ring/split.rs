@@ -133,10 +133,6 @@ impl Split {
         Ok(false)
     }
 
-    pub fn unpop(&mut self) {
-        self.next = self.next.wrapping_sub(1);
-    }
-
     pub fn complete(&mut self, area: &Area, dma: &Dma, chain: &ChainId, written: u32) -> Result<(), RingError> {
         let entry = u64::from(written) << 32 | u64::from(chain.id);
         dma.write(area.used_entry(self.used), &entry.to_le_bytes())?;
