@@ -15,21 +15,9 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
-use crate::tools::{Guard, Terminal, ended_by, has_kvm, natoma, wait_until};
+use crate::tools::{Guard, Random, Terminal, ended_by, has_kvm, natoma, wait_until};
 
 const CYCLES: u64 = 200;
-
-/// A small generator of numbers that look random (xorshift), so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 fn pid_of(path: &Path) -> Option<Pid> {
     fs::read_to_string(path).ok()?.trim().parse().ok().map(Pid::from_raw)

@@ -169,3 +169,15 @@ pub fn read_until(source: &mut (impl Read + AsFd), text: &str) -> String {
     }
     String::from_utf8_lossy(&seen).into_owned()
 }
+
+/// A small generator of numbers that look random (xorshift), so that a failure can be repeated.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}

@@ -4,7 +4,7 @@ use crate::blockdev::{self, Style, nest};
 use crate::cli::error::UsageError;
 use crate::cli::keyval::syntax::{Item, split};
 use crate::cli::settings::Settings;
-use crate::config::{Access, Backing, Child, NodeConfig, NodeDriver};
+use crate::config::{Access, Backing, Blkdebug, Child, NodeConfig, NodeDriver};
 use serde_json::{Map, Value};
 
 /// Reads every `-blockdev`.
@@ -47,34 +47,29 @@ fn options(text: &str) -> Result<(Map<String, Value>, Style), String> {
     Ok((options, Style::Words))
 }
 
-/// What a node is built on.
-fn children(node: &NodeConfig) -> Vec<&Child> {
-    match &node.driver {
-        NodeDriver::File(_) | NodeDriver::Nbd(_) | NodeDriver::Null(_) => vec![],
-        NodeDriver::Blkdebug(blkdebug) => vec![&blkdebug.image],
-        NodeDriver::Qcow2 { file, backing: Backing::Node(backing) } => vec![file, backing],
-        NodeDriver::Probed { file }
-        | NodeDriver::Raw { file, .. }
-        | NodeDriver::Qcow2 { file, .. }
-        | NodeDriver::Vmdk { file }
-        | NodeDriver::Throttle { file, .. }
-        | NodeDriver::Overlay { file } => vec![file],
-    }
+/// What a node is built on, from a reference to its driver, to be changed or not.
+macro_rules! below {
+    ($driver:expr) => {
+        match $driver {
+            NodeDriver::File(_) | NodeDriver::Nbd(_) | NodeDriver::Null(_) => vec![],
+            NodeDriver::Qcow2 { file, backing: Backing::Node(backing) } => vec![file, backing],
+            NodeDriver::Blkdebug(Blkdebug { image: file, .. })
+            | NodeDriver::Probed { file }
+            | NodeDriver::Raw { file, .. }
+            | NodeDriver::Qcow2 { file, .. }
+            | NodeDriver::Vmdk { file }
+            | NodeDriver::Throttle { file, .. }
+            | NodeDriver::Overlay { file } => vec![file],
+        }
+    };
 }
 
-/// The same, to be changed.
+fn children(node: &NodeConfig) -> Vec<&Child> {
+    below!(&node.driver)
+}
+
 fn children_mut(node: &mut NodeConfig) -> Vec<&mut Child> {
-    match &mut node.driver {
-        NodeDriver::File(_) | NodeDriver::Nbd(_) | NodeDriver::Null(_) => vec![],
-        NodeDriver::Blkdebug(blkdebug) => vec![&mut blkdebug.image],
-        NodeDriver::Qcow2 { file, backing: Backing::Node(backing) } => vec![file, backing],
-        NodeDriver::Probed { file }
-        | NodeDriver::Raw { file, .. }
-        | NodeDriver::Qcow2 { file, .. }
-        | NodeDriver::Vmdk { file }
-        | NodeDriver::Throttle { file, .. }
-        | NodeDriver::Overlay { file } => vec![file],
-    }
+    below!(&mut node.driver)
 }
 
 /// Lets nobody write to a node and those in it.

@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::libc;
 use vmm_sys_util::ioctl::ioctl_with_ref;
@@ -36,8 +36,13 @@ pub(super) fn discard(file: &File, offset: u64, len: u64) -> io::Result<()> {
 /// Whether a device is a whole disk of the host, and not a partition or something that is made of files.
 pub(super) fn is_whole_disk(file: &File) -> io::Result<bool> {
     let number = file.metadata()?.rdev();
-    let sysfs = PathBuf::from(format!("/sys/dev/block/{}:{}", libc::major(number), libc::minor(number)));
-    Ok(sysfs.join("device").exists() && !sysfs.join("partition").exists())
+    let described = format!("/sys/dev/block/{}:{}", libc::major(number), libc::minor(number));
+    Ok(is_described_as_whole_disk(Path::new(&described)))
+}
+
+/// The same, from what sysfs says of a device.
+fn is_described_as_whole_disk(description: &Path) -> bool {
+    description.join("device").exists() && !description.join("partition").exists()
 }
 
 /// Opens a file that is open once more, past the host's cache. Gives what requests to it have to be multiples of.
@@ -59,4 +64,29 @@ fn stated_alignment(file: &File) -> Option<Alignment> {
     let (memory, offset) = (found.stx_dio_mem_align as usize, found.stx_dio_offset_align as usize);
     let stated = result == 0 && found.stx_mask & libc::STATX_DIOALIGN != 0;
     (stated && memory.is_power_of_two() && offset.is_power_of_two()).then_some(Alignment { file: offset, memory })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// As Linux describes them in /sys/dev/block: a disk has the device that it is of, a partition of it has its number too, and a loop
+    /// device or one of the device mapper has neither.
+    #[test]
+    fn only_a_whole_disk_is_taken_for_one() {
+        for (entries, expected) in [
+            (&["device", "size"][..], true),
+            (&["device", "partition"], false),
+            (&["partition"], false),
+            (&["loop"], false),
+        ] {
+            let directory = TempDir::new().unwrap();
+            entries.iter().for_each(|entry| fs::create_dir(directory.path().join(entry)).unwrap());
+            assert_eq!(is_described_as_whole_disk(directory.path()), expected, "{entries:?}");
+        }
+    }
 }

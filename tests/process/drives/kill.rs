@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use super::disk::Disk;
 use super::images::{Place, has_tools};
 use super::{Ide, Machine, Outcome, Request, SECTOR, Virtio};
+use crate::tools::Random;
 
 const KILLS: u64 = 100;
 /// Bytes of the disk.
@@ -27,18 +28,6 @@ const OPTIONS: [&str; 4] = [
     "cluster_size=4k,refcount_bits=1",
     "cluster_size=16k,compat=0.10",
 ];
-
-/// A small generator of numbers that look random (xorshift), so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// Values that may be found in each sector, the last one written last.
 struct Journal(Vec<Vec<u8>>);
