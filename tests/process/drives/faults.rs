@@ -224,7 +224,7 @@ fn a_file_that_has_lost_its_name_is_used_to_the_end() {
 }
 
 /// What natoma says of a machine that can't start.
-fn refusal(options: &[&str]) -> String {
+pub fn refusal(options: &[&str]) -> String {
     message(&natoma(&["-accel", "qtest"]).args(options).output().unwrap())
 }
 

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
+
+use super::faults::refusal;
 use super::images::Place;
-use super::{KINDS, Request};
+use super::{KINDS, Machine, Request};
 
 /// Bytes of a small file system.
 const ROOM: u32 = 128 << 10;
@@ -90,6 +93,29 @@ fn a_block_device_is_a_disk_whatever_its_sectors_are() {
                 assert!(piece == expected.concat(), "{context}");
             }
         }
+    }
+}
+
+/// What is in a CD drive is only read, so that machines can share it, and nobody may write to it meanwhile.
+#[test]
+fn a_cd_is_a_block_device_that_machines_share() {
+    let place = Place::new();
+    let Some(device) = Loop::over(&place.raw("image", 1 << 20), 512) else { return };
+    let node = format!("driver=host_cdrom,node-name=n,read-only=on,filename={}", device.0);
+    let machines = [
+        Machine::start(&["-cdrom", &device.0]),
+        Machine::start(&["-nodefaults", "-blockdev", &node, "-device", "ide-cd,drive=n"]),
+    ];
+    let drive = format!("file={},format=raw", device.0);
+    let refused = refusal(&["-drive", &drive]);
+    assert!(refused.contains("another process uses it") && refused.contains(&device.0), "{refused}");
+    for machine in machines {
+        let mut machine = machine;
+        let drives = machine.command("query-block");
+        let media: Vec<_> = drives.as_array().unwrap().iter().filter_map(|drive| drive.get("inserted")).collect();
+        let expected = (&json!(true), &json!(1 << 20));
+        assert_eq!((&media[0]["ro"], &media[0]["image"]["virtual-size"]), expected, "{drives}");
+        machine.quit();
     }
 }
 
