@@ -2,7 +2,7 @@
 
 use super::device::Globals;
 use super::ide::{Media, Places, Wish};
-use super::{blockdev, check_id, throttle};
+use super::{blockdev, check_id, scsi, throttle};
 use crate::blockdev::{Inherited, Style, instead_of, nest};
 use crate::cli::error::{Origin, UsageError};
 use crate::cli::keyval::{Entry, KeyValues};
@@ -23,6 +23,7 @@ const NO_CONTENTS: &str = "a flash chip needs contents: give file=PATH";
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Interface {
     Ide(Media),
+    Scsi(Media),
     Virtio,
     Floppy,
     Pflash,
@@ -53,7 +54,7 @@ pub struct Drives {
     pub fdc: FdcConfig,
     pub ide: Vec<DeviceConfig>,
     pub pflash: [Option<String>; PFLASH_UNITS],
-    /// virtio disks.
+    /// virtio disks, and the SCSI host with its units.
     pub virtio: Vec<DeviceConfig>,
     /// Their numbers.
     virtio_numbers: Vec<usize>,
@@ -310,6 +311,10 @@ impl Drives {
                 let place = wish.place(&self.ide_places()).map_err(|message| origin.error(message))?;
                 (format!("ide{}-{}{}", place / 2, media.word(), place % 2), place)
             }
+            Interface::Scsi(media) => {
+                let (_, target) = self.numbered("scsi", &self.scsi_targets(), wish, origin)?;
+                (format!("scsi0-{}{target}", media.word()), target)
+            }
             Interface::Virtio => self.virtio_number(wish, origin)?,
             Interface::Floppy => self.numbered("floppy", &self.floppy_units(), wish, origin)?,
             Interface::Pflash => {
@@ -329,10 +334,16 @@ impl Drives {
             Interface::Floppy | Interface::Pflash if on_read_error.or(on_write_error).is_some() => {
                 return Err(origin.error("rerror and werror are for disks and CD drives: leave them out"));
             }
-            Interface::Ide(Media::Disk) | Interface::Virtio if medium.is_none() => {
+            Interface::Ide(Media::Disk) | Interface::Scsi(Media::Disk) | Interface::Virtio if medium.is_none() => {
                 return Err(origin.error("a disk needs contents: give file=PATH"));
             }
             Interface::Ide(media) => self.ide.push(media.device(IdeDrive::new(unit, Some(id.clone())))),
+            Interface::Scsi(media) => {
+                if self.scsi_targets().iter().all(|taken| !taken) {
+                    self.virtio.push(scsi::host_of_drives());
+                }
+                self.virtio.push(scsi::unit_of_drive(media, unit as u8, &id));
+            }
             Interface::Virtio => {
                 let function = PciFunction::VirtioBlk(Box::new(VirtioBlk::new(&id)));
                 self.virtio.push(DeviceConfig::Pci(PciDevice::new(function)));
@@ -354,6 +365,17 @@ impl Drives {
         drive.on_write_error = on_write_error.unwrap_or(drive.on_write_error);
         self.drives.push(drive);
         Ok(())
+    }
+
+    /// Which targets of the SCSI host are taken.
+    fn scsi_targets(&self) -> [bool; scsi::TARGETS] {
+        let mut targets = [false; scsi::TARGETS];
+        for device in &self.virtio {
+            if let DeviceConfig::ScsiHd(unit) | DeviceConfig::ScsiCd(unit) = device {
+                targets[usize::from(unit.target)] = true;
+            }
+        }
+        targets
     }
 
     /// The name and number of a virtio disk: each is on a bus of its own.
@@ -404,16 +426,13 @@ fn interface(list: &KeyValues, origin: &Origin) -> Result<Interface, UsageError>
         Some("floppy") => Ok(Interface::Floppy),
         Some("pflash") => Ok(Interface::Pflash),
         Some("none") => Ok(Interface::None),
-        Some("scsi") => Err(origin.error(
-            "if=scsi: this machine has no SCSI host of its own; use if=none,id=ID with -device virtio-scsi-pci and \
-             -device scsi-hd,drive=ID, or scsi-cd",
-        )),
+        Some("scsi") => Ok(Interface::Scsi(media)),
         Some(word @ ("sd" | "mtd" | "xen")) => {
             Err(origin.error(format_args!("if={word} is not supported yet; {NO_DISK}")))
         }
         Some(word) => Err(origin.error(format_args!(
-            "there is no interface '{word}'{}; natoma has ide, virtio, floppy, pflash and none",
-            did_you_mean(word, ["ide", "virtio", "floppy", "pflash", "none"])
+            "there is no interface '{word}'{}; natoma has ide, scsi, virtio, floppy, pflash and none",
+            did_you_mean(word, ["ide", "scsi", "virtio", "floppy", "pflash", "none"])
         ))),
     }
 }
@@ -473,10 +492,10 @@ fn driver<'a>(list: &'a KeyValues, origin: &Origin) -> Result<Option<&'a str>, U
 /// What may be done with the image of a drive if it is not said.
 fn usual_access(interface: Interface) -> Access {
     match interface {
-        Interface::Ide(Media::Cdrom) => Access::ReadOnly,
+        Interface::Ide(Media::Cdrom) | Interface::Scsi(Media::Cdrom) => Access::ReadOnly,
         Interface::Ide(Media::Disk) | Interface::Pflash => Access::ReadWrite,
         // The guest of a drive with media can see that the medium is protected.
-        Interface::Floppy | Interface::Virtio | Interface::None => Access::Auto,
+        Interface::Floppy | Interface::Virtio | Interface::Scsi(Media::Disk) | Interface::None => Access::Auto,
     }
 }
 
@@ -499,7 +518,9 @@ fn access(list: &KeyValues, interface: Interface, origin: &Origin) -> Result<Acc
         (Some(true), _) => Ok(Access::ReadOnly),
         (Some(false), _) if is_cd => Err(origin.error("a CD can't be written: leave readonly=off out")),
         (None, _) if is_cd => Ok(Access::ReadOnly),
-        (None | Some(false), Interface::Virtio | Interface::None) if auto == Some(true) => Ok(Access::Auto),
+        (None | Some(false), Interface::Virtio | Interface::Scsi(_) | Interface::None) if auto == Some(true) => {
+            Ok(Access::Auto)
+        }
         (Some(false), _) => Ok(Access::ReadWrite),
         (None, interface) => Ok(match usual_access(interface) {
             Access::Auto if auto == Some(false) => Access::ReadWrite,

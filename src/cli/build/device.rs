@@ -9,7 +9,7 @@ use crate::cli::settings::{Occurrence, Settings};
 use crate::cli::suggest::did_you_mean;
 use crate::config::{
     DeviceConfig, FLOPPY_DRIVES, FloppyKind, IsaDebugExit, IsaDebugcon, IsaParallel, IsaSerial, LostTickPolicy,
-    PARALLEL_PORTS, PlainDevice, PlatformConfig, Pvpanic, SERIAL_PORTS,
+    PARALLEL_PORTS, PciDevice, PciFunction, PlainDevice, PlatformConfig, Pvpanic, SERIAL_PORTS,
 };
 
 /// The settings of `-global`.
@@ -70,16 +70,34 @@ impl Globals {
             let (driver, media) = match device {
                 DeviceConfig::IdeHd(_) => ("ide-hd", Media::Disk),
                 DeviceConfig::IdeCd(_) => ("ide-cd", Media::Cdrom),
+                DeviceConfig::ScsiHd(_) => ("scsi-hd", Media::Disk),
+                DeviceConfig::ScsiCd(_) => ("scsi-cd", Media::Cdrom),
+                DeviceConfig::Pci(PciDevice { function: PciFunction::VirtioScsi(_), .. }) => {
+                    ("virtio-scsi-pci", Media::Disk)
+                }
                 _ => ("virtio-blk-pci", Media::Disk),
             };
             let mut list = self.of(driver);
-            let Some(drive) = device.drive_mut().filter(|_| !list.entries.is_empty()) else { continue };
-            drives.tune(drive, &list, &origin)?;
-            list.entries.push(Entry::text("drive", drive));
-            if let DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) = device {
-                *drive = ide::properties(media, drive.clone(), &list, &origin)?;
-            } else if let Some(made) = pci::device(&origin, driver, &list)? {
-                *device = made;
+            if list.entries.is_empty() {
+                continue;
+            }
+            if let Some(drive) = device.drive_mut() {
+                drives.tune(drive, &list, &origin)?;
+                list.entries.push(Entry::text("drive", drive));
+            }
+            match device {
+                DeviceConfig::IdeHd(drive) | DeviceConfig::IdeCd(drive) => {
+                    *drive = ide::properties(media, drive.clone(), &list, &origin)?;
+                }
+                DeviceConfig::ScsiHd(unit) | DeviceConfig::ScsiCd(unit) => {
+                    **unit = scsi::properties(media, (**unit).clone(), &list, &origin)?;
+                }
+                _ => {
+                    if let Some(mut made) = pci::device(&origin, driver, &list)? {
+                        scsi::give_to_drives(&mut made);
+                        *device = made;
+                    }
+                }
             }
         }
         (drives.ide, drives.virtio) = (ide, virtio);

@@ -41,6 +41,29 @@ pub fn host(origin: &Origin, list: &KeyValues, options: VirtioOptions) -> Result
     })
 }
 
+/// Targets of a host.
+pub const TARGETS: usize = LAST_TARGET as usize + 1;
+/// The bus of the host that `-drive if=scsi` makes. No `-device` has a name like it.
+const BUS_OF_DRIVES: &str = "#scsi.0";
+
+/// The host of the units that `-drive if=scsi` makes.
+pub fn host_of_drives() -> DeviceConfig {
+    let host = VirtioScsi::new(BUS_OF_DRIVES);
+    DeviceConfig::Pci(PciDevice::new(PciFunction::VirtioScsi(Box::new(host))))
+}
+
+/// Makes such a host of a device that is one.
+pub fn give_to_drives(device: &mut DeviceConfig) {
+    if let DeviceConfig::Pci(PciDevice { function: PciFunction::VirtioScsi(host), .. }) = device {
+        host.scsi_bus = BUS_OF_DRIVES.to_owned();
+    }
+}
+
+/// Such a unit.
+pub fn unit_of_drive(media: Media, target: u8, drive: &str) -> DeviceConfig {
+    device(media, ScsiDrive::new(BUS_OF_DRIVES, target, 0, Some(drive.to_owned())))
+}
+
 /// The SCSI buses so far, and what is on them.
 #[derive(Default)]
 pub struct Buses {
@@ -123,34 +146,55 @@ impl Buses {
             return Err(origin.error("there is no SCSI host before it: give -device virtio-scsi-pci first"));
         };
         let (target, lun) = bus.place(list.number("scsi-id"), list.number("lun"), origin)?;
-        let text = |key: &str| list.text(key).map(str::to_owned);
-        // Where there is room for more of it, it is the serial number as it was given.
-        let name = || list.get("serial").filter(|serial| Some(&*serial.text) != list.text("serial"));
-        let (drive, disk) = match media {
-            Media::Disk => (Some(disk::contents(list, origin)?), of_disk(list, origin)?),
-            Media::Cdrom => (disk::medium(list, origin)?, ScsiDisk::default()),
+        let drive = match media {
+            Media::Disk => Some(disk::contents(list, origin)?),
+            Media::Cdrom => disk::medium(list, origin)?,
         };
-        let unit = ScsiDrive {
-            id,
-            bootindex: list.number("bootindex"),
-            serial: text("serial"),
-            vendor: text("vendor"),
-            product: text("product"),
-            ver: text("ver"),
-            device_id: text("device_id").or_else(|| Some(name()?.text.chars().take(247).collect())),
-            wwn: disk::world_wide_name(list, "wwn"),
-            port_wwn: disk::world_wide_name(list, "port_wwn"),
-            port_index: list.number("port_index").unwrap_or(0),
-            disk,
-            ..ScsiDrive::new(&bus.name, target, lun, drive)
-        };
-        let (driver, device): (_, fn(_) -> _) = match media {
-            Media::Disk => ("scsi-hd", DeviceConfig::ScsiHd),
-            Media::Cdrom => ("scsi-cd", DeviceConfig::ScsiCd),
-        };
-        bus.units.insert((target, lun), driver);
-        Ok(device(Box::new(unit)))
+        let unit = ScsiDrive { id, ..ScsiDrive::new(&bus.name, target, lun, drive) };
+        let unit = properties(media, unit, list, origin)?;
+        bus.units.insert((target, lun), driver(media));
+        Ok(device(media, unit))
     }
+}
+
+fn driver(media: Media) -> &'static str {
+    match media {
+        Media::Disk => "scsi-hd",
+        Media::Cdrom => "scsi-cd",
+    }
+}
+
+fn device(media: Media, unit: ScsiDrive) -> DeviceConfig {
+    match media {
+        Media::Disk => DeviceConfig::ScsiHd(Box::new(unit)),
+        Media::Cdrom => DeviceConfig::ScsiCd(Box::new(unit)),
+    }
+}
+
+/// The same unit with the properties that are given.
+///
+/// # Errors
+/// It can't have one of them.
+pub fn properties(media: Media, unit: ScsiDrive, list: &KeyValues, origin: &Origin) -> Result<ScsiDrive, UsageError> {
+    let text = |key: &str| list.text(key).map(str::to_owned);
+    // Where there is room for more of it, it is the serial number as it was given.
+    let name = || list.get("serial").filter(|serial| Some(&*serial.text) != list.text("serial"));
+    Ok(ScsiDrive {
+        bootindex: list.number("bootindex"),
+        serial: text("serial"),
+        vendor: text("vendor"),
+        product: text("product"),
+        ver: text("ver"),
+        device_id: text("device_id").or_else(|| Some(name()?.text.chars().take(247).collect())),
+        wwn: disk::world_wide_name(list, "wwn"),
+        port_wwn: disk::world_wide_name(list, "port_wwn"),
+        port_index: list.number("port_index").unwrap_or(0),
+        disk: match media {
+            Media::Disk => of_disk(list, origin)?,
+            Media::Cdrom => ScsiDisk::default(),
+        },
+        ..unit
+    })
 }
 
 fn of_disk(list: &KeyValues, origin: &Origin) -> Result<ScsiDisk, UsageError> {

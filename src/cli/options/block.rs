@@ -4,7 +4,7 @@ use super::{Argument, OptionSpec, Section};
 use crate::cli::keyval::{Key, Kind, Schema, Variant};
 
 /// What is said of interfaces that there are no controllers for.
-pub const NO_DISK: &str = "disks can be if=ide or if=virtio, CD drives if=ide";
+pub const NO_DISK: &str = "disks can be if=ide, if=scsi or if=virtio, CD drives if=ide or if=scsi";
 
 /// What `-drive` says of the node itself, as `-blockdev` does.
 pub const NODE_KEYS: &[&str] = &[
@@ -40,10 +40,10 @@ const DRIVE: Schema = Schema::plain(
         Key::new(
             "if",
             Kind::Text("INTERFACE"),
-            "what it is connected to: ide, virtio, floppy, pflash, or none for -device (default ide)",
+            "what it is connected to: ide, scsi (a virtio SCSI host), virtio, floppy, pflash, or none for -device (default ide)",
         ),
-        Key::new("index", Kind::Number(0, 63), "its number on the interface (default: the first free one)"),
-        Key::new("unit", Kind::Number(0, 63), "its number on the bus"),
+        Key::new("index", Kind::Number(0, 255), "its number on the interface (default: the first free one)"),
+        Key::new("unit", Kind::Number(0, 255), "its number on the bus"),
         Key::new("bus", Kind::Number(0, 1), "the channel of IDE"),
         Key::new("id", Kind::Text("ID"), "its name (default: interface and number, floppy0 say)"),
         Key::new(
@@ -101,7 +101,7 @@ const DRIVE: Schema = Schema::plain(
         Key::missing("l2-cache-size", &[], "leave it out: imago caches 128 tables"),
         Key::missing("refcount-cache-size", &[], "leave it out: imago caches 32 blocks"),
         Key::missing("cache-size", &[], "leave it out: imago caches 128 tables and 32 blocks"),
-        Key::new("media", Kind::Choice(&["disk", "cdrom"]), "what an IDE drive is (default disk)"),
+        Key::new("media", Kind::Choice(&["disk", "cdrom"]), "what a drive at IDE or SCSI is (default disk)"),
         Key::new(
             "aio",
             Kind::Choice(&["threads", "native", "io_uring"]),

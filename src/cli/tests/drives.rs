@@ -74,7 +74,9 @@ fn drives_become_floppies_flash_chips_or_what_devices_ask_for() {
     assert_eq!(config.fdc, FdcConfig::default());
 
     check_errors(&[
-        ("-drive if=scsi,file=/i", "-drive if=scsi,file=/i: if=scsi: this machine has no SCSI host of its own"),
+        ("-drive if=scsi", "-drive if=scsi: a disk needs contents: give file=PATH"),
+        ("-drive if=scsi,index=256,file=/i", "-drive if=scsi,index=256,file=/i: "),
+        ("-drive if=scsi,bus=1,file=/i", "-drive if=scsi,bus=1,file=/i: if=scsi has one bus, 0"),
         ("-drive if=flopy", "-drive if=flopy: there is no interface 'flopy'; did you mean 'floppy'?"),
         (
             "-drive if=floppy,format=qed,file=/i",

@@ -34,10 +34,7 @@ fn help_is_printed_wherever_it_is_asked_for() {
         ("--version", "natoma 0."),
         ("-help smp", "maxcpus=N"),
         ("-help -M", "Also written -M."),
-        (
-            "-help sd",
-            "An option of QEMU that natoma does not support yet; disks can be if=ide or if=virtio, CD drives if=ide",
-        ),
+        ("-help sd", "An option of QEMU that natoma does not support yet; disks can be if=ide, if=scsi or if=virtio"),
         ("-help vga", "-vga none is accepted"),
         ("-machine help", "pc-i440fx-7.2"),
         ("-M pc,help", "max-ram-below-4g=SIZE"),

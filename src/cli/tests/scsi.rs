@@ -89,6 +89,36 @@ fn units_and_hosts_have_qemus_properties() {
 }
 
 #[test]
+fn drives_are_units_of_a_host_that_is_there_for_them() {
+    let config = machine(
+        "-nodefaults -drive if=scsi,file=/a -drive if=scsi,media=cdrom,index=5 -drive if=scsi,file=/c,readonly=on,id=c \
+         -device virtio-scsi-pci -device scsi-cd -global virtio-scsi-pci.num_queues=2 -global scsi-hd.vendor=V",
+    );
+    let with_queues = |bus| host(VirtioScsi { queues: Some(2), ..VirtioScsi::new(bus) }, None);
+    let disk = |target, drive: &str| {
+        let unit = ScsiDrive::new("#scsi.0", target, 0, Some(drive.to_owned()));
+        DeviceConfig::ScsiHd(Box::new(ScsiDrive { vendor: Some("V".into()), ..unit }))
+    };
+    let cd = |bus, target, drive: &str| {
+        DeviceConfig::ScsiCd(Box::new(ScsiDrive::new(bus, target, 0, Some(drive.to_owned()))))
+    };
+    let expected = [
+        with_queues("scsi.0"),
+        cd("scsi.0", 0, "#scsi.0-cd0.0"),
+        with_queues("#scsi.0"),
+        disk(0, "scsi0-hd0"),
+        cd("#scsi.0", 5, "scsi0-cd5"),
+        disk(1, "c"),
+    ];
+    assert_eq!(config.devices, expected);
+    let access = |id: &str| match &config.drives.iter().find(|drive| drive.id == id).unwrap().medium {
+        Some(Child::Node(node)) => Some(node.access),
+        _ => None,
+    };
+    assert_eq!(["scsi0-hd0", "scsi0-cd5", "c"].map(access), [Some(Access::Auto), None, Some(Access::ReadOnly)]);
+}
+
+#[test]
 fn texts_that_are_too_long_are_cut_off_as_by_qemu() {
     let serial = "01234567890123456789012345678901234567890123456789";
     let line = format!(
@@ -126,7 +156,10 @@ fn mistakes_are_told() {
         ("-device virtio-scsi-pci,num_queues=1022", "num_queues is at most 1021"),
         ("-device virtio-scsi-pci,virtqueue_size=100", "virtqueue_size has to be a power of two"),
         ("-device scsi-disk", "use scsi-hd for a disk, and scsi-cd for a CD drive"),
-        ("-drive if=scsi,file=/i", "this machine has no SCSI host of its own"),
+        (
+            "-drive if=scsi,index=3,file=/i -drive if=scsi,unit=3,file=/j",
+            "there already is a drive with if=scsi,index=3",
+        ),
     ] {
         let line = line.replace("HOST", with_host);
         let error = error(&format!("{DRIVES} {line}"));

@@ -1,8 +1,10 @@
 //! Drivers of a virtio disk and of a SCSI disk behind a virtio host, by their legacy interface.
 
+use std::fs;
 use std::io;
 
 use super::disk::{Disk, Outcome};
+use super::images::Place;
 use super::{Machine, Request, SECTOR};
 
 /// The ports of the device in slot 4.
@@ -242,4 +244,18 @@ impl Disk for Scsi {
     fn data(&self, place: usize) -> u64 {
         data(place)
     }
+}
+
+#[test]
+fn a_drive_of_the_scsi_interface_is_a_unit_of_a_host_of_its_own() {
+    let place = Place::new();
+    let image = place.raw("image", 1 << 20);
+    let drive = format!("if=scsi,file={image},format=raw");
+    let place_of_host = ["-global", "virtio-scsi-pci.addr=4", "-global", "virtio-scsi-pci.num_queues=1"];
+    let mut machine = Machine::start(&[&["-drive", &drive], &place_of_host[..]].concat());
+    let mut disk = Scsi::new(&mut machine).unwrap();
+    disk.succeed(&mut machine, Request::Write { sector: 3, count: 2, value: 0x77 });
+    disk.succeed(&mut machine, Request::Flush);
+    machine.quit();
+    assert!(fs::read(image).unwrap()[3 * 512..5 * 512].iter().all(|byte| *byte == 0x77));
 }
