@@ -142,9 +142,11 @@ impl Reader {
 fn qcow2_keys(fields: &mut Fields) -> Result<()> {
     fields.refuse("lazy-refcounts", &["on", "off"], "leave it out: reference counts are always up to date")?;
     fields.refuse("overlap-check", &["cached", "constant", "none"], "leave it out: the active tables are checked")?;
-    for key in ["l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-size", "cache-clean-interval"] {
-        fields.refuse(key, &[], "leave it out: imago caches 128 tables and 32 blocks")?;
+    // Without effect: as many tables are cached as imago wants to.
+    for key in ["l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-size"] {
+        fields.size(key)?;
     }
+    fields.number("cache-clean-interval")?;
     for key in ["pass-discard-request", "pass-discard-snapshot", "pass-discard-other"] {
         fields.refuse(key, &["on"], "leave it out: what is freed goes back to the host if discard=unmap says so")?;
     }

@@ -158,3 +158,15 @@ fn a_drive_says_of_its_node_what_blockdev_says() {
     };
     assert_eq!(node.detect_zeroes, DetectZeroes::On, "nothing is given back without discard=unmap");
 }
+
+/// They say how much memory QEMU may take for the same.
+#[test]
+fn sizes_of_caches_change_nothing() {
+    let plain = machine("-nodefaults -drive if=none,file=/i,format=qcow2").drives;
+    let sizes = "l2-cache-size=1M,l2-cache-entry-size=4k,refcount-cache-size=1M,cache-size=2M,cache-clean-interval=60";
+    assert_eq!(machine(&format!("-nodefaults -drive if=none,file=/i,format=qcow2,{sizes}")).drives, plain);
+    let node = r#"-nodefaults -blockdev {"driver":"qcow2","node-name":"n","file":{"driver":"file","filename":"/i"}"#;
+    assert_eq!(machine(&format!(r#"{node},"cache-size":65536}}"#)).nodes, machine(&format!("{node}}}")).nodes);
+    let refused = error("-drive if=none,file=/i,format=qcow2,l2-cache-size=much");
+    assert!(refused.contains("expected a size"), "{refused}");
+}

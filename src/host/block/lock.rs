@@ -103,8 +103,9 @@ pub(super) fn lock(file: &ImageFile, read_only: bool, sharing: Sharing, locking:
     Ok(())
 }
 
-const IN_USE: &str = "another process uses it (another natoma or QEMU, or qemu-img), and two writers would destroy it: end \
-                      that one, or give each its own copy, or share-rw=on to the devices of both if their guests are made for that";
+const IN_USE: &str = "another process uses it (another natoma or QEMU, or qemu-img), or another drive of this machine, and two \
+                      writers would destroy it: end that one, or give each its own copy, or share-rw=on to the devices of both \
+                      if their guests are made for that";
 
 fn range(kind: libc::c_int, byte: i64) -> libc::flock {
     libc::flock {
