@@ -81,7 +81,7 @@ impl Watch {
                 ..0 => std::iter::from_fn(|| self.fd.read_signal().ok().flatten())
                     .find_map(|info| self.see(&info))
                     .map(|number| ExitStatus::signal(number).0.into()),
-                status => Some(status),
+                status => Some(forced(status)),
             };
             if let Some(status) = end {
                 terminal::restore();
@@ -90,6 +90,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// The exit status of an end that was to have this one, but has not been carried out: that is no success.
+fn forced(status: i32) -> i32 {
+    if status == i32::from(ExitStatus::SUCCESS.0) { ExitStatus::FAILURE.0.into() } else { status }
 }
 
 /// Waits until one of the files can be read, or for so long. Tells whether that is so.
@@ -185,5 +190,15 @@ impl MutEventSubscriber for Signals {
         if let Err(error) = ops.add(Events::new(&self.watch.fd, EventSet::IN)) {
             log::error!("signals can't be watched: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_leaves_something_undone_is_no_success() {
+        assert_eq!([0, 1, 33, 143].map(forced), [1, 1, 33, 143]);
     }
 }
