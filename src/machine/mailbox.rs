@@ -8,7 +8,6 @@ use std::sync::{Mutex, OnceLock};
 use devices::base::{SystemControl, SystemRequest, lock};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::kvm::control::VcpuParker;
 use crate::kvm::report::Report;
 use crate::kvm::vcpu::{SystemEvent, VcpuEvents};
 use crate::monitor::ActionChanges;
@@ -61,12 +60,15 @@ pub enum UserRequest {
     Signal(i32),
 }
 
+/// Orders all vCPUs to park, without waiting for them.
+type ParkAll = Box<dyn Fn() + Send + Sync>;
+
 /// The main loop's mailbox. A message that changes the course of the machine also parks the vCPUs, so that no guest
 /// instruction runs between the cause and its effect.
 pub struct Mailbox {
     messages: Mutex<VecDeque<Message>>,
     bell: EventFd,
-    parker: OnceLock<VcpuParker>,
+    park_all: OnceLock<ParkAll>,
 }
 
 impl Mailbox {
@@ -75,13 +77,13 @@ impl Mailbox {
     /// # Errors
     /// The host has no file descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { messages: Mutex::default(), bell: EventFd::new(EFD_NONBLOCK)?, parker: OnceLock::new() })
+        Ok(Self { messages: Mutex::default(), bell: EventFd::new(EFD_NONBLOCK)?, park_all: OnceLock::new() })
     }
 
-    /// Connects the vCPUs once they exist.
-    pub fn connect(&self, parker: VcpuParker) {
+    /// Connects the vCPUs once they exist, by what orders all of them to park.
+    pub fn connect(&self, park_all: impl Fn() + Send + Sync + 'static) {
         // Set once, by the machine's constructor.
-        let _ = self.parker.set(parker);
+        let _ = self.park_all.set(Box::new(park_all));
     }
 
     /// Leaves a message without disturbing the vCPUs.
@@ -91,12 +93,13 @@ impl Mailbox {
         let _ = self.bell.write(1);
     }
 
-    /// Leaves a message and parks the vCPUs.
+    /// Parks the vCPUs and leaves a message. In this order: the main loop may see to a message at once, and after many of them it
+    /// has the vCPUs run again, without having waited for them to park.
     fn interrupt(&self, message: Message) {
-        self.post(message);
-        if let Some(parker) = self.parker.get() {
-            parker.park_all();
+        if let Some(park_all) = self.park_all.get() {
+            park_all();
         }
+        self.post(message);
     }
 
     /// Takes the oldest message.
@@ -143,5 +146,25 @@ impl VcpuEvents for Mailbox {
 
     fn set_up_failed(&self, vcpu: u32, error: anyhow::Error) {
         self.interrupt(Message::SetUpFailed { vcpu, error });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    /// Parked after that, they would stay so: with what the message asked for done, nobody would have them run.
+    #[test]
+    fn processors_have_been_told_to_park_when_the_message_comes() {
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let (sender, parked) = mpsc::channel();
+        let seen = Arc::downgrade(&mailbox);
+        mailbox.connect(move || sender.send(seen.upgrade().unwrap().is_empty()).unwrap());
+        mailbox.request(SystemRequest::PowerOff);
+        assert_eq!(parked.try_recv(), Ok(true));
+        assert!(matches!(mailbox.take(), Some(Message::Request(SystemRequest::PowerOff))));
+        assert!(mailbox.is_empty() && parked.try_recv().is_err());
     }
 }

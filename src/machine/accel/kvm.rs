@@ -255,7 +255,8 @@ impl Ready {
             let vcpu = VcpuHandle::spawn(index, config.identity.debug_threads, make);
             vcpus.push(vcpu.context("can't start the thread of a virtual CPU")?);
         }
-        mailbox.connect(VcpuParker::new(&vcpus));
+        let parker = VcpuParker::new(&vcpus);
+        mailbox.connect(move || parker.park_all());
         irqchip.connect(&vcpus);
 
         let mut boot = match image {
