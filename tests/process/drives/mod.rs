@@ -9,6 +9,7 @@ mod images;
 mod kill;
 mod limits;
 mod machine;
+mod odd_images;
 mod servers;
 mod virtio;
 
