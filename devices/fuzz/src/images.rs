@@ -41,13 +41,21 @@ fn small_image() -> Vec<u8> {
     image
 }
 
-/// Uses a qcow2 image that differs from a good one in the given places (offset in units of 8 bytes, new contents).
+/// Uses a qcow2 image that differs from a good one in the given places (offset in units of 8 bytes, new contents), and the same as if
+/// it had not been closed.
 pub fn qcow2(read_only: bool, changes: &[(u16, [u8; 8])]) {
     let mut image = small_image();
     for (place, contents) in changes {
         let at = usize::from(*place) * 8 % image.len();
         image[at..at + 8].copy_from_slice(contents);
     }
+    let mut dirty = image.clone();
+    dirty[79] |= 1;
+    use_qcow2(image, read_only);
+    use_qcow2(dirty, read_only);
+}
+
+fn use_qcow2(image: Vec<u8>, read_only: bool) {
     let file: Arc<dyn Node> = Arc::new(Memory::new(image).with_room_for(ROOM));
     let Ok(header) = Header::load(&*file) else { return };
     let Ok(image) = Qcow2::open(file, &header, None, read_only) else { return };
