@@ -1,25 +1,35 @@
 //! What the tests of disks have in common: a CD with programs, files that are written in the guest, and a look at both from outside.
 //!
-//! The CD brings Debian's mke2fs and hdparm, with the libraries that they need: to run them is to read it.
+//! The CD brings programs of Debian's, with the libraries that they need: to run them is to read it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::guest::{FULL, Guest};
+use crate::qmp::Qmp;
 
 pub const SECTOR: u64 = 512;
 pub const MIB: u64 = 1 << 20;
 /// Sectors of a disk with room for the files.
 pub const SMALL: u64 = 24 * MIB / SECTOR;
 /// Programs of the host that the guest runs from the CD.
-const TOOLS: [&str; 2] = ["/usr/sbin/mke2fs", "/usr/sbin/hdparm"];
+const TOOLS: [(&str, &str); 3] =
+    [("/usr/sbin/mke2fs", "e2fsprogs"), ("/usr/sbin/hdparm", "hdparm"), ("/usr/sbin/blkid", "util-linux")];
 /// Runs one of them.
 pub const TOOL: &str = "LD_LIBRARY_PATH=/tmp/cd /tmp/cd/ld-linux-x86-64.so.2 /tmp/cd/";
+/// Makes a file system on a disk that holds zeroes: to write those of the journal once more would take long where the guest's kernel
+/// is interpreted.
+pub const MKE2FS: &str =
+    "LD_LIBRARY_PATH=/tmp/cd /tmp/cd/ld-linux-x86-64.so.2 /tmp/cd/mke2fs -q -t ext4 -E lazy_journal_init=1";
 /// The last line of the files that are written at the same time.
-const LAST_LINES: [u32; 3] = [21_000, 22_000, 23_000];
+const LAST_LINES: [u32; 3] = [7_000, 8_000, 9_000];
+/// What it may take to write or read the files of several disks.
+const LIMIT: Duration = Duration::from_secs(300);
 /// The last line of the file on the CD.
 const ON_CD: u32 = 30_000;
 
@@ -50,9 +60,9 @@ pub fn run(program: &str, package: &str, arguments: &[&str]) -> Option<String> {
 /// The files of the tools: the programs, their libraries and what loads these.
 fn files_of_tools() -> Option<Vec<String>> {
     let mut files = Vec::new();
-    for tool in TOOLS {
+    for (tool, package) in TOOLS {
         if !Path::new(tool).exists() {
-            eprintln!("SKIPPED: {tool} is not installed (Debian: e2fsprogs hdparm)");
+            eprintln!("SKIPPED: {tool} is not installed (Debian: {package})");
             return None;
         }
         // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", "/lib64/ld-linux-x86-64.so.2 (0x...)"
@@ -112,21 +122,92 @@ pub fn check_cd(guest: &mut Guest, cd: &str) {
     check_same(guest, "md5sum < /tmp/cd/lines.txt", &format!("seq {ON_CD} | md5sum"));
 }
 
-/// Checks the files that were written at the same time, in a file system that is mounted at /tmp/disk.
-pub fn check_files(guest: &mut Guest) {
-    for last in LAST_LINES {
-        check_same(guest, &format!("md5sum < /tmp/disk/{last}"), &format!("seq {last} | md5sum"));
+/// Makes a CD of so many blocks with a name at its beginning.
+fn small_cd(directory: &TempDir, name: &str, blocks: usize) -> String {
+    let path = directory.path().join(name);
+    fs::write(&path, format!("{name:2048}").repeat(blocks)).unwrap();
+    path.display().to_string()
+}
+
+/// Changes the CD in a drive, which monitors know by these arguments and the guest by its name, and takes it out.
+pub fn change_cd(guest: &mut Guest, qmp: &mut Qmp, directory: &TempDir, drive: &Value, name: &str) {
+    let beginning = format!("dd if=/dev/{name} bs=6 count=1 2>/dev/null");
+    for (label, blocks) in [("CD one", 100), ("CD two", 300)] {
+        let mut medium = drive.clone();
+        medium["filename"] = json!(small_cd(directory, label, blocks));
+        medium["format"] = json!("raw");
+        qmp.run("blockdev-change-medium", &medium);
+        check_says(guest, &format!("{beginning}; cat /sys/block/{name}/size"), &format!("{label}{}", blocks * 4));
+    }
+    qmp.run("eject", drive);
+    guest.run(&format!("! {beginning}"));
+}
+
+/// Where a disk is mounted.
+pub fn directory(disk: &str) -> String {
+    format!("/tmp/mounted{disk}")
+}
+
+/// Mounts disks.
+pub fn mount(guest: &mut Guest, disks: &[&str], options: &str) {
+    for disk in disks {
+        let directory = directory(disk);
+        guest.run(&format!("mkdir -p {directory} && mount -t ext4 -o {options} {disk} {directory}"));
     }
 }
 
-/// Has three processes write to the file system of a disk.
+/// Unmounts them.
+pub fn unmount(guest: &mut Guest, disks: &[&str]) {
+    for disk in disks {
+        guest.run(&format!("umount {}", directory(disk)));
+    }
+}
+
+/// Has three processes for each of the disks, which are mounted, write to it, all at the same time.
+pub fn write_files(guest: &mut Guest, disks: &[&str]) {
+    let mut writers = String::new();
+    for disk in disks {
+        for last in LAST_LINES {
+            writers += &format!("seq {last} > {}/{last} & ", directory(disk));
+        }
+    }
+    // In a shell of their own: this one would tell of their ends.
+    guest.begin(&format!("({writers} wait; sync)"));
+    guest.finish(LIMIT);
+}
+
+/// Checks the files that were written so on disks that are mounted.
+pub fn check_files(guest: &mut Guest, disks: &[&str]) {
+    for last in LAST_LINES {
+        let read = disks.iter().map(|disk| format!("; md5sum < {}/{last}", directory(disk))).collect::<String>();
+        guest.begin(&format!("seq {last} | md5sum{read}"));
+        let sums = guest.finish(LIMIT);
+        let mut lines = sums.lines();
+        let expected = lines.next().unwrap_or_default();
+        let right = sums.lines().count() == 1 + disks.len() && lines.all(|sum| sum == expected);
+        guest.check(right, || format!("/{last} should have the first of these sums on {disks:?}:\n{sums}"));
+    }
+}
+
+/// Has processes write to the file system of a disk, and reads what they wrote from the disk.
 pub fn fill(guest: &mut Guest, disk: &str) {
-    guest.run(&format!("mkdir -p /tmp/disk && mount -t ext4 {disk} /tmp/disk"));
-    let writers = LAST_LINES.map(|last| format!("seq {last} > {last} & ")).concat();
-    guest.run(&format!("cd /tmp/disk; {writers} wait; sync; cd /"));
-    guest.run(&format!("umount /tmp/disk && mount -t ext4 -o ro {disk} /tmp/disk"));
-    check_files(guest);
-    guest.run("umount /tmp/disk");
+    mount(guest, &[disk], "rw");
+    write_files(guest, &[disk]);
+    unmount(guest, &[disk]);
+    mount(guest, &[disk], "ro");
+    check_files(guest, &[disk]);
+    unmount(guest, &[disk]);
+}
+
+/// Copies what a disk with an image of a format holds to a file.
+pub fn contents(directory: &TempDir, image: &Path, format: &str) -> PathBuf {
+    let copy = directory.path().join("contents");
+    let [from, to] = [image, &copy].map(|path| path.display().to_string());
+    if format != "raw" {
+        run("qemu-img", "qemu-utils", &["check", "-q", "-f", format, &from]);
+    }
+    run("qemu-img", "qemu-utils", &["convert", "-f", format, "-O", "raw", &from, &to]);
+    copy
 }
 
 /// Checks the file system with programs of the host.

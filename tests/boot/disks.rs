@@ -5,14 +5,16 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use crate::disk_tools::{
-    MIB, SECTOR, SMALL, TOOL, append, cd, check_cd, check_files, check_from_outside, check_says, check_tells, disk,
-    fill, run,
+    MIB, MKE2FS, SECTOR, SMALL, TOOL, append, cd, check_cd, check_files, check_from_outside, check_says, check_tells,
+    directory as mounted, disk, fill, mount, run, unmount,
 };
 use crate::guest::Guest;
 use crate::{check_log, end};
 
 /// Sectors of the other: its end is beyond what 28 bits address.
 const LARGE: u64 = 200 * 1024 * MIB / SECTOR;
+/// What tells the file system from all others.
+const UUID: &str = "2f1c6d0e-58a3-4f0b-9a77-0d6c1f3b5e21";
 /// How data is transferred to and from the two disks and the CD drive.
 const XFER_MODES: &str = "cat /sys/class/ata_device/dev1.0/xfer_mode /sys/class/ata_device/dev1.1/xfer_mode \
                           /sys/class/ata_device/dev2.0/xfer_mode";
@@ -33,6 +35,15 @@ fn check_identity(guest: &mut Guest) {
     check_tells(guest, &format!("{TOOL}hdparm -I /dev/sda"), &small);
     let large = ["A large one", "QM00002", "LBA48  user addressable sectors:   419430400"];
     check_tells(guest, &format!("{TOOL}hdparm -I /dev/sdb"), &large);
+}
+
+/// The guest switches the write cache off and on.
+fn switch_cache(guest: &mut Guest) {
+    for (switch, state) in [(0, "0 (off)"), (1, "1 (on)")] {
+        let said = format!("write-caching =  {state}");
+        // What it says last is what it has read.
+        check_tells(guest, &format!("{TOOL}hdparm -W{switch} /dev/sda"), &[&said]);
+    }
 }
 
 /// The end of the large disk: written, thrown out of the guest's cache, read, and the sectors before it trimmed.
@@ -64,7 +75,10 @@ fn ide_disks_and_cds() {
     check_says(&mut guest, XFER_MODES, "XFER_MW_DMA_2\nXFER_MW_DMA_2\nXFER_MW_DMA_2");
     check_cd(&mut guest, "/dev/sr0");
     check_identity(&mut guest);
-    guest.run(&format!("{TOOL}mke2fs -q -t ext4 /dev/sda"));
+    switch_cache(&mut guest);
+    guest.run(&format!("{MKE2FS} -L a-label -U {UUID} /dev/sda"));
+    let known = format!("LABEL=\"a-label\" UUID=\"{UUID}\"");
+    check_tells(&mut guest, &format!("{TOOL}blkid -p /dev/sda"), &[&known, "BLOCK_SIZE=\"1024\" TYPE=\"ext4\""]);
     fill(&mut guest, "/dev/sda");
     use_last_sectors(&mut guest);
     check_log(&mut guest, &[]);
@@ -78,9 +92,10 @@ fn ide_disks_and_cds() {
     // Once more, and all by the processor.
     let Some(mut guest) = Guest::boot("vmlinux-smp", &format!("{append} libata.dma=0"), &options) else { return };
     check_says(&mut guest, XFER_MODES, "XFER_PIO_4\nXFER_PIO_4\nXFER_PIO_4");
-    guest.run("mkdir /tmp/disk && mount -t ext4 /dev/sda /tmp/disk");
-    check_files(&mut guest);
-    guest.run("echo by the processor > /tmp/disk/pio && umount /tmp/disk");
+    mount(&mut guest, &["/dev/sda"], "rw");
+    check_files(&mut guest, &["/dev/sda"]);
+    guest.run(&format!("echo by the processor > {}/pio", mounted("/dev/sda")));
+    unmount(&mut guest, &["/dev/sda"]);
     check_cd(&mut guest, "/dev/sr0");
     check_log(&mut guest, &[]);
     end(guest, "poweroff -f");

@@ -12,6 +12,7 @@ mod disk_tools;
 mod disks;
 mod guest;
 mod multiboot;
+mod qmp;
 mod scsi;
 mod sleep;
 mod test_kernel;

@@ -1,14 +1,18 @@
 //! Linux on SCSI disks and a CD drive behind two virtio hosts, one for drivers of virtio 1 and one for those before: what it sees of
-//! them, what it writes, and what the host finds afterwards.
+//! them, what it writes, and what the host finds afterwards. And CDs that are changed while it runs.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::disk_tools::{
-    MIB, SECTOR, SMALL, cd, check_cd, check_files, check_from_outside, check_says, disk, fill, run,
+    MIB, MKE2FS, SECTOR, SMALL, append, cd, change_cd, check_cd, check_files, check_from_outside, check_says, contents,
+    directory as mounted, disk, fill, mount, run, unmount,
 };
-use crate::guest::{FULL, Guest};
+use crate::guest::Guest;
+use crate::qmp::Qmp;
 use crate::{check_log, end};
 
 /// Disks beside the first two, with sizes of 1 MiB, 2 MiB and so on.
@@ -21,6 +25,8 @@ const FIRST: &str = "0:0:0:0";
 /// 4.7.7.3).
 const LARGE: &str = "0:0:0:16684";
 const CD: &str = "0:0:255:32767";
+/// Where the drive without a CD is.
+const EMPTY: &str = "1:0:0:0";
 /// Sectors of the disk with large blocks.
 const LARGE_BLOCKS: u64 = 16 * MIB / SECTOR;
 
@@ -41,7 +47,7 @@ fn scan(guest: &mut Guest, host: u8, targets: &str, disks: u64) {
 /// Checks that the kernel had nothing to complain about but what units tell first, as QEMU's do.
 fn check_log_of_units(guest: &mut Guest) {
     let others = (1..=MORE).map(|number| format!("sd 0:0:{number}:0"));
-    let drives = [("sd", FIRST), ("sd", LARGE), ("sr", CD), ("sr", "1:0:0:0")];
+    let drives = [("sd", FIRST), ("sd", LARGE), ("sr", CD), ("sr", EMPTY)];
     let units = drives.map(|(driver, place)| format!("{driver} {place}")).into_iter().chain(others);
     let told: Vec<_> = units.map(|unit| format!("{unit}: Power-on or device reset occurred")).collect();
     check_log(guest, &told.iter().map(String::as_str).collect::<Vec<_>>());
@@ -89,20 +95,25 @@ fn check_units(guest: &mut Guest) {
 /// A file of the file system, copied to the disk with large blocks as it is, and files that go again.
 fn use_both(guest: &mut Guest) {
     let (first, large) = (name(guest, FIRST), name(guest, LARGE));
-    guest.run(&format!("mount -t ext4 -o discard {first} /tmp/disk"));
-    guest.run("seq 30000 > /tmp/disk/gone && sync && rm /tmp/disk/gone && sync");
-    guest.run(&format!("seq 20000 > /tmp/disk/lines && dd if=/tmp/disk/lines of={large} bs=4k conv=sync,fsync"));
-    guest.run("umount /tmp/disk");
+    mount(guest, &[&first], "discard");
+    let at = mounted(&first);
+    guest.run(&format!("seq 30000 > {at}/gone && sync && rm {at}/gone && sync"));
+    guest.run(&format!("seq 20000 > {at}/lines && dd if={at}/lines of={large} bs=4k conv=sync,fsync"));
+    unmount(guest, &[&first]);
 }
 
 #[test]
 fn scsi_disks_and_cds() {
     let directory = tempfile::tempdir().unwrap();
-    let (first, large) = (disk(&directory, "first", SMALL), disk(&directory, "large", LARGE_BLOCKS));
+    let (first, large) = (directory.path().join("first"), disk(&directory, "large", LARGE_BLOCKS));
     let Some(tools_cd) = cd(&directory) else { return };
-    let made = run("/usr/sbin/mke2fs", "e2fsprogs", &["-q", "-t", "ext4", &first.display().to_string()]);
+    let size = (SMALL * SECTOR).to_string();
+    let made = run("qemu-img", "qemu-utils", &["create", "-q", "-f", "qcow2", &first.display().to_string(), &size]);
     let Some(_) = made else { return };
     let drive = |id: &str, more: &str, path: &Path| format!("if=none,id={id},format=raw{more},file={}", path.display());
+    let first_drive = format!("if=none,id=first,format=qcow2,file={}", first.display());
+    let socket = directory.path().join("qmp");
+    let qmp = format!("unix:{},server=on,wait=off", socket.display());
     let mut units = vec![
         (
             drive("large", "", &large),
@@ -118,13 +129,14 @@ fn scsi_disks_and_cds() {
         ));
     }
     let units: Vec<_> = units.iter().flat_map(|(drive, device)| ["-drive", drive, "-device", device]).collect();
-    let first_drive = drive("first", "", &first);
-    let append = format!("{FULL} {SCAN}");
+    let append = format!("{} {SCAN}", append());
 
     #[rustfmt::skip]
     let options = [
-        "-nodefaults", "-nographic", "-serial", "stdio", "-smp", "2", "-device", "virtio-scsi-pci-non-transitional,id=s",
-        "-device", "virtio-scsi-pci,id=legacy,disable-modern=on,num_queues=1,vectors=0", "-device", "scsi-cd,bus=legacy.0",
+        "-nodefaults", "-nographic", "-serial", "stdio", "-smp", "2", "-object", "iothread,id=io", "-device",
+        "virtio-scsi-pci-non-transitional,id=s,iothread=io",
+        "-device", "virtio-scsi-pci,id=legacy,disable-modern=on,num_queues=1,vectors=0",
+        "-device", "scsi-cd,bus=legacy.0,id=empty", "-qmp", &qmp,
         "-drive", &first_drive,
         "-device", "scsi-hd,drive=first,bus=s.0,scsi-id=0,lun=0,serial=NATOMA-SERIAL,wwn=0x5000c50012345678,rotation_rate=1,dpofua=on",
     ];
@@ -135,12 +147,16 @@ fn scsi_disks_and_cds() {
     let cd = name(&mut guest, CD);
     check_cd(&mut guest, &cd);
     let filled = name(&mut guest, FIRST);
+    guest.run(&format!("{MKE2FS} {filled}"));
     fill(&mut guest, &filled);
+    let empty = guest.run(&format!("ls /sys/class/scsi_device/{EMPTY}/device/block"));
+    change_cd(&mut guest, &mut Qmp::connect(&socket), &directory, &json!({ "id": "empty" }), &empty);
     use_both(&mut guest);
     check_log_of_units(&mut guest);
     end(guest, "poweroff -f");
-    check_from_outside(&first);
-    let lines = run("/usr/sbin/debugfs", "e2fsprogs", &["-R", "cat /lines", &first.display().to_string()]);
+    let held = contents(&directory, &first, "qcow2");
+    check_from_outside(&held);
+    let lines = run("/usr/sbin/debugfs", "e2fsprogs", &["-R", "cat /lines", &held.display().to_string()]);
     let lines = lines.unwrap_or_default();
     assert!(lines.ends_with("\n20000\n") && fs::read(&large).unwrap().starts_with(lines.as_bytes()));
 
@@ -153,12 +169,14 @@ fn scsi_disks_and_cds() {
     let Some(mut guest) = Guest::boot("vmlinux-smp", &append, &options) else { return };
     scan(&mut guest, 0, "0", 1);
     let filled = name(&mut guest, FIRST);
-    guest.run(&format!("mkdir /tmp/disk && mount -t ext4 {filled} /tmp/disk"));
-    check_files(&mut guest);
-    guest.run("echo by an old driver > /tmp/disk/legacy && umount /tmp/disk");
+    mount(&mut guest, &[&filled], "rw");
+    check_files(&mut guest, &[&filled]);
+    guest.run(&format!("echo by an old driver > {}/legacy", mounted(&filled)));
+    unmount(&mut guest, &[&filled]);
     check_log_of_units(&mut guest);
     end(guest, "poweroff -f");
-    check_from_outside(&first);
-    let written = run("/usr/sbin/debugfs", "e2fsprogs", &["-R", "cat /legacy", &first.display().to_string()]);
+    let held = contents(&directory, &first, "qcow2");
+    check_from_outside(&held);
+    let written = run("/usr/sbin/debugfs", "e2fsprogs", &["-R", "cat /legacy", &held.display().to_string()]);
     assert!(written.is_none_or(|written| written == "by an old driver\n"));
 }
