@@ -16,6 +16,7 @@ mod qmp;
 mod scsi;
 mod sleep;
 mod test_kernel;
+mod virtio;
 
 use clocks::Base;
 use guest::{BARE, FULL, Guest};
