@@ -12,11 +12,6 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["-serail", "stdio"], "natoma: -serail: there is no such option; did you mean 'serial'?"),
     (&["-m"], "natoma: -m: its argument is missing: -m [size=]SIZE"),
     (&["disk.img"], "natoma: drive 'ide0-hd0': can't use the image disk.img: No such file or directory (os error 2)"),
-    (
-        &["-drive", "file=disk.img,if=scsi"],
-        "natoma: -drive file=disk.img,if=scsi: if=scsi: this machine has no SCSI host of its own; use if=none,id=ID with \
-         -device virtio-scsi-pci and -device scsi-hd,drive=ID, or scsi-cd",
-    ),
     (&["-nic", "user"], "natoma: -nic user: this is not supported yet; natoma has no network yet; -nic none works"),
     (
         &["-display", "gtk"],
