@@ -18,13 +18,8 @@ pub const MIB: u64 = 1 << 20;
 /// Sectors of a disk with room for the files.
 pub const SMALL: u64 = 24 * MIB / SECTOR;
 /// Programs of the host that the guest runs from the CD.
-const TOOLS: [(&str, &str); 5] = [
-    ("/usr/sbin/mke2fs", "e2fsprogs"),
-    ("/usr/sbin/hdparm", "hdparm"),
-    ("/usr/bin/lsblk", "util-linux"),
-    ("/usr/sbin/blkid", "util-linux"),
-    ("/usr/bin/fallocate", "util-linux"),
-];
+const TOOLS: [(&str, &str); 3] =
+    [("/usr/sbin/mke2fs", "e2fsprogs"), ("/usr/sbin/hdparm", "hdparm"), ("/usr/sbin/blkid", "util-linux")];
 /// Runs one of them.
 pub const TOOL: &str = "LD_LIBRARY_PATH=/tmp/cd /tmp/cd/ld-linux-x86-64.so.2 /tmp/cd/";
 /// Makes a file system on a disk that holds zeroes: to write those of the journal once more would take long where the guest's kernel
@@ -213,14 +208,6 @@ pub fn contents(directory: &TempDir, image: &Path, format: &str) -> PathBuf {
     }
     run("qemu-img", "qemu-utils", &["convert", "-f", format, "-O", "raw", &from, &to]);
     copy
-}
-
-/// Has e2fsck of the host do what a mount does with the journal of a file system that was in use when the machine ended.
-pub fn replay_journal(image: &Path) {
-    let checked = Command::new("/usr/sbin/e2fsck").arg("-fp").arg(image).output();
-    // 1: there was something to replay.
-    let right = checked.as_ref().is_ok_and(|checked| matches!(checked.status.code(), Some(0 | 1)));
-    assert!(right, "e2fsck -fp {}: {checked:?}", image.display());
 }
 
 /// Checks the file system with programs of the host.

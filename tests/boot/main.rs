@@ -16,7 +16,6 @@ mod qmp;
 mod scsi;
 mod sleep;
 mod test_kernel;
-mod virtio;
 
 use clocks::Base;
 use guest::{BARE, FULL, Guest};

@@ -43,10 +43,4 @@ impl Qmp {
     pub fn run(&mut self, command: &str, arguments: &Value) {
         assert_eq!(self.call(command, arguments), json!({ "return": {} }), "{command} {arguments}");
     }
-
-    /// Runs a command that is refused, and returns why.
-    pub fn refused(&mut self, command: &str, arguments: &Value) -> String {
-        let answer = self.call(command, arguments);
-        answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{command} {arguments}: {answer}")).to_owned()
-    }
 }
