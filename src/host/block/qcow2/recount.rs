@@ -45,7 +45,7 @@ pub(super) fn recount(file: &dyn Node, header: &Header) -> Result<()> {
     count(&image, &mut counts, &blocks, &l1)?;
     counts.check(&blocks)?;
     image.set_counts(&counts, &blocks)?;
-    image.set_flags(&counts, l1)?;
+    image.set_flags(&counts, &l1)?;
     file.flush()?;
     let mut features = [0];
     read_bytes(file, FEATURES_BYTE, &mut features)?;
@@ -255,13 +255,14 @@ impl Image<'_> {
     }
 
     /// Makes the flags of the links that the guest's writes go by agree with the counts.
-    fn set_flags(&self, counts: &Counts, mut l1: Vec<u64>) -> Result<()> {
+    fn set_flags(&self, counts: &Counts, l1: &[u64]) -> Result<()> {
         let cluster = self.header.cluster();
         let flagged = |entry: u64| match counts.at(entry & OFFSET) {
             1 => entry | COPIED,
             _ => entry & !COPIED,
         };
-        for entry in l1.iter_mut().filter(|entry| **entry != 0) {
+        let mut wanted = l1.to_vec();
+        for entry in wanted.iter_mut().filter(|entry| **entry != 0) {
             let offset = *entry & OFFSET;
             let found = self.entries(offset, cluster / 8)?;
             let is_cluster = |entry: u64| entry & COMPRESSED == 0 && entry & OFFSET != 0;
@@ -269,8 +270,7 @@ impl Image<'_> {
             self.replace(offset, &found, &flags.collect::<Vec<_>>())?;
             *entry = flagged(*entry);
         }
-        let found = self.entries(self.header.l1_offset, self.header.l1_entries)?;
-        self.replace(self.header.l1_offset, &found, &l1)
+        self.replace(self.header.l1_offset, l1, &wanted)
     }
 
     /// Writes a table that is not as it should be.
